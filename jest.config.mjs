@@ -1,0 +1,31 @@
+/** @type {import('jest').Config} */
+export default {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/src', '<rootDir>/test'],
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  extensionsToTreatAsEsm: ['.ts'],
+  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  transform: {
+    '^.+\\.ts$': [
+      '@swc/jest',
+      {
+        jsc: { target: 'es2022', parser: { syntax: 'typescript' } },
+        module: { type: 'es6' },
+        sourceMaps: 'inline',
+      },
+    ],
+  },
+  globalSetup: '<rootDir>/test/support/global-setup.mjs',
+  globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
+  reporters: ['default', '<rootDir>/test/support/totals-reporter.mjs'],
+  maxWorkers: 2,
+  forceExit: true,
+  testTimeout: 20_000,
+  collectCoverageFrom: ['src/**/*.ts', '!src/gen/**', '!src/main.ts'],
+  coverageThreshold: {
+    './src/cache/': { statements: 80, branches: 80, functions: 80, lines: 80 },
+    './src/session/': { statements: 80, branches: 80, functions: 80, lines: 80 },
+    './src/lock/': { statements: 80, branches: 80, functions: 80, lines: 80 },
+    './src/ratelimit/': { statements: 80, branches: 80, functions: 80, lines: 80 },
+  },
+};

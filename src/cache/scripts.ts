@@ -1,0 +1,87 @@
+import { luaScript, UnexpectedReplyError } from '../redis/lua-script.js';
+import { ReplyReader } from '../redis/reply.js';
+
+const from = import.meta.url;
+
+function parseFlag(reply: unknown): boolean {
+  const reader = new ReplyReader(reply);
+  const flag = reader.boolean();
+  reader.end();
+  return flag;
+}
+
+export type SetReply = { readonly status: 'stored' | 'unmet'; readonly version: bigint };
+
+export const setScript = luaScript({
+  file: './lua/set.lua',
+  from,
+  keys: ['entry'],
+  args: ['value', 'ttlMs', 'condition', 'version'],
+  parse: (reply): SetReply => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    const version = reader.bigint();
+    reader.end();
+    if (status === 'STORED') return { status: 'stored', version };
+    if (status === 'UNMET') return { status: 'unmet', version };
+    throw new UnexpectedReplyError(status);
+  },
+});
+
+export const deleteScript = luaScript({ file: './lua/delete.lua', from, keys: ['key'], args: [], parse: parseFlag });
+
+export const existsScript = luaScript({ file: './lua/exists.lua', from, keys: ['key'], args: [], parse: parseFlag });
+
+export const touchScript = luaScript({
+  file: './lua/touch.lua',
+  from,
+  keys: ['key'],
+  args: ['ttlMs'],
+  parse: parseFlag,
+});
+
+export type KeyTtl =
+  | { readonly status: 'missing' }
+  | { readonly status: 'lasting' }
+  | { readonly status: 'expiring'; readonly ttlMs: number };
+
+export const getTtlScript = luaScript({
+  file: './lua/get-ttl.lua',
+  from,
+  keys: ['key'],
+  args: [],
+  parse: (reply): KeyTtl => {
+    const reader = new ReplyReader(reply);
+    const ttlMs = reader.number();
+    reader.end();
+    if (ttlMs === -2) return { status: 'missing' };
+    return ttlMs === -1 ? { status: 'lasting' } : { status: 'expiring', ttlMs: Math.max(1, ttlMs) };
+  },
+});
+
+export type IncrementReply = { readonly status: 'applied' | 'refused' | 'overflow'; readonly value: bigint };
+
+export const incrementScript = luaScript({
+  file: './lua/increment.lua',
+  from,
+  keys: ['counter'],
+  args: ['delta', 'ttlMs', 'floor', 'ceiling'],
+  parse: (reply): IncrementReply => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    const value = reader.bigint();
+    reader.end();
+    switch (status) {
+      case 'APPLIED':
+        return { status: 'applied', value };
+      case 'REFUSED':
+        return { status: 'refused', value };
+      case 'OVERFLOW':
+        return { status: 'overflow', value };
+      default:
+        throw new UnexpectedReplyError(status);
+    }
+  },
+});
+
+export const cacheScripts = [setScript, deleteScript, existsScript, touchScript, getTtlScript, incrementScript];

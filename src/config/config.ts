@@ -1,0 +1,298 @@
+import { readFileSync } from 'node:fs';
+import { LineCounter, parseDocument } from 'yaml';
+import { ZodError, type core } from 'zod';
+import { findRedisBinary } from '../redis/embedded.js';
+import type { RedisTarget } from '../redis/connection.js';
+import { NAME_PATTERN } from '../redis/keys.js';
+import type { RedisPlan } from '../redis/roles.js';
+import { parseRedisUrl } from './redis-url.js';
+import { DEFAULTS, ENVIRONMENT_DEFAULTS, SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './defaults.js';
+import { environmentSchema, type EnvironmentSettings } from './environment.js';
+import {
+  policiesFileSchema,
+  type PoliciesFile,
+  type ProfileSettings,
+  type RatePolicySettings,
+  type RpcLimitSettings,
+} from './policies.js';
+
+export interface Config {
+  readonly environment: EnvironmentSettings['NODE_ENV'];
+  readonly logLevel: string;
+  readonly namespace: string;
+  readonly grpc: {
+    /** `host:port` or `unix:/path`. */
+    readonly listen: string;
+    /** A listener of its own for health; undefined: health is answered on `listen` only. */
+    readonly healthListen: string | undefined;
+    readonly reflection: boolean;
+    /** A sidecar's readiness does not follow Redis: its Pod would lose its players over it. */
+    readonly sidecar: boolean;
+    readonly readinessGraceMs: number;
+    readonly maxInFlight: number;
+    readonly maxMessageBytes: number;
+    readonly defaultDeadlineMs: number;
+    readonly maxDeadlineMs: number;
+    readonly drainTimeoutMs: number;
+  };
+  readonly redis: {
+    readonly plan: RedisPlan;
+    readonly maxRetries: number | undefined;
+    readonly strictEviction: boolean;
+  };
+  readonly cache: { readonly defaultTtlMs: number; readonly maxValueBytes: number };
+  readonly lock: { readonly fenceRetentionMs: number };
+  readonly profiles: Readonly<Record<string, ProfileSettings>>;
+  readonly ratePolicies: Readonly<Record<string, RatePolicySettings>>;
+  readonly rpcLimits: readonly RpcLimitSettings[];
+  /** Settings that were accepted but do nothing, or not what their name says. */
+  readonly warnings: readonly string[];
+}
+
+/** Everything that is wrong with the settings, each with its name, in one message. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+  constructor(readonly problems: readonly string[]) {
+    super(`bad settings:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+  }
+}
+
+/** What a message may hold beyond the largest value: keys and framing. */
+const MESSAGE_OVERHEAD_BYTES = 262_144;
+const SMALLEST_MESSAGE_LIMIT = 4_194_304;
+
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const problems: string[] = [];
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = environmentSchema.safeParse(given);
+  if (!parsed.success) throw new ConfigError(describeIssues(parsed.error));
+  const settings = parsed.data;
+
+  const defaults = ENVIRONMENT_DEFAULTS[settings.NODE_ENV];
+  const warnings: string[] = [];
+  const file = readPolicies(settings.POLICIES_FILE, problems);
+  const profiles = {
+    ...shippedProfiles({
+      idleTtlMs: settings.SESSION_TIMEOUT === undefined ? defaults.sessionIdleTtlMs : settings.SESSION_TIMEOUT * 1_000,
+      maxSessions: settings.MAX_SESSIONS_PER_USER ?? defaults.maxSessionsPerUser,
+    }),
+    ...file.session_profiles,
+  };
+  const ratePolicies = { ...SHIPPED_RATE_POLICIES, ...file.rate_policies };
+  const rpcLimits = file.rpc_limits ?? SHIPPED_RPC_LIMITS;
+  rpcLimits.forEach(({ policy }, index) => {
+    if (!Object.hasOwn(ratePolicies, policy)) {
+      problems.push(`POLICIES_FILE: rpc_limits[${String(index)}].policy: no rate policy has this name`);
+    }
+  });
+  if (settings.DEFAULT_DEADLINE_MS > settings.MAX_DEADLINE_MS) {
+    problems.push('DEFAULT_DEADLINE_MS: must not be above MAX_DEADLINE_MS');
+  }
+  if (settings.REDIS_ENABLE_OFFLINE_QUEUE !== undefined) {
+    warnings.push('REDIS_ENABLE_OFFLINE_QUEUE is ignored: nothing is queued while Redis is away');
+  }
+  checkListen('GRPC_LISTEN', settings.GRPC_LISTEN, problems);
+  if (settings.HEALTH_LISTEN !== undefined) checkListen('HEALTH_LISTEN', settings.HEALTH_LISTEN, problems);
+  const namespace = namespaceOf(settings, problems);
+  const plan = planRedis(settings, problems);
+  if (problems.length > 0 || plan === undefined) throw new ConfigError(problems);
+
+  return {
+    environment: settings.NODE_ENV,
+    logLevel: settings.LOG_LEVEL,
+    namespace,
+    grpc: {
+      listen: settings.GRPC_LISTEN,
+      healthListen: settings.HEALTH_LISTEN,
+      reflection: settings.REFLECTION ?? isLocal(settings.GRPC_LISTEN),
+      sidecar: settings.SIDECAR,
+      readinessGraceMs: DEFAULTS.readinessGraceMs,
+      maxInFlight: settings.MAX_IN_FLIGHT,
+      maxMessageBytes: Math.max(SMALLEST_MESSAGE_LIMIT, settings.MAX_VALUE_BYTES + MESSAGE_OVERHEAD_BYTES),
+      defaultDeadlineMs: settings.DEFAULT_DEADLINE_MS,
+      maxDeadlineMs: settings.MAX_DEADLINE_MS,
+      drainTimeoutMs: settings.DRAIN_TIMEOUT_MS,
+    },
+    redis: { plan, maxRetries: settings.REDIS_MAX_RETRIES, strictEviction: settings.STRICT_EVICTION },
+    cache: {
+      defaultTtlMs: settings.REDIS_CACHE_TTL === undefined ? defaults.cacheTtlMs : settings.REDIS_CACHE_TTL * 1_000,
+      maxValueBytes: settings.MAX_VALUE_BYTES,
+    },
+    lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS },
+    profiles,
+    ratePolicies,
+    rpcLimits,
+    warnings,
+  };
+}
+
+function describeIssues(error: ZodError, at: (path: core.$ZodIssue['path']) => string = (path) => path.join('.')): string[] {
+  return error.issues.map((issue) => `${at(issue.path)}: ${issue.message}`);
+}
+
+const NO_POLICIES: PoliciesFile = { session_profiles: {}, rate_policies: {} };
+
+function readPolicies(path: string | undefined, problems: string[]): PoliciesFile {
+  if (path === undefined) return NO_POLICIES;
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    problems.push(`POLICIES_FILE: cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    return NO_POLICIES;
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines });
+  if (document.errors.length > 0) {
+    problems.push(...document.errors.map((error) => `POLICIES_FILE: ${path}: ${error.message.split('\n')[0] ?? ''}`));
+    return NO_POLICIES;
+  }
+  const parsed = policiesFileSchema.safeParse(document.toJS() ?? {});
+  if (parsed.success) return parsed.data;
+  const lineOf = (field: core.$ZodIssue['path']): string => {
+    const node: unknown = document.getIn(field, true) ?? document.getIn(field.slice(0, -1), true);
+    const range = typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
+    const start: unknown = Array.isArray(range) ? range[0] : undefined;
+    return typeof start === 'number' ? `:${String(lines.linePos(start).line)}` : '';
+  };
+  problems.push(
+    ...describeIssues(parsed.error, (field) => `POLICIES_FILE: ${path}${lineOf(field)}: ${field.join('.') || 'file'}`),
+  );
+  return NO_POLICIES;
+}
+
+/** The seeds' REDIS_KEY_PREFIX ends in a colon and may hold some (`pyramid:dev:`); colons inside become dashes. */
+function namespaceOf(settings: EnvironmentSettings, problems: string[]): string {
+  const prefix = settings.REDIS_KEY_PREFIX?.replace(/:+$/, '').replace(/:+/g, '-');
+  const namespace = settings.NAMESPACE ?? prefix ?? DEFAULTS.namespace;
+  if (!NAME_PATTERN.test(namespace)) {
+    const name = settings.NAMESPACE === undefined ? 'REDIS_KEY_PREFIX' : 'NAMESPACE';
+    problems.push(`${name}: must be 1 to 32 of a-z, 0-9, _ and -`);
+  }
+  return namespace;
+}
+
+function planRedis(settings: EnvironmentSettings, problems: string[]): RedisPlan | undefined {
+  const production = settings.NODE_ENV === 'production';
+  const common = commonTarget(settings, problems);
+  const targets = {
+    cache: roleTarget('CACHE_REDIS_URL', settings, problems) ?? common,
+    state: roleTarget('STATE_REDIS_URL', settings, problems) ?? common,
+    limit: undefined as RedisTarget | undefined,
+  };
+  targets.limit = roleTarget('LIMIT_REDIS_URL', settings, problems) ?? targets.state;
+  const { cache, state, limit } = targets;
+
+  if (cache === undefined && state === undefined && limit === undefined) {
+    return planEmbedded(settings, production, problems);
+  }
+  if (settings.EMBEDDED_REDIS === true) {
+    problems.push('EMBEDDED_REDIS: set together with the address of a Redis; take one away');
+  }
+  if (cache === undefined || state === undefined || limit === undefined) {
+    problems.push(`${cache === undefined ? 'CACHE' : 'STATE'}_REDIS_URL: missing; set it, or REDIS_URL for every role`);
+    return undefined;
+  }
+  const open = Object.entries({ cache, state, limit }).filter(([, target]) => target.password === undefined);
+  if (production && open.length > 0 && !settings.ALLOW_REDIS_WITHOUT_PASSWORD) {
+    problems.push(
+      `REDIS_PASSWORD: the Redis for ${open.map(([role]) => role).join(', ')} has no password; ` +
+        'in production set one, or ALLOW_REDIS_WITHOUT_PASSWORD=1',
+    );
+  }
+  return { kind: 'external', targets: { cache, state, limit } };
+}
+
+function planEmbedded(
+  settings: EnvironmentSettings,
+  production: boolean,
+  problems: string[],
+): RedisPlan | undefined {
+  if (settings.EMBEDDED_REDIS === false || (production && settings.EMBEDDED_REDIS !== true)) {
+    problems.push('REDIS_URL: missing; set it, or EMBEDDED_REDIS=1 to run a Redis inside the service');
+    return undefined;
+  }
+  const binary = findRedisBinary(settings.REDIS_SERVER_BIN);
+  if (binary === undefined) {
+    problems.push(
+      settings.REDIS_SERVER_BIN === undefined
+        ? 'REDIS_URL: missing, and no redis-server or valkey-server is installed to embed'
+        : 'REDIS_SERVER_BIN: names no program that can be run',
+    );
+    return undefined;
+  }
+  return {
+    kind: 'embedded',
+    binary,
+    dataDir: settings.DATA_DIR,
+    cacheMaxMemoryMb: settings.EMBEDDED_CACHE_MB,
+    stateMaxMemoryMb: settings.EMBEDDED_STATE_MB,
+  };
+}
+
+/** The Redis of every role that has none of its own: REDIS_URL, or the seeds' REDIS_HOST, _PORT, _PASSWORD and _DB. */
+function commonTarget(settings: EnvironmentSettings, problems: string[]): RedisTarget | undefined {
+  const { REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_DB } = settings;
+  if (settings.REDIS_URL !== undefined) {
+    const named = { REDIS_HOST, REDIS_PORT };
+    for (const [name, value] of Object.entries(named)) {
+      if (value !== undefined) problems.push(`${name}: set together with REDIS_URL; take one away`);
+    }
+    return withSeedSettings(parseTarget('REDIS_URL', settings.REDIS_URL, problems), settings, problems);
+  }
+  if (REDIS_HOST === undefined && REDIS_PORT === undefined) return undefined;
+  return {
+    topology: 'standalone',
+    tls: false,
+    host: REDIS_HOST ?? 'localhost',
+    port: REDIS_PORT ?? 6_379,
+    database: REDIS_DB ?? 0,
+    ...(REDIS_PASSWORD === undefined ? {} : { password: REDIS_PASSWORD }),
+  };
+}
+
+function roleTarget(
+  name: 'CACHE_REDIS_URL' | 'STATE_REDIS_URL' | 'LIMIT_REDIS_URL',
+  settings: EnvironmentSettings,
+  problems: string[],
+): RedisTarget | undefined {
+  const url = settings[name];
+  return url === undefined ? undefined : withSeedSettings(parseTarget(name, url, problems), settings, problems);
+}
+
+function parseTarget(name: string, url: string, problems: string[]): RedisTarget | undefined {
+  try {
+    return parseRedisUrl(url);
+  } catch (error) {
+    problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+/** REDIS_PASSWORD and REDIS_DB hold for every URL that names none. */
+function withSeedSettings(
+  target: RedisTarget | undefined,
+  { REDIS_PASSWORD, REDIS_DB }: EnvironmentSettings,
+  problems: string[],
+): RedisTarget | undefined {
+  if (target === undefined) return undefined;
+  const login =
+    target.password === undefined && REDIS_PASSWORD !== undefined ? { ...target, password: REDIS_PASSWORD } : target;
+  if (REDIS_DB === undefined) return login;
+  if (login.topology === 'cluster') {
+    if (REDIS_DB !== 0) problems.push('REDIS_DB: a Cluster has no databases; take it away');
+    return login;
+  }
+  return login.database === 0 ? { ...login, database: REDIS_DB } : login;
+}
+
+function checkListen(name: string, listen: string, problems: string[]): void {
+  const address = /^unix:(?:\/\/)?(\/.+)$/.exec(listen) ?? /^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen);
+  if (address === null || (!listen.startsWith('unix:') && Number(address[1]) > 65_535)) {
+    problems.push(`${name}: must be host:port or unix:/path`);
+  }
+}
+
+function isLocal(listen: string): boolean {
+  return listen.startsWith('unix:') || /^(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):/.test(listen);
+}

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+import { DEFAULTS } from './defaults.js';
+import { MAX_TTL_MS } from './policies.js';
+
+/** The schema of the environment variables. An empty variable counts as absent. */
+
+const count = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+const flag = z.stringbool();
+const text = z.string().min(1);
+const SECONDS_MAX = MAX_TTL_MS / 1_000;
+
+export const environmentSchema = z.object({
+  NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default(DEFAULTS.logLevel),
+
+  GRPC_LISTEN: text.default(DEFAULTS.grpcListen),
+  HEALTH_LISTEN: text.optional(),
+  REFLECTION: flag.optional(),
+  SIDECAR: flag.default(false),
+  MAX_VALUE_BYTES: count(1, 64 * 1_048_576).default(DEFAULTS.maxValueBytes),
+  MAX_IN_FLIGHT: count(1, 1_000_000).default(DEFAULTS.maxInFlight),
+  DEFAULT_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.defaultDeadlineMs),
+  MAX_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.maxDeadlineMs),
+  DRAIN_TIMEOUT_MS: count(0, 600_000).default(DEFAULTS.drainTimeoutMs),
+
+  NAMESPACE: text.optional(),
+  POLICIES_FILE: text.optional(),
+  LOCK_FENCE_RETENTION_MS: count(1, MAX_TTL_MS).default(DEFAULTS.lockFenceRetentionMs),
+
+  REDIS_URL: text.optional(),
+  CACHE_REDIS_URL: text.optional(),
+  STATE_REDIS_URL: text.optional(),
+  LIMIT_REDIS_URL: text.optional(),
+  REDIS_HOST: text.optional(),
+  REDIS_PORT: count(1, 65_535).optional(),
+  REDIS_PASSWORD: text.optional(),
+  REDIS_DB: count(0, 1_048_575).optional(),
+  REDIS_MAX_RETRIES: count(0, 1_000).optional(),
+  STRICT_EVICTION: flag.default(false),
+  ALLOW_REDIS_WITHOUT_PASSWORD: flag.default(false),
+
+  EMBEDDED_REDIS: flag.optional(),
+  REDIS_SERVER_BIN: text.optional(),
+  DATA_DIR: text.optional(),
+  EMBEDDED_CACHE_MB: count(1, 1_048_576).default(DEFAULTS.embeddedCacheMb),
+  EMBEDDED_STATE_MB: count(1, 1_048_576).default(DEFAULTS.embeddedStateMb),
+
+  REDIS_CACHE_TTL: count(1, SECONDS_MAX).optional(),
+  REDIS_KEY_PREFIX: text.optional(),
+  SESSION_TIMEOUT: count(1, SECONDS_MAX).optional(),
+  MAX_SESSIONS_PER_USER: count(0, 1_000).optional(),
+  REDIS_ENABLE_OFFLINE_QUEUE: z.string().optional(),
+});
+
+export type EnvironmentSettings = z.output<typeof environmentSchema>;

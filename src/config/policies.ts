@@ -1,0 +1,61 @@
+import { z } from 'zod';
+
+/** The schema of the policies file (YAML). Unknown names are errors, so that a misspelling cannot be overlooked. */
+
+/** Longest TTL, lifetime and block: 365 days. */
+export const MAX_TTL_MS = 31_536_000_000;
+export const MIN_WINDOW_MS = 10;
+/** 30 days. */
+export const MAX_WINDOW_MS = 2_592_000_000;
+/** SLIDING_EXACT keeps 8 bytes for each unit of the limit. */
+export const MAX_EXACT_LIMIT = 8_192;
+
+const name = z.string().regex(/^[a-z0-9_-]{1,32}$/, 'must be 1 to 32 of a-z, 0-9, _ and -');
+const ttlMs = z.int().min(1).max(MAX_TTL_MS);
+
+const profile = z.strictObject({
+  /** A session not touched for so long ends. */
+  idle_ttl_ms: ttlMs,
+  /** A session ends at this age however active; 0: never. */
+  absolute_ttl_ms: z.int().min(0).max(MAX_TTL_MS),
+  /** A touch is written only when the last one is older. At most a twentieth of the idle TTL takes effect. */
+  touch_granularity_ms: z.int().min(0).max(3_600_000),
+  /** How many live sessions a user may have; 0: tracked only, up to 1,000. */
+  max_sessions: z.int().min(0).max(1_000),
+  /** What CreateSession does at the limit. */
+  at_limit: z.enum(['evict_oldest', 'evict_least_recently_active', 'refuse']),
+});
+
+const ratePolicy = z.strictObject({
+  algorithm: z.literal('sliding_exact'),
+  limit: z.int().min(1).max(MAX_EXACT_LIMIT),
+  window_ms: z.int().min(MIN_WINDOW_MS).max(MAX_WINDOW_MS),
+});
+
+const rpcLimit = z.strictObject({
+  /** `package.Service/Method`. */
+  rpc: z.string(),
+  policy: name,
+  /** Each field that is not empty makes one subject `kind:value`; all are checked together, all or nothing. */
+  subjects: z
+    .array(
+      z.strictObject({
+        kind: name,
+        /** A string field of the request, or `field.key` for an entry of a map. */
+        field: z.string(),
+      }),
+    )
+    .min(1)
+    .max(16),
+});
+
+export const policiesFileSchema = z.strictObject({
+  session_profiles: z.record(name, profile).default({}),
+  rate_policies: z.record(name, ratePolicy).default({}),
+  rpc_limits: z.array(rpcLimit).optional(),
+});
+
+export type ProfileSettings = z.output<typeof profile>;
+export type RatePolicySettings = z.output<typeof ratePolicy>;
+export type RpcLimitSettings = z.output<typeof rpcLimit>;
+export type PoliciesFile = z.output<typeof policiesFileSchema>;

@@ -1,0 +1,77 @@
+import type { Server } from '@grpc/grpc-js';
+import { HealthImplementation } from 'grpc-health-check';
+import type { Redis } from '../redis/redis.js';
+
+export interface HealthOptions {
+  /** Full name of each service, and the Redis it cannot work without. */
+  readonly services: Readonly<Record<string, Redis>>;
+  /** True: readiness follows only this process. */
+  readonly sidecar: boolean;
+  /** How long Redis may be away before readiness says so. */
+  readonly readinessGraceMs: number;
+}
+
+/**
+ * grpc.health.v1.Health of this process:
+ * `liveness` (the process; never Redis), `readiness` and "" (not draining; follows Redis, unless a sidecar) and each
+ * service by its full name (its Redis answers now).
+ */
+export class Health {
+  private readonly implementation = new HealthImplementation({ liveness: 'SERVING' });
+  private readonly redises: readonly Redis[];
+  private graceTimer: NodeJS.Timeout | undefined;
+  private redisCounts = false;
+  private draining = false;
+
+  constructor(private readonly options: HealthOptions) {
+    this.redises = [...new Set(Object.values(options.services))];
+    for (const redis of this.redises) {
+      redis.onStateChange(() => {
+        this.update();
+      });
+    }
+    this.update();
+  }
+
+  addTo(server: Server): void {
+    this.implementation.addToServer(server);
+  }
+
+  /** Says NOT_SERVING for everything but liveness, for good. */
+  drain(): void {
+    this.draining = true;
+    clearTimeout(this.graceTimer);
+    this.update();
+  }
+
+  private update(): void {
+    for (const [service, redis] of Object.entries(this.options.services)) {
+      this.set(service, redis.isReady && !this.draining);
+    }
+    this.updateReadiness();
+  }
+
+  /** Ready as soon as every Redis is; not ready only after one was away for the grace time. */
+  private updateReadiness(): void {
+    const allReady = this.redises.every(({ isReady }) => isReady);
+    if (allReady) {
+      this.redisCounts = true;
+      clearTimeout(this.graceTimer);
+      this.graceTimer = undefined;
+    } else if (this.redisCounts && this.graceTimer === undefined && !this.draining) {
+      this.graceTimer = setTimeout(() => {
+        this.graceTimer = undefined;
+        this.redisCounts = false;
+        this.updateReadiness();
+      }, this.options.readinessGraceMs);
+      this.graceTimer.unref();
+    }
+    const ready = !this.draining && (this.options.sidecar || this.redisCounts);
+    this.set('readiness', ready);
+    this.set('', ready);
+  }
+
+  private set(service: string, serving: boolean): void {
+    this.implementation.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING');
+  }
+}

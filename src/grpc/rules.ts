@@ -1,0 +1,161 @@
+import { DomainError, type FieldViolation } from '../errors.js';
+
+/**
+ * Rules for the fields of request messages. A message's rules name every field of it (the compiler holds them to it), so
+ * that a field added to the proto cannot be forgotten. All wrong fields of a request are reported at once, by their
+ * names in the proto.
+ */
+
+/** Checks one value; `field` is its path in the proto. */
+export type Rule<Value> = (value: Value, field: string, violations: FieldViolation[]) => void;
+
+export type Rules<Message> = { readonly [Field in keyof Message]-?: Rule<Message[Field]> };
+
+/** The fields of a ts-proto oneof. */
+type OneOf = { readonly $case: string; readonly value: unknown } | undefined;
+type OneOfRules<Value extends OneOf> = {
+  readonly [Case in NonNullable<Value>['$case']]: Rule<Extract<NonNullable<Value>, { $case: Case }>['value']>;
+};
+
+/** Builds the check of a whole request: throws INVALID_FIELD with every violation. */
+export function checkerOf<Message>(rules: Rules<Message>): (message: Message) => void {
+  const check = message(rules);
+  return (request) => {
+    const violations: FieldViolation[] = [];
+    check(request, '', violations);
+    const [first] = violations;
+    if (first !== undefined) {
+      throw new DomainError('INVALID_FIELD', `${first.field}: ${first.description}`, { violations });
+    }
+  };
+}
+
+/** A message inside a message. */
+export function message<Message>(rules: Rules<Message>): Rule<Message> {
+  const fields = (Object.keys(rules) as (keyof Message & string)[]).map((key) => ({
+    key,
+    name: snakeCase(key),
+    rule: rules[key],
+  }));
+  return (value, field, violations) => {
+    for (const { key, name, rule } of fields) {
+      rule(value[key], field === '' ? name : `${field}.${name}`, violations);
+    }
+  };
+}
+
+/** UTF-8 text of `minBytes` to `maxBytes`; U+FFFD (what a decoder makes of bad UTF-8) and NUL are refused. */
+export function text(limits: { minBytes: number; maxBytes: number; pattern?: RegExp }): Rule<string> {
+  const { minBytes, maxBytes, pattern } = limits;
+  return (value, field, violations) => {
+    const bytes = Buffer.byteLength(value);
+    if (bytes < minBytes || bytes > maxBytes) {
+      violations.push({ field, description: `must have ${String(minBytes)} to ${String(maxBytes)} bytes` });
+    } else if (value.includes('\uFFFD') || value.includes('\0')) {
+      violations.push({ field, description: 'must be valid UTF-8 without U+FFFD and NUL' });
+    } else if (pattern !== undefined && !pattern.test(value)) {
+      violations.push({ field, description: `must match ${pattern.source}` });
+    }
+  };
+}
+
+export function bytes(limits: { maxBytes: number }): Rule<Uint8Array> {
+  return (value, field, violations) => {
+    if (value.length > limits.maxBytes) {
+      violations.push({ field, description: `must have at most ${String(limits.maxBytes)} bytes` });
+    }
+  };
+}
+
+/** A whole number in a range, of either size. */
+export function integer(limits: { min: bigint; max: bigint }): Rule<bigint>;
+export function integer(limits: { min: number; max: number }): Rule<number>;
+export function integer({ min, max }: { min: number | bigint; max: number | bigint }): Rule<never> {
+  return (value: number | bigint, field, violations) => {
+    if (value < min || value > max) {
+      violations.push({ field, description: `must be ${String(min)} to ${String(max)}` });
+    }
+  };
+}
+
+/** Every value is right. */
+export const anything: Rule<unknown> = () => undefined;
+
+/** A bool that means something only when it is true, as in a oneof. */
+export const onlyTrue: Rule<boolean> = (value, field, violations) => {
+  if (!value) violations.push({ field, description: 'must be true when set' });
+};
+
+/** A field that may be absent. */
+export function optional<Value>(rule: Rule<Value>): Rule<Value | undefined> {
+  return (value, field, violations) => {
+    if (value !== undefined) rule(value, field, violations);
+  };
+}
+
+/** A message field that must be there. */
+export function required<Value>(rule: Rule<Value>): Rule<Value | undefined> {
+  return (value, field, violations) => {
+    if (value === undefined) violations.push({ field, description: 'must be set' });
+    else rule(value, field, violations);
+  };
+}
+
+/** An enum field: one of the values named. */
+export function oneOfValues<Value>(...allowed: readonly Value[]): Rule<Value> {
+  return (value, field, violations) => {
+    if (!allowed.includes(value)) violations.push({ field, description: 'has no known value' });
+  };
+}
+
+export function list<Value>(rule: Rule<Value>, limits: { min: number; max: number; unique?: boolean }): Rule<Value[]> {
+  const { min, max, unique = false } = limits;
+  return (values, field, violations) => {
+    if (values.length < min || values.length > max) {
+      violations.push({ field, description: `must have ${String(min)} to ${String(max)} items` });
+      return;
+    }
+    values.forEach((value, index) => {
+      rule(value, `${field}[${String(index)}]`, violations);
+    });
+    if (unique && new Set(values).size !== values.length) {
+      violations.push({ field, description: 'must not name an item twice' });
+    }
+  };
+}
+
+export function map<Value>(key: Rule<string>, value: Rule<Value>, limits: { max: number }): Rule<Map<string, Value>> {
+  return (entries, field, violations) => {
+    if (entries.size > limits.max) {
+      violations.push({ field, description: `must have at most ${String(limits.max)} entries` });
+      return;
+    }
+    for (const [name, item] of entries) {
+      const before = violations.length;
+      key(name, field, violations);
+      // a key that is wrong itself is not repeated in the path
+      if (violations.length === before) value(item, `${field}.${name}`, violations);
+    }
+  };
+}
+
+/** A oneof: the rule of the case that is set, reported under that case's own name. */
+export function oneOf<Value extends OneOf>(
+  rules: OneOfRules<Value>,
+  options: { required?: boolean } = {},
+): Rule<Value> {
+  return (value, field, violations) => {
+    if (value === undefined) {
+      if (options.required === true) violations.push({ field, description: 'one of its fields must be set' });
+      return;
+    }
+    const parent = field.slice(0, field.lastIndexOf('.') + 1);
+    const rule = (rules as Readonly<Record<string, Rule<unknown>>>)[value.$case];
+    rule?.(value.value, parent + snakeCase(value.$case), violations);
+  };
+}
+
+/** ts-proto's name of a field to the proto's. */
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (upper) => `_${upper.toLowerCase()}`);
+}

@@ -1,0 +1,144 @@
+import { connect } from 'node:net';
+import { rm } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { protoPath as healthProtoPath } from 'grpc-health-check';
+import type { Logger } from 'pino';
+import type { Principal } from './call-context.js';
+import type { Health } from './health.js';
+import type { Invoker } from './invoke.js';
+import type { Rpc } from './rpc.js';
+import { OpenCalls, unaryHandler } from './unary.js';
+
+export interface GrpcServerOptions {
+  readonly rpcs: readonly Rpc[];
+  readonly invoker: Invoker;
+  readonly health: Health;
+  readonly principal: Principal;
+  readonly listen: string;
+  readonly healthListen: string | undefined;
+  readonly reflection: boolean;
+  readonly maxMessageBytes: number;
+  readonly defaultDeadlineMs: number;
+  readonly maxDeadlineMs: number;
+  readonly logger: Logger;
+}
+
+const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
+
+const KEEPALIVE_MS = 30_000;
+const KEEPALIVE_TIMEOUT_MS = 10_000;
+
+/** The listeners of the process and what they answer. */
+export class GrpcServer {
+  private readonly server: Server;
+  private readonly healthServer: Server | undefined;
+  private readonly openCalls = new OpenCalls();
+
+  constructor(private readonly options: GrpcServerOptions) {
+    this.server = new Server({
+      'grpc.max_receive_message_length': options.maxMessageBytes,
+      'grpc.max_send_message_length': options.maxMessageBytes,
+      'grpc.keepalive_time_ms': KEEPALIVE_MS,
+      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+      'grpc.enable_channelz': 0,
+    });
+    this.addServices();
+    options.health.addTo(this.server);
+    if (options.reflection) this.addReflection();
+    if (options.healthListen !== undefined) {
+      this.healthServer = new Server({ 'grpc.enable_channelz': 0 });
+      options.health.addTo(this.healthServer);
+    }
+  }
+
+  /** Listens; answers the address of the API, with the port that was chosen for port 0. */
+  async start(): Promise<string> {
+    if (this.healthServer !== undefined && this.options.healthListen !== undefined) {
+      await bind(this.healthServer, this.options.healthListen);
+    }
+    return bind(this.server, this.options.listen);
+  }
+
+  /**
+   * Stops taking connections and waits until every open call has its answer, at most `timeoutMs`; then closes all
+   * connections. Answers whether every call could finish.
+   */
+  async drain(timeoutMs: number): Promise<boolean> {
+    // its callback also waits for the streams of health watchers, which end only with their client
+    this.server.tryShutdown(() => undefined);
+    let timer: NodeJS.Timeout | undefined;
+    const timedOut = new Promise<boolean>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs, false);
+    });
+    const finished = await Promise.race([this.openCalls.whenIdle().then(() => true), timedOut]);
+    clearTimeout(timer);
+    this.server.forceShutdown();
+    this.healthServer?.forceShutdown();
+    return finished;
+  }
+
+  private addServices(): void {
+    const { options, openCalls } = this;
+    for (const service of new Set(options.rpcs.map((rpc) => rpc.service))) {
+      const definition: Record<string, ServiceDefinition[string]> = {};
+      const implementation: UntypedServiceImplementation = {};
+      for (const rpc of options.rpcs.filter((candidate) => candidate.service === service)) {
+        definition[rpc.name] = {
+          path: `/${rpc.name}`,
+          requestStream: false,
+          responseStream: false,
+          requestSerialize: identity,
+          requestDeserialize: identity,
+          responseSerialize: identity,
+          responseDeserialize: identity,
+        };
+        implementation[rpc.name] = unaryHandler(rpc, { ...options, openCalls });
+      }
+      this.server.addService(definition, implementation);
+    }
+  }
+
+  private addReflection(): void {
+    const files = [...new Set(this.options.rpcs.map(({ service }) => protoFileOf(service)))];
+    const services = loadSync(files, { includeDirs: [PROTO_DIR] });
+    new ReflectionService({ ...services, ...loadSync(healthProtoPath) }).addToServer(this.server);
+  }
+}
+
+/** `shardkeep.cache.v1.CacheService` lives in `shardkeep/cache/v1/cache.proto`. */
+function protoFileOf(service: string): string {
+  const [root = '', area = '', version = ''] = service.split('.');
+  return `${root}/${area}/${version}/${area}.proto`;
+}
+
+function identity(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+async function bind(server: Server, listen: string): Promise<string> {
+  if (listen.startsWith('unix:')) await removeStaleSocket(listen.replace(/^unix:(?:\/\/)?/, ''));
+  return new Promise((resolve, reject) => {
+    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
+      if (error) reject(error);
+      else resolve(listen.startsWith('unix:') ? listen : listen.replace(/:\d+$/, `:${String(port)}`));
+    });
+  });
+}
+
+/** A socket file that a killed process left behind keeps the next one from listening; one that answers is in use. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const stale = await new Promise<boolean>((resolve) => {
+    const probe = connect(path);
+    probe.on('connect', () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.on('error', (error: NodeJS.ErrnoException) => {
+      resolve(error.code === 'ECONNREFUSED');
+    });
+  });
+  if (stale) await rm(path, { force: true });
+}

@@ -1,0 +1,102 @@
+import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { status as Code } from '@grpc/grpc-js';
+import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
+import { DomainError, type ErrorCode } from '../errors.js';
+
+/** A gRPC status as it goes to the caller. */
+export interface RpcStatus {
+  readonly code: Code;
+  readonly message: string;
+  /** google.rpc.Status with the details, for `grpc-status-details-bin`. */
+  readonly details: Buffer;
+  /** What happened inside, when the caller may not know it; to be logged once. */
+  readonly hiddenCause: unknown;
+}
+
+/** The call ran into its deadline or was cancelled. */
+export class CallEndedError extends Error {
+  override readonly name = 'CallEndedError';
+  constructor(readonly reason: 'deadline' | 'cancelled') {
+    super(reason);
+  }
+}
+
+const ERROR_DOMAIN = 'shardkeep';
+
+/** The one place where errors become gRPC statuses: deadline and cancel first, what nobody foresaw last. */
+export function toStatus(error: unknown): RpcStatus {
+  if (error instanceof CallEndedError) {
+    return error.reason === 'deadline'
+      ? plainStatus(Code.DEADLINE_EXCEEDED, 'the deadline passed; a write may or may not have happened')
+      : plainStatus(Code.CANCELLED, 'the call was cancelled; a write may or may not have happened');
+  }
+  if (error instanceof DomainError) return domainStatus(error);
+  return { ...plainStatus(Code.INTERNAL, 'internal error'), hiddenCause: error };
+}
+
+export function codeOf(code: ErrorCode): Code {
+  switch (code) {
+    case 'INVALID_FIELD':
+      return Code.INVALID_ARGUMENT;
+    case 'WRONG_TYPE':
+    case 'COUNTER_OVERFLOW':
+    case 'NOT_AN_INTEGER':
+      return Code.FAILED_PRECONDITION;
+    case 'SESSION_NOT_FOUND':
+      return Code.NOT_FOUND;
+    case 'VERSION_MISMATCH':
+      return Code.ABORTED;
+    case 'RATE_LIMITED':
+    case 'OVERLOADED':
+    case 'REDIS_OUT_OF_MEMORY':
+      return Code.RESOURCE_EXHAUSTED;
+    case 'DRAINING':
+    case 'REDIS_UNAVAILABLE':
+    case 'OUTCOME_UNKNOWN':
+      return Code.UNAVAILABLE;
+  }
+}
+
+function domainStatus(error: DomainError): RpcStatus {
+  const details = [
+    pack('ErrorInfo', ErrorInfo, { reason: error.code, domain: ERROR_DOMAIN, metadata: error.metadata }),
+  ];
+  if (error.violations.length > 0) {
+    details.push(pack('BadRequest', BadRequest, { fieldViolations: [...error.violations] }));
+  }
+  if (error.retryAfterMs !== undefined) {
+    const retryDelay = {
+      seconds: Math.floor(error.retryAfterMs / 1_000),
+      nanos: Math.round((error.retryAfterMs % 1_000) * 1_000_000),
+    };
+    details.push(pack('RetryInfo', RetryInfo, { retryDelay }));
+  }
+  const code = codeOf(error.code);
+  return { code, message: error.message, details: encodeStatus(code, error.message, details), hiddenCause: undefined };
+}
+
+function plainStatus(code: Code, message: string): RpcStatus {
+  return { code, message, details: encodeStatus(code, message, []), hiddenCause: undefined };
+}
+
+/** A detail as google.protobuf.Any, encoded. */
+function pack<Message, Partial>(
+  type: string,
+  codec: {
+    fromPartial: (partial: Partial) => Message;
+    encode: (message: Message) => { finish: () => Uint8Array };
+  },
+  detail: Partial,
+): Uint8Array {
+  const value = codec.encode(codec.fromPartial(detail)).finish();
+  return Any.encode(Any.fromPartial({ typeUrl: `type.googleapis.com/google.rpc.${type}`, value })).finish();
+}
+
+/** google.rpc.Status: code = 1, message = 2, details = 3. */
+function encodeStatus(code: Code, message: string, details: readonly Uint8Array[]): Buffer {
+  const writer = new BinaryWriter();
+  writer.uint32(8).int32(code);
+  writer.uint32(18).string(message);
+  for (const detail of details) writer.uint32(26).bytes(detail);
+  return Buffer.from(writer.finish());
+}

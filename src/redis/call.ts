@@ -1,0 +1,12 @@
+/** What a store needs to know of the RPC it works for. */
+export interface Call {
+  /** The caller's tenant; part of every key. */
+  readonly namespace: string;
+  /** When the caller stops waiting, on the clock of `performance.now()`. */
+  readonly deadlineAt: number;
+  /**
+   * True once the caller has an answer, gave up or ran out of time. A store that was granted something after that gives
+   * it back: nobody will.
+   */
+  readonly ended: boolean;
+}

@@ -1,0 +1,288 @@
+import { createClient, createCluster, RESP_TYPES } from 'redis';
+import type { Logger } from 'pino';
+import type { ScriptArg } from './lua-script.js';
+
+/** Where a Redis is and how to log in. */
+export type RedisTarget = {
+  readonly username?: string;
+  readonly password?: string;
+  readonly tls: boolean;
+} & (
+  | { readonly topology: 'standalone'; readonly host: string; readonly port: number; readonly database: number }
+  | { readonly topology: 'standalone'; readonly socketPath: string; readonly database: number }
+  | { readonly topology: 'cluster'; readonly seeds: readonly { readonly host: string; readonly port: number }[] }
+);
+
+/** One node as seen through a connection: runs a command on it and nowhere else. */
+export type NodeCommand = (command: readonly ScriptArg[]) => Promise<unknown>;
+
+export interface ConnectionEvents {
+  /** A node's connection is up, again or for the first time; commands flow after the promise resolved. */
+  readonly onNodeReady: (node: NodeCommand, address: string) => Promise<void>;
+  /** The connection can or cannot serve. On Cluster: at least one master can. */
+  readonly onStateChange: (ready: boolean) => void;
+}
+
+/** One connection (on Cluster: one a master), pipelined; it reconnects for ever until closed. */
+export interface RedisConnection {
+  readonly topology: 'standalone' | 'cluster';
+  /** Begins to connect in the background. */
+  connect(): void;
+  /** Sends one command to the node of `routingKey`; fails at once when that node is away. */
+  send(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown>;
+  /** Waits for the replies of what was sent, then closes. */
+  close(): Promise<void>;
+  /** Closes now; what is in flight fails. */
+  destroy(): void;
+}
+
+// node-redis's own command timeout costs 12 µs a command and does not act once the command is written: each RPC races
+// its deadline instead, and a silent connection is given up after SOCKET_TIMEOUT_MS.
+const SOCKET_TIMEOUT_MS = 2_000;
+const PING_INTERVAL_MS = 900;
+const CONNECT_TIMEOUT_MS = 1_500;
+const MAX_QUEUED_COMMANDS = 20_000;
+/** A dead master's successor is looked for this often; node-redis's default of 5 s keeps its slots away for as long. */
+const TOPOLOGY_REFRESH_MS = 500;
+
+/** Full jitter, so that a fleet does not come back in step: 25 ms doubling to 1 s. */
+function reconnectDelayMs(attempt: number): number {
+  const ceiling = Math.min(25 * 2 ** attempt, 1_000);
+  return ceiling / 2 + Math.random() * (ceiling / 2);
+}
+
+const commandOptions = {
+  timeout: 0,
+  typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer },
+} as const;
+
+function clientOptions(target: RedisTarget) {
+  return {
+    ...(target.username === undefined ? {} : { username: target.username }),
+    ...(target.password === undefined ? {} : { password: target.password }),
+    disableOfflineQueue: true,
+    commandsQueueMaxLength: MAX_QUEUED_COMMANDS,
+    pingInterval: PING_INTERVAL_MS,
+    maintNotifications: 'disabled',
+    disableClientInfo: true,
+  } as const;
+}
+
+function socketOptions(target: RedisTarget) {
+  return {
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SOCKET_TIMEOUT_MS,
+    reconnectStrategy: reconnectDelayMs,
+    ...(target.tls ? { tls: true as const } : {}),
+  };
+}
+
+export function createConnection(target: RedisTarget, events: ConnectionEvents, logger: Logger): RedisConnection {
+  return target.topology === 'cluster'
+    ? new ClusterConnection(target, events, logger)
+    : new StandaloneConnection(target, events, logger);
+}
+
+/** Names a target in logs, without credentials. */
+export function describeTarget(target: RedisTarget): string {
+  if (target.topology === 'cluster') return target.seeds.map(({ host, port }) => `${host}:${String(port)}`).join(',');
+  return 'socketPath' in target ? `unix:${target.socketPath}` : `${target.host}:${String(target.port)}`;
+}
+
+const PREPARE_RETRY_MS = 250;
+
+/** Prepares a node that just connected, again and again while it is loading or refuses, until its connection is gone. */
+function prepareNode(node: {
+  readonly prepare: () => Promise<void>;
+  readonly isConnected: () => boolean;
+  readonly onPrepared: () => void;
+  readonly onError: (error: unknown) => void;
+}): void {
+  node.prepare().then(
+    () => {
+      if (node.isConnected()) node.onPrepared();
+    },
+    (error: unknown) => {
+      if (!node.isConnected()) return;
+      node.onError(error);
+      setTimeout(() => {
+        if (node.isConnected()) prepareNode(node);
+      }, PREPARE_RETRY_MS).unref();
+    },
+  );
+}
+
+type StandaloneTarget = Extract<RedisTarget, { topology: 'standalone' }>;
+type ClusterTarget = Extract<RedisTarget, { topology: 'cluster' }>;
+
+function createStandaloneClient(target: StandaloneTarget) {
+  const address =
+    'socketPath' in target ? { path: target.socketPath, tls: false as const } : { host: target.host, port: target.port };
+  return createClient({
+    ...clientOptions(target),
+    commandOptions,
+    database: target.database,
+    socket: { ...socketOptions(target), ...address } as NonNullable<Parameters<typeof createClient>[0]>['socket'] & object,
+  });
+}
+
+class StandaloneConnection implements RedisConnection {
+  readonly topology = 'standalone';
+  private readonly client: ReturnType<typeof createStandaloneClient>;
+
+  constructor(target: StandaloneTarget, events: ConnectionEvents, logger: Logger) {
+    this.client = createStandaloneClient(target);
+    const address = describeTarget(target);
+    this.client
+      .on('error', (error: Error) => {
+        logger.warn({ address, err: error }, 'redis connection error');
+        events.onStateChange(false);
+      })
+      .on('reconnecting', () => {
+        logger.info({ address }, 'redis reconnecting');
+        events.onStateChange(false);
+      })
+      .on('end', () => {
+        events.onStateChange(false);
+      })
+      .on('ready', () => {
+        logger.info({ address }, 'redis connected');
+        prepareNode({
+          prepare: () => events.onNodeReady((command) => this.send(undefined, command), address),
+          isConnected: () => this.client.isReady,
+          onPrepared: () => {
+            events.onStateChange(true);
+          },
+          onError: (error) => {
+            logger.error({ address, err: error }, 'redis node not usable');
+          },
+        });
+      });
+  }
+
+  connect(): void {
+    // pending while Redis is away; it rejects only when closed before it ever connected
+    this.client.connect().catch(() => undefined);
+  }
+
+  send(_routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
+    return this.client.sendCommand(command);
+  }
+
+  async close(): Promise<void> {
+    if (this.client.isReady) await this.client.close();
+    else this.destroy();
+  }
+
+  destroy(): void {
+    if (this.client.isOpen) this.client.destroy();
+  }
+}
+
+interface NodeAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+function createClusterClient(target: ClusterTarget) {
+  return createCluster({
+    rootNodes: target.seeds.map(({ host, port }) => ({ socket: { host, port } })),
+    defaults: { ...clientOptions(target), socket: socketOptions(target) },
+    commandOptions,
+    topologyRefreshOnReconnectionAttemptStrategy: TOPOLOGY_REFRESH_MS,
+  });
+}
+
+/** The first discovery of a Cluster is retried by us: node-redis gives up when no seed answers. */
+const DISCOVERY_RETRY_MS = 500;
+
+class ClusterConnection implements RedisConnection {
+  readonly topology = 'cluster';
+  private client: ReturnType<typeof createClusterClient>;
+  private readonly connectedNodes = new Set<string>();
+  private readonly readyNodes = new Set<string>();
+  private closed = false;
+
+  constructor(
+    private readonly target: ClusterTarget,
+    private readonly events: ConnectionEvents,
+    private readonly logger: Logger,
+  ) {
+    this.client = this.createClient();
+  }
+
+  private createClient(): ReturnType<typeof createClusterClient> {
+    const client = createClusterClient(this.target);
+    const lost = ({ host, port }: NodeAddress): void => {
+      const address = `${host}:${String(port)}`;
+      this.connectedNodes.delete(address);
+      this.readyNodes.delete(address);
+      if (this.readyNodes.size === 0) this.events.onStateChange(false);
+    };
+    client
+      .on('error', (error: Error) => {
+        this.logger.warn({ err: error }, 'redis cluster error');
+      })
+      .on('node-error', (error: Error, node: NodeAddress) => {
+        this.logger.warn({ address: `${node.host}:${String(node.port)}`, err: error }, 'redis connection error');
+        lost(node);
+      })
+      .on('node-reconnecting', lost)
+      .on('node-disconnect', lost)
+      .on('node-ready', (node: NodeAddress) => {
+        this.nodeReady(node);
+      });
+    return client;
+  }
+
+  private nodeReady(node: NodeAddress): void {
+    const address = `${node.host}:${String(node.port)}`;
+    this.logger.info({ address }, 'redis connected');
+    const run: NodeCommand = async (command) => {
+      const shard = this.client.nodeByAddress.get(address);
+      if (shard === undefined) throw new Error(`no cluster node ${address}`);
+      // a node's own client does not inherit the Cluster's command options
+      return (await this.client.nodeClient(shard)).sendCommand(command, commandOptions);
+    };
+    this.connectedNodes.add(address);
+    prepareNode({
+      prepare: () => this.events.onNodeReady(run, address),
+      isConnected: () => this.connectedNodes.has(address) && !this.closed,
+      onPrepared: () => {
+        this.readyNodes.add(address);
+        this.events.onStateChange(true);
+      },
+      onError: (error) => {
+        this.logger.error({ address, err: error }, 'redis node not usable');
+      },
+    });
+  }
+
+  connect(): void {
+    this.client.connect().catch((error: unknown) => {
+      if (this.closed) return;
+      this.logger.warn({ err: error }, 'redis cluster not found');
+      setTimeout(() => {
+        if (this.closed) return;
+        this.client.destroy();
+        this.client = this.createClient();
+        this.connect();
+      }, DISCOVERY_RETRY_MS).unref();
+    });
+  }
+
+  send(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
+    return this.client.sendCommand(routingKey, false, [...command]);
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    if (this.readyNodes.size > 0) await this.client.close();
+    else this.destroy();
+  }
+
+  destroy(): void {
+    this.closed = true;
+    this.client.destroy();
+  }
+}

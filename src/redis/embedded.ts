@@ -1,0 +1,150 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import type { Logger } from 'pino';
+import type { RedisTarget } from './connection.js';
+
+/** What an embedded Redis is for; decides persistence and eviction. */
+export type EmbeddedRole = 'cache' | 'state';
+
+export interface EmbeddedRedisOptions {
+  readonly role: EmbeddedRole;
+  /** The redis-server or valkey-server to run. */
+  readonly binary: string;
+  /** Keeps `state` in an append-only file there; without it all data goes with the process. */
+  readonly dataDir?: string;
+  readonly maxMemoryMb: number;
+  readonly logger: Logger;
+}
+
+export interface EmbeddedRedis {
+  readonly target: RedisTarget;
+  stop(): Promise<void>;
+}
+
+// A socket's path may be 107 bytes long (unix(7)); a longer temp folder falls back to /tmp.
+const LONGEST_TEMP_DIR = 70;
+const RESTART_MIN_MS = 100;
+const RESTART_MAX_MS = 5_000;
+
+/**
+ * Runs Redis ("$@") and outlives this process just long enough to end it: the shell holds our end of a pipe as its
+ * standard input, and when that closes, by stop() or because we were killed, it ends Redis within 3 s and removes the
+ * folder. It is detached, so that Ctrl-C reaches only the service, which drains first.
+ */
+const GUARDIAN = `
+exec 3<&0
+run_dir=$1; shift
+"$@" </dev/null 3<&- &
+redis=$!
+(
+  read -r _ <&3
+  : >"$run_dir/stopping"
+  kill -TERM "$redis"
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    kill -0 "$redis" || break
+    sleep 0.1
+  done
+  kill -KILL "$redis"
+  rm -rf "$run_dir"
+) 2>/dev/null &
+watcher=$!
+wait "$redis"
+status=$?
+if [ -e "$run_dir/stopping" ] || [ ! -d "$run_dir" ]; then wait "$watcher"; else kill "$watcher"; fi
+exit "$status"
+`;
+
+const BINARY_NAMES = ['redis-server', 'valkey-server'];
+const EXTRA_BINARY_DIRS = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin', '/snap/bin'];
+
+/** Finds a Redis to run: the one named, else the first on the PATH or in the usual places. */
+export function findRedisBinary(named: string | undefined, path = process.env['PATH'] ?? ''): string | undefined {
+  const candidates =
+    named === undefined
+      ? [...path.split(delimiter), ...EXTRA_BINARY_DIRS].flatMap((dir) => BINARY_NAMES.map((name) => join(dir, name)))
+      : [named];
+  return candidates.find((candidate) => {
+    try {
+      accessSync(candidate, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Starts a private Redis on a unix socket and restarts it, with back-off, when it dies. */
+export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis {
+  const { role, logger } = options;
+  const tempRoot = tmpdir().length > LONGEST_TEMP_DIR ? '/tmp' : tmpdir();
+  const runDir = mkdtempSync(join(tempRoot, `shardkeep-${role}-`));
+  const socketPath = join(runDir, 'redis.sock');
+  const logFile = join(runDir, 'redis.log');
+  const command = [options.binary, ...redisFlags(options, { runDir, socketPath, logFile })];
+
+  let child: ChildProcess;
+  let stopping = false;
+  let restartMs = RESTART_MIN_MS;
+  let startedAt = 0;
+
+  const start = (): void => {
+    startedAt = performance.now();
+    child = spawn('/bin/sh', ['-c', GUARDIAN, 'shardkeep-guardian', runDir, ...command], {
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    child.stdin?.on('error', () => undefined);
+    child.on('exit', (status) => {
+      if (stopping) return;
+      if (performance.now() - startedAt > RESTART_MAX_MS) restartMs = RESTART_MIN_MS;
+      logger.error({ role, status, restartMs, log: lastLines(logFile) }, 'embedded redis died, restarting');
+      setTimeout(() => {
+        if (!stopping) start();
+      }, restartMs).unref();
+      restartMs = Math.min(restartMs * 2, RESTART_MAX_MS);
+    });
+  };
+  start();
+
+  return {
+    target: { topology: 'standalone', socketPath, database: 0, tls: false },
+    stop: async () => {
+      stopping = true;
+      if (child.exitCode === null && child.signalCode === null) {
+        const exited = once(child, 'exit');
+        child.stdin?.end();
+        await exited;
+      }
+      rmSync(runDir, { recursive: true, force: true });
+    },
+  };
+}
+
+function redisFlags(
+  { role, dataDir, maxMemoryMb }: EmbeddedRedisOptions,
+  paths: { runDir: string; socketPath: string; logFile: string },
+): string[] {
+  const persistent = role === 'state' && dataDir !== undefined;
+  const dir = persistent ? join(dataDir, role) : paths.runDir;
+  if (persistent) mkdirSync(dir, { recursive: true });
+  return Object.entries({
+    port: '0',
+    unixsocket: paths.socketPath,
+    unixsocketperm: '700',
+    dir,
+    logfile: paths.logFile,
+    loglevel: 'warning',
+    save: '',
+    appendonly: persistent ? 'yes' : 'no',
+    appendfsync: 'everysec',
+    maxmemory: `${String(maxMemoryMb)}mb`,
+    'maxmemory-policy': role === 'cache' ? 'allkeys-lru' : 'noeviction',
+  }).flatMap(([name, value]) => [`--${name}`, value]);
+}
+
+function lastLines(file: string): string[] {
+  return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').slice(-3) : [];
+}

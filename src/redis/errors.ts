@@ -1,0 +1,71 @@
+import { ClientClosedError, ClientOfflineError, ErrorReply } from 'redis';
+import { DomainError } from '../errors.js';
+
+/** How long a caller should wait before asking a Redis again that is away. */
+const RETRY_AFTER_MS = 250;
+
+/** The first word of an error reply, such as OOM or WRONGTYPE; '' for errors that are no reply. */
+export function replyCode(error: unknown): string {
+  return error instanceof ErrorReply ? (/^[A-Z]+/.exec(error.message)?.[0] ?? '') : '';
+}
+
+/**
+ * The slot is on its way to another master and this command needs keys of both sides. Nothing was done. The second form
+ * is what a script gets that looks at a derived key there.
+ */
+export function isSlotMoving(error: unknown): boolean {
+  return (
+    error instanceof ErrorReply &&
+    (replyCode(error) === 'TRYAGAIN' || error.message.includes('Script attempted to access a non local key'))
+  );
+}
+
+const UNAVAILABLE_REPLIES = new Set([
+  'BUSY',
+  'CLUSTERDOWN',
+  'LOADING',
+  'MASTERDOWN',
+  'MISCONF',
+  'NOREPLICAS',
+  'READONLY',
+  'TRYAGAIN',
+  'UNBLOCKED',
+]);
+
+export function redisUnavailable(message: string, cause?: unknown): DomainError {
+  return new DomainError('REDIS_UNAVAILABLE', message, { retryAfterMs: RETRY_AFTER_MS, cause });
+}
+
+/**
+ * Turns what node-redis throws into a domain error. An error reply means that Redis refused, so nothing was done; a
+ * connection that broke means that a write may have happened. What is left (CROSSSLOT, NOPERM, a script's own error) is
+ * a bug or a wrong setting and passes as it is, to end as INTERNAL.
+ */
+export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean }): unknown {
+  if (error instanceof DomainError) return error;
+  if (error instanceof ErrorReply) {
+    const code = replyCode(error);
+    if (code === 'OOM') return new DomainError('REDIS_OUT_OF_MEMORY', 'Redis is out of memory', { cause: error });
+    if (code === 'WRONGTYPE') return wrongType(error);
+    if (UNAVAILABLE_REPLIES.has(code) || isSlotMoving(error)) {
+      return redisUnavailable('Redis cannot serve this key now', error);
+    }
+    return error;
+  }
+  if (!(error instanceof Error)) return error;
+  // node-redis has no class for its full command queue
+  if (error.message === 'The queue is full') {
+    return new DomainError('OVERLOADED', 'too many commands wait for Redis', { retryAfterMs: RETRY_AFTER_MS, cause: error });
+  }
+  if (error instanceof ClientOfflineError || error instanceof ClientClosedError || readOnly) {
+    return redisUnavailable('Redis is away', error);
+  }
+  return new DomainError('OUTCOME_UNKNOWN', 'the connection to Redis broke; the write may or may not have happened', {
+    retryAfterMs: RETRY_AFTER_MS,
+    cause: error,
+  });
+}
+
+export function wrongType(cause?: unknown): DomainError {
+  return new DomainError('WRONG_TYPE', 'the key holds another kind of thing', { cause });
+}

@@ -1,0 +1,32 @@
+import type { NodeCommand } from './connection.js';
+import { UnexpectedReplyError } from './lua-script.js';
+
+/** What a node says of itself by INFO. */
+export interface NodeReport {
+  readonly address: string;
+  readonly version: string;
+  readonly majorVersion: number;
+  readonly clusterEnabled: boolean;
+  readonly maxmemoryPolicy: string;
+}
+
+export async function inspectNode(node: NodeCommand, address: string): Promise<NodeReport> {
+  const info = await node(['INFO']);
+  // a verbatim string under RESP3, a bulk string under RESP2
+  if (!Buffer.isBuffer(info) && typeof info !== 'string') throw new UnexpectedReplyError('INFO is no text');
+  const fields = new Map(
+    info
+      .toString()
+      .split('\r\n')
+      .filter((line) => line.includes(':'))
+      .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
+  );
+  const version = fields.get('redis_version') ?? '0';
+  return {
+    address,
+    version,
+    majorVersion: Number.parseInt(version, 10),
+    clusterEnabled: fields.get('cluster_enabled') === '1',
+    maxmemoryPolicy: fields.get('maxmemory_policy') ?? '',
+  };
+}

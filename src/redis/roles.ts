@@ -1,0 +1,143 @@
+import type { Logger } from 'pino';
+import type { Call } from './call.js';
+import { describeTarget, type RedisTarget } from './connection.js';
+import { startEmbeddedRedis, type EmbeddedRedis } from './embedded.js';
+import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js';
+import type { AnyLuaScript } from './lua-script.js';
+import type { NodeReport } from './node-report.js';
+import { Redis } from './redis.js';
+
+/**
+ * What a Redis is for. `cache` may lose anything at any time; `state` (sessions, locks) must not be evicted; `limit`
+ * holds rate limits, with `state` unless told otherwise.
+ */
+export const ROLES = ['cache', 'state', 'limit'] as const;
+export type Role = (typeof ROLES)[number];
+
+/** Where the roles are; equal targets share one connection. */
+export type RedisPlan =
+  | { readonly kind: 'external'; readonly targets: Readonly<Record<Role, RedisTarget>> }
+  | {
+      readonly kind: 'embedded';
+      readonly binary: string;
+      readonly dataDir: string | undefined;
+      readonly cacheMaxMemoryMb: number;
+      readonly stateMaxMemoryMb: number;
+    };
+
+export interface RolesOptions {
+  readonly plan: RedisPlan;
+  readonly scripts: Readonly<Record<Role, readonly AnyLuaScript[]>>;
+  readonly namespace: string;
+  readonly maxRetries: number | undefined;
+  /** Refuse, instead of warn, when sessions could be evicted. */
+  readonly strictEviction: boolean;
+  readonly logger: Logger;
+  /** A Redis that this service must not serve from: too old, of another topology or data format. */
+  readonly onUnusable: (error: Error) => void;
+}
+
+export interface Roles extends Readonly<Record<Role, Redis>> {
+  /** Begins to connect; ready states arrive by `Redis.onStateChange`. */
+  connect(): void;
+  /** Waits for replies, closes connections, ends embedded children. */
+  close(): Promise<void>;
+}
+
+const OLDEST_MAJOR_VERSION = 7;
+
+export function createRoles(options: RolesOptions): Roles {
+  const { plan } = options;
+  const embedded: EmbeddedRedis[] = [];
+  let targets: Readonly<Record<Role, RedisTarget>>;
+  if (plan.kind === 'external') {
+    targets = plan.targets;
+  } else {
+    const start = (role: 'cache' | 'state', maxMemoryMb: number): RedisTarget => {
+      const { binary, dataDir } = plan;
+      const child = startEmbeddedRedis({
+        role,
+        binary,
+        maxMemoryMb,
+        logger: options.logger,
+        ...(dataDir === undefined ? {} : { dataDir }),
+      });
+      embedded.push(child);
+      return child.target;
+    };
+    const state = start('state', plan.stateMaxMemoryMb);
+    targets = { cache: start('cache', plan.cacheMaxMemoryMb), state, limit: state };
+  }
+
+  const byTarget = new Map<string, Redis>();
+  const connect = (role: Role): Redis => {
+    const id = JSON.stringify(targets[role]);
+    const rolesHere = ROLES.filter((other) => JSON.stringify(targets[other]) === id);
+    const redis =
+      byTarget.get(id) ??
+      new Redis({
+        target: targets[role],
+        scripts: [checkFormatScript, ...rolesHere.flatMap((other) => options.scripts[other])],
+        logger: options.logger.child({ roles: rolesHere }),
+        ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
+        onNode: (report, self) => admitNode(report, self, rolesHere, options),
+      });
+    byTarget.set(id, redis);
+    return redis;
+  };
+
+  const roles = { cache: connect('cache'), state: connect('state'), limit: connect('limit') };
+  return {
+    ...roles,
+    connect: () => {
+      for (const redis of byTarget.values()) redis.connect();
+    },
+    close: async () => {
+      await Promise.all([...byTarget.values()].map((redis) => redis.close()));
+      await Promise.all(embedded.map((child) => child.stop()));
+    },
+  };
+}
+
+/** How long a node may take to answer for its format before it counts as not ready. */
+const FORMAT_CHECK_MS = 2_000;
+
+async function admitNode(report: NodeReport, redis: Redis, roles: readonly Role[], options: RolesOptions): Promise<void> {
+  const { logger, onUnusable, namespace } = options;
+  const refuse = (message: string): never => {
+    const error = new Error(`Redis at ${report.address}: ${message}`);
+    onUnusable(error);
+    throw error;
+  };
+  if (report.majorVersion < OLDEST_MAJOR_VERSION) {
+    refuse(`version ${report.version} is too old, ${String(OLDEST_MAJOR_VERSION)}.0 or newer is needed`);
+  }
+  if (report.clusterEnabled !== (redis.topology === 'cluster')) {
+    refuse(
+      report.clusterEnabled
+        ? 'this is a node of a Cluster; name it by redis+cluster://'
+        : 'this is no Cluster; name it by redis://',
+    );
+  }
+  const mustKeep = roles.filter((role) => role !== 'cache');
+  if (mustKeep.length > 0 && report.maxmemoryPolicy !== 'noeviction') {
+    const message = `maxmemory-policy is ${report.maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
+    if (options.strictEviction) refuse(message);
+    logger.error({ address: report.address, roles: mustKeep, maxmemoryPolicy: report.maxmemoryPolicy }, message);
+  }
+  const call: Call = { namespace, deadlineAt: performance.now() + FORMAT_CHECK_MS, ended: false };
+  try {
+    await checkFormat(redis, call);
+  } catch (error) {
+    if (error instanceof FormatMismatchError) refuse(error.message);
+    throw error;
+  }
+}
+
+/** Names every role's Redis for the log, without credentials. */
+export function describePlan(plan: RedisPlan): string {
+  if (plan.kind === 'embedded') {
+    return plan.dataDir === undefined ? 'embedded Redis, nothing kept' : `embedded Redis, state kept in ${plan.dataDir}`;
+  }
+  return ROLES.map((role) => `${role} ${describeTarget(plan.targets[role])}`).join(', ');
+}

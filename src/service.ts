@@ -1,0 +1,87 @@
+import type { Logger } from 'pino';
+import { cacheRpcs } from './cache/handlers.js';
+import { cacheScripts } from './cache/scripts.js';
+import { CacheStore } from './cache/store.js';
+import type { Config } from './config/config.js';
+import { Health } from './grpc/health.js';
+import { Invoker } from './grpc/invoke.js';
+import { GrpcServer } from './grpc/server.js';
+import { createRoles } from './redis/roles.js';
+
+export interface ServiceOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  /** A Redis that must not be served from; the process should end with this message. */
+  readonly onUnusable: (error: Error) => void;
+}
+
+export interface Service {
+  /** Where the API listens, with the port that was chosen for port 0. */
+  readonly address: string;
+  /** Resolves when every Redis answers. */
+  readonly ready: Promise<void>;
+  /** NOT_SERVING first, then the calls in flight, then the connections to Redis. Answers whether every call finished. */
+  drain(): Promise<boolean>;
+}
+
+/** Composes the product and begins to serve; Redis may still be away. */
+export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
+  const roles = createRoles({
+    plan: config.redis.plan,
+    scripts: { cache: cacheScripts, state: [], limit: [] },
+    namespace: config.namespace,
+    maxRetries: config.redis.maxRetries,
+    strictEviction: config.redis.strictEviction,
+    logger,
+    onUnusable,
+  });
+  const rpcs = [
+    ...cacheRpcs({
+      store: new CacheStore(roles.cache),
+      defaultTtlMs: config.cache.defaultTtlMs,
+      maxValueBytes: config.cache.maxValueBytes,
+    }),
+  ];
+  const health = new Health({
+    services: {
+      'shardkeep.cache.v1.CacheService': roles.cache,
+    },
+    sidecar: config.grpc.sidecar,
+    readinessGraceMs: config.grpc.readinessGraceMs,
+  });
+  const invoker = new Invoker({ rateGate: () => undefined, maxInFlight: config.grpc.maxInFlight, logger });
+  const server = new GrpcServer({
+    ...config.grpc,
+    rpcs,
+    invoker,
+    health,
+    principal: { name: 'default', namespace: config.namespace },
+    logger,
+  });
+
+  const ready = new Promise<void>((resolve) => {
+    const redises = [roles.cache, roles.state, roles.limit];
+    const check = (): void => {
+      if (redises.every(({ isReady }) => isReady)) resolve();
+    };
+    for (const redis of redises) redis.onStateChange(check);
+  });
+  roles.connect();
+  const address = await server.start().catch(async (error: unknown) => {
+    await roles.close();
+    throw error;
+  });
+  logger.info({ address }, 'listening');
+
+  return {
+    address,
+    ready,
+    drain: async () => {
+      health.drain();
+      invoker.drain();
+      const finished = await server.drain(config.grpc.drainTimeoutMs);
+      await roles.close();
+      return finished;
+    },
+  };
+}

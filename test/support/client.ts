@@ -1,0 +1,135 @@
+import {
+  Client,
+  credentials,
+  Metadata,
+  status as Code,
+  type CallOptions,
+  type ClientUnaryCall,
+  type ServiceError,
+} from '@grpc/grpc-js';
+import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
+import { BinaryReader } from '@bufbuild/protobuf/wire';
+
+/** A real gRPC client of a ts-proto service, with promises. */
+
+interface Method {
+  readonly path: string;
+  readonly requestSerialize: (request: never) => Buffer;
+  readonly requestDeserialize: (bytes: Buffer) => unknown;
+  readonly responseDeserialize: (bytes: Buffer) => unknown;
+}
+
+type RequestOf<M extends Method> = ReturnType<M['requestDeserialize']>;
+type ResponseOf<M extends Method> = ReturnType<M['responseDeserialize']>;
+
+export type PromiseClient<Service extends Readonly<Record<string, Method>>> = {
+  readonly [Name in keyof Service]: (
+    request: Partial<RequestOf<Service[Name]>>,
+    options?: CallOptions,
+  ) => Promise<ResponseOf<Service[Name]>>;
+};
+
+/** Connects all clients of one test over one channel. */
+export class TestChannel {
+  readonly client: Client;
+
+  constructor(address: string) {
+    this.client = new Client(address, credentials.createInsecure());
+  }
+
+  of<Service extends Readonly<Record<string, Method>>>(service: Service): PromiseClient<Service> {
+    const entries = Object.entries(service).map(([name, method]) => [
+      name,
+      (request: object, options: CallOptions = {}) => this.call(method, request, options),
+    ]);
+    return Object.fromEntries(entries) as PromiseClient<Service>;
+  }
+
+  /** Sends bytes as they are, for what no generated client would send. */
+  raw(path: string, payload: Buffer): Promise<Buffer> {
+    return this.send(path, payload, {});
+  }
+
+  close(): void {
+    this.client.close();
+  }
+
+  private async call(method: Method, request: object, options: CallOptions): Promise<unknown> {
+    // the decoding of nothing is the message of defaults
+    const whole = { ...(method.requestDeserialize(Buffer.alloc(0)) as object), ...request };
+    const reply = await this.send(method.path, method.requestSerialize(whole as never), options);
+    return method.responseDeserialize(reply);
+  }
+
+  private send(path: string, payload: Buffer, options: CallOptions): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const identity = (bytes: Buffer): Buffer => bytes;
+      const done = (error: ServiceError | null, reply?: Buffer): void => {
+        if (error !== null) reject(error);
+        else if (reply === undefined) reject(new Error('no reply'));
+        else resolve(reply);
+      };
+      const call: ClientUnaryCall = this.client.makeUnaryRequest(
+        path,
+        identity,
+        identity,
+        payload,
+        new Metadata(),
+        options,
+        done,
+      );
+      void call;
+    });
+  }
+}
+
+export interface CallFailure {
+  readonly code: Code;
+  /** ErrorInfo.reason, '' where there is none. */
+  readonly reason: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** The fields that BadRequest names. */
+  readonly fields: readonly string[];
+  readonly retryAfterMs: number | undefined;
+}
+
+/** Waits for a call to fail and answers how; fails when it succeeds. */
+export async function failureOf(call: Promise<unknown>): Promise<CallFailure> {
+  let error: unknown;
+  try {
+    await call;
+  } catch (thrown) {
+    error = thrown;
+  }
+  if (!isServiceError(error)) throw new Error('expected the call to fail with a gRPC status', { cause: error });
+  const [packed] = error.metadata.get('grpc-status-details-bin');
+  const details = Buffer.isBuffer(packed) ? readDetails(packed) : [];
+  const find = <Detail>(type: string, decode: (bytes: Uint8Array) => Detail): Detail | undefined => {
+    const detail = details.find(({ typeUrl }) => typeUrl === `type.googleapis.com/google.rpc.${type}`);
+    return detail === undefined ? undefined : decode(detail.value);
+  };
+  const info = find('ErrorInfo', (bytes) => ErrorInfo.decode(bytes));
+  const retryDelay = find('RetryInfo', (bytes) => RetryInfo.decode(bytes))?.retryDelay;
+  return {
+    code: error.code,
+    reason: info?.reason ?? '',
+    metadata: info?.metadata ?? {},
+    fields: find('BadRequest', (bytes) => BadRequest.decode(bytes))?.fieldViolations.map(({ field }) => field) ?? [],
+    retryAfterMs: retryDelay === undefined ? undefined : retryDelay.seconds * 1_000 + retryDelay.nanos / 1_000_000,
+  };
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && 'code' in error && typeof error.code === 'number' && 'metadata' in error;
+}
+
+function readDetails(status: Buffer): Any[] {
+  const details: Any[] = [];
+  const reader = new BinaryReader(status);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    if (tag === 26) details.push(Any.decode(reader.bytes()));
+    else reader.skip(tag & 7);
+  }
+  return details;
+}
