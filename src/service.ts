@@ -6,7 +6,14 @@ import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
+import { lockRpcs } from './lock/handlers.js';
+import { lockScripts } from './lock/scripts.js';
+import { LockStore } from './lock/store.js';
 import { createRoles } from './redis/roles.js';
+import { sessionRpcs } from './session/handlers.js';
+import { Profiles } from './session/profiles.js';
+import { sessionScripts } from './session/scripts.js';
+import { SessionStore } from './session/store.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -28,7 +35,7 @@ export interface Service {
 export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
   const roles = createRoles({
     plan: config.redis.plan,
-    scripts: { cache: cacheScripts, state: [], limit: [] },
+    scripts: { cache: cacheScripts, state: [...lockScripts, ...sessionScripts], limit: [] },
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
@@ -41,10 +48,14 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
+    ...sessionRpcs({ store: new SessionStore(roles.state, logger), profiles: new Profiles(config.profiles) }),
+    ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
   ];
   const health = new Health({
     services: {
       'shardkeep.cache.v1.CacheService': roles.cache,
+      'shardkeep.lock.v1.LockService': roles.state,
+      'shardkeep.session.v1.SessionService': roles.state,
     },
     sidecar: config.grpc.sidecar,
     readinessGraceMs: config.grpc.readinessGraceMs,

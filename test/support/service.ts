@@ -1,4 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe } from '@jest/globals';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/config/config.js';
@@ -30,11 +33,11 @@ export function randomNamespace(): string {
 }
 
 export async function startTestService(env: Environment): Promise<TestService> {
-  const namespace = env['NAMESPACE'] ?? randomNamespace();
+  const namespace = env.NAMESPACE ?? randomNamespace();
   const config = loadConfig({ NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env });
   const service = await startService({
     config,
-    logger: pino({ level: process.env['TEST_LOG_LEVEL'] ?? 'silent' }),
+    logger: pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }),
     onUnusable: (error) => {
       throw error;
     },
@@ -87,4 +90,11 @@ export function onEachTopology(
       return running;
     }, topology);
   });
+}
+
+/** Writes a policies file (JSON is YAML) and answers its path. */
+export function policiesFile(policies: object): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'shardkeep-test-policies-')), 'policies.yaml');
+  writeFileSync(path, JSON.stringify(policies));
+  return path;
 }

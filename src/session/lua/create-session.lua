@@ -1,0 +1,117 @@
+#!lua
+--[[
+  create-session: log a user in, within the profile's limit of sessions.
+
+  KEYS[1] session     string  <ns>:session:{<p>}:<session id>
+  KEYS[2] user        zset    <ns>:user:{<p>}:<user>  session ids by creation
+  KEYS[3] revocation  string  <ns>:revocation:{<p>}:<user>  "<revoked_at µs>:<blocked_until ms>"
+  KEYS[4] deadlines   zset    <ns>:sessions:{<p>}:deadlines
+  KEYS[5] counters    hash    <ns>:sessions:{<p>}:counters
+  KEYS[6] events      stream  <ns>:sessions:{<p>}:events
+  Derived: <ns>:session:{<p>}:<id> of the user's other sessions.
+
+  ARGV[1] sessionId           string   24
+  ARGV[2] secretHash          bytes    32, SHA-256 of the secret
+  ARGV[3] user                string   encoded user id
+  ARGV[4] idleTtlMs           integer  1..31536000000
+  ARGV[5] absoluteTtlMs       integer  0..31536000000; 0 = none
+  ARGV[6] touchGranularityMs  integer  0..3600000
+  ARGV[7] maxSessions         integer  1..1000
+  ARGV[8] atLimit             word     evict_oldest | evict_least_recently_active | refuse
+  ARGV[9] authenticatedAtMs   integer  Unix ms; 0 = now
+  ARGV[10] record             bytes    protobuf
+  ARGV[11] maxListed          integer  how many live sessions LIMIT lists at most
+
+  Returns
+    {'CREATED', packed, id, …}       created; the ids that were evicted
+    {'LIMIT', id, packed, …}         nothing changed; the live sessions, oldest first
+    {'BLOCKED', blockedUntilMs}      nothing changed
+    {'REVOKED'}                      nothing changed; authenticated before the user's revoked_at
+
+  Atomicity: count, eviction and creation are one step, so parallel logins cannot pass the limit; record, indexes,
+             counters and event agree.
+  Retry:     makes another session.    Clock: Redis TIME.
+]]
+--- @include "../../redis/lua/clock.lua"
+--- @include "lib/record.lua"
+--- @include "lib/end-session.lua"
+local session_key = KEYS[1]
+local keys = {user = KEYS[2], deadlines = KEYS[4], counters = KEYS[5], events = KEYS[6]}
+local revocation = KEYS[3]
+local id, secret_hash, user = ARGV[1], ARGV[2], ARGV[3]
+local idle_ttl_ms, absolute_ttl_ms, touch_granularity_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local max_sessions, at_limit, authenticated_at = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
+local record, max_listed = ARGV[10], tonumber(ARGV[11])
+if #secret_hash ~= 32 then return redis.error_reply('BADARG secretHash') end
+if not idle_ttl_ms or idle_ttl_ms < 1 then return redis.error_reply('BADARG idleTtlMs') end
+if not absolute_ttl_ms or absolute_ttl_ms < 0 then return redis.error_reply('BADARG absoluteTtlMs') end
+if not touch_granularity_ms or touch_granularity_ms < 0 then return redis.error_reply('BADARG touchGranularityMs') end
+if not max_sessions or max_sessions < 1 then return redis.error_reply('BADARG maxSessions') end
+if at_limit ~= 'evict_oldest' and at_limit ~= 'evict_least_recently_active' and at_limit ~= 'refuse' then
+  return redis.error_reply('BADARG atLimit')
+end
+if not authenticated_at or authenticated_at < 0 then return redis.error_reply('BADARG authenticatedAtMs') end
+if not max_listed or max_listed < 0 then return redis.error_reply('BADARG maxListed') end
+
+local revoked_at_us, blocked_until = string.match(redis.call('GET', revocation) or '0:0', '^(%d+):(%d+)$')
+revoked_at_us, blocked_until = tonumber(revoked_at_us), tonumber(blocked_until)
+if blocked_until > now_ms then return {'BLOCKED', decimal(blocked_until)} end
+if authenticated_at == 0 or authenticated_at > now_ms then authenticated_at = now_ms end
+if authenticated_at < math.floor(revoked_at_us / 1000) then return {'REVOKED'} end
+
+-- Other sessions are read only at the limit: those that ran out make room first.
+local prefix = string.sub(session_key, 1, -(#id + 1))
+local endings, evicted = {}, {}
+if redis.call('ZCARD', keys.user) >= max_sessions then
+  local live = {}
+  for _, other in ipairs(redis.call('ZRANGE', keys.user, 0, -1)) do
+    local session = unpack_session(redis.call('GETRANGE', prefix .. other, 0, SESSION_HEADER_BYTES - 1))
+    if session_is_live(session, now_ms) then
+      live[#live + 1] = {id = other, session = session}
+    else
+      endings[#endings + 1] = {id = other, session = session, ending = expired_ending(session)}
+    end
+  end
+  if #live >= max_sessions and at_limit == 'refuse' then
+    local reply = {'LIMIT'}
+    for index = 1, math.min(#live, max_listed) do
+      reply[#reply + 1] = live[index].id
+      reply[#reply + 1] = redis.call('GET', prefix .. live[index].id)
+    end
+    return reply
+  end
+  if at_limit == 'evict_least_recently_active' then
+    table.sort(live, function(a, b)
+      if a.session.last_active ~= b.session.last_active then return a.session.last_active < b.session.last_active end
+      return a.id < b.id
+    end)
+  end
+  for index = 1, #live - max_sessions + 1 do
+    local ending = {cause = CAUSE_EVICTED, ended_at = now_ms, reason = '', message = ''}
+    endings[#endings + 1] = {id = live[index].id, session = live[index].session, ending = ending}
+    evicted[#evicted + 1] = live[index].id
+  end
+end
+
+for _, other in ipairs(endings) do
+  end_session(keys, prefix .. other.id, other.id, user, other.session, other.ending)
+end
+
+-- Later than the revocation, which ends exactly the sessions that were created before it.
+local version = next_tick(revoked_at_us)
+local absolute_expires_at = absolute_ttl_ms > 0 and now_ms + absolute_ttl_ms or 0
+local expires_at = deadline_after(now_ms, idle_ttl_ms, touch_granularity_ms, absolute_expires_at)
+local header = struct.pack('>BI2BI8I8I6I6I6I6I6I6I4', SESSION_FORMAT, SESSION_HEADER_BYTES + #user, 0, version, 0, now_ms,
+  now_ms, expires_at, absolute_expires_at, authenticated_at, idle_ttl_ms, touch_granularity_ms)
+local packed = header .. secret_hash .. struct.pack('>BI2', 0, #user) .. user .. record
+
+redis.call('SET', session_key, packed, 'PXAT', decimal(expires_at + BACKSTOP_MS))
+redis.call('ZADD', keys.user, decimal(version), id)
+redis.call('ZADD', keys.deadlines, decimal(expires_at), deadline_member(id, user))
+redis.call('HINCRBY', keys.counters, 'active', 1)
+redis.call('HINCRBY', keys.counters, 'created', 1)
+add_event(keys, 'type', 'created', 'session', id, 'user', user)
+
+local reply = {'CREATED', packed}
+for _, other in ipairs(evicted) do reply[#reply + 1] = other end
+return reply

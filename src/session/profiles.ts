@@ -1,0 +1,42 @@
+import { TRACK_ONLY_CEILING } from '../config/defaults.js';
+import type { ProfileSettings } from '../config/policies.js';
+
+/** What a profile means for one session. */
+export interface SessionTerms {
+  readonly profile: string;
+  readonly idleTtlMs: number;
+  /** 0: none. */
+  readonly absoluteTtlMs: number;
+  readonly touchGranularityMs: number;
+  readonly maxSessions: number;
+  readonly atLimit: ProfileSettings['at_limit'];
+}
+
+export const DEFAULT_PROFILE = 'default';
+
+/** A deadline is padded by the granularity, so it may be at most this part of the idle TTL. */
+const GRANULARITY_PART = 20;
+
+export class Profiles {
+  constructor(private readonly settings: Readonly<Record<string, ProfileSettings>>) {}
+
+  has(name: string): boolean {
+    return Object.hasOwn(this.settings, name || DEFAULT_PROFILE);
+  }
+
+  /** The terms of a profile ('' is `default`), with another idle TTL where one is given. */
+  terms(name: string, idleTtlMs: number | undefined): SessionTerms {
+    const profile = name || DEFAULT_PROFILE;
+    const settings = this.has(profile) ? this.settings[profile] : undefined;
+    if (settings === undefined) throw new RangeError('unknown profile');
+    const idle = idleTtlMs ?? settings.idle_ttl_ms;
+    return {
+      profile,
+      idleTtlMs: idle,
+      absoluteTtlMs: settings.absolute_ttl_ms,
+      touchGranularityMs: Math.min(settings.touch_granularity_ms, Math.floor(idle / GRANULARITY_PART)),
+      maxSessions: settings.max_sessions === 0 ? TRACK_ONLY_CEILING : settings.max_sessions,
+      atLimit: settings.at_limit,
+    };
+  }
+}

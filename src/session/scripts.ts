@@ -1,0 +1,209 @@
+import type { Session } from '../gen/shardkeep/session/v1/session.js';
+import { luaScript, UnexpectedReplyError } from '../redis/lua-script.js';
+import { ReplyReader } from '../redis/reply.js';
+import { decodeSession } from './record.js';
+
+const from = import.meta.url;
+
+export const END_CAUSES = ['destroyed', 'evicted', 'expired_idle', 'expired_absolute'] as const;
+export type EndCause = (typeof END_CAUSES)[number];
+
+
+function readSessions(reader: ReplyReader): Session[] {
+  const sessions: Session[] = [];
+  while (reader.remaining > 0) {
+    const sessionId = reader.text();
+    sessions.push(decodeSession(sessionId, reader.bytes()));
+  }
+  return sessions;
+}
+
+export type CreateSessionReply =
+  | { readonly status: 'created'; readonly packed: Buffer; readonly evictedSessionIds: string[] }
+  | { readonly status: 'limit'; readonly liveSessions: Session[] }
+  | { readonly status: 'blocked'; readonly blockedUntilMs: number }
+  | { readonly status: 'revoked' };
+
+export const createSessionScript = luaScript({
+  file: './lua/create-session.lua',
+  from,
+  keys: ['session', 'user', 'revocation', 'deadlines', 'counters', 'events'],
+  args: [
+    'sessionId',
+    'secretHash',
+    'user',
+    'idleTtlMs',
+    'absoluteTtlMs',
+    'touchGranularityMs',
+    'maxSessions',
+    'atLimit',
+    'authenticatedAtMs',
+    'record',
+    'maxListed',
+  ],
+  parse: (reply): CreateSessionReply => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    switch (status) {
+      case 'CREATED': {
+        const packed = reader.bytes();
+        const evictedSessionIds: string[] = [];
+        while (reader.remaining > 0) evictedSessionIds.push(reader.text());
+        return { status: 'created', packed, evictedSessionIds };
+      }
+      case 'LIMIT':
+        return { status: 'limit', liveSessions: readSessions(reader) };
+      case 'BLOCKED':
+        return { status: 'blocked', blockedUntilMs: reader.number() };
+      case 'REVOKED':
+        return { status: 'revoked' };
+      default:
+        throw new UnexpectedReplyError(status);
+    }
+  },
+});
+
+export type ValidateSessionReply =
+  | { readonly status: 'valid'; readonly packed: Buffer; readonly lastActiveMs: bigint; readonly expiresAtMs: bigint }
+  | {
+      readonly status: 'ended';
+      readonly cause: EndCause;
+      readonly endedAtMs: number;
+      readonly reason: string;
+      readonly message: string;
+    }
+  | { readonly status: 'unknown' };
+
+export const validateSessionScript = luaScript({
+  file: './lua/validate-session.lua',
+  from,
+  keys: ['session'],
+  args: ['secretHash'],
+  parse: (reply): ValidateSessionReply => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    switch (status) {
+      case 'VALID':
+        return { status: 'valid', packed: reader.bytes(), lastActiveMs: reader.bigint(), expiresAtMs: reader.bigint() };
+      case 'ENDED': {
+        const cause = END_CAUSES[reader.number() - 1];
+        if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
+        return {
+          status: 'ended',
+          cause,
+          endedAtMs: reader.number(),
+          reason: reader.text(),
+          message: reader.text(),
+        };
+      }
+      case 'UNKNOWN':
+        return { status: 'unknown' };
+      default:
+        throw new UnexpectedReplyError(status);
+    }
+  },
+});
+
+export const getSessionScript = luaScript({
+  file: './lua/get-session.lua',
+  from,
+  keys: ['session'],
+  args: [],
+  parse: (reply): Buffer | undefined => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    if (status === 'LIVE') return reader.bytes();
+    if (status === 'GONE') return undefined;
+    throw new UnexpectedReplyError(status);
+  },
+});
+
+export type UpdateSessionReply =
+  | { readonly status: 'updated'; readonly packed: Buffer }
+  | { readonly status: 'conflict' }
+  | { readonly status: 'gone' };
+
+export const updateSessionScript = luaScript({
+  file: './lua/update-session.lua',
+  from,
+  keys: ['session'],
+  args: ['version', 'touch', 'record'],
+  parse: (reply): UpdateSessionReply => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    switch (status) {
+      case 'UPDATED':
+        return { status: 'updated', packed: reader.bytes() };
+      case 'CONFLICT':
+        return { status: 'conflict' };
+      case 'GONE':
+        return { status: 'gone' };
+      default:
+        throw new UnexpectedReplyError(status);
+    }
+  },
+});
+
+export const destroySessionScript = luaScript({
+  file: './lua/destroy-session.lua',
+  from,
+  keys: ['session', 'deadlines', 'counters', 'events'],
+  args: ['sessionId', 'userPrefix', 'reason', 'message'],
+  parse: (reply): boolean => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    reader.end();
+    if (status === 'DESTROYED') return true;
+    if (status === 'GONE') return false;
+    throw new UnexpectedReplyError(status);
+  },
+});
+
+export const destroyUserSessionsScript = luaScript({
+  file: './lua/destroy-user-sessions.lua',
+  from,
+  keys: ['user', 'revocation', 'deadlines', 'counters', 'events'],
+  args: [
+    'user',
+    'sessionPrefix',
+    'keepId',
+    'reason',
+    'message',
+    'blockForMs',
+    'revokedAtUs',
+    'maxEnded',
+    'retentionMs',
+  ],
+  parse: (reply) => {
+    const reader = new ReplyReader(reply);
+    const step = {
+      revokedAtUs: reader.bigint(),
+      blockedUntilMs: reader.number(),
+      destroyed: reader.number(),
+      more: reader.boolean(),
+    };
+    reader.end();
+    return step;
+  },
+});
+
+export const listUserSessionsScript = luaScript({
+  file: './lua/list-user-sessions.lua',
+  from,
+  keys: ['user'],
+  args: ['sessionPrefix', 'maxListed'],
+  parse: (reply) => {
+    const reader = new ReplyReader(reply);
+    return { totalCount: reader.number(), sessions: readSessions(reader) };
+  },
+});
+
+export const sessionScripts = [
+  createSessionScript,
+  validateSessionScript,
+  getSessionScript,
+  updateSessionScript,
+  destroySessionScript,
+  destroyUserSessionsScript,
+  listUserSessionsScript,
+];

@@ -1,0 +1,272 @@
+import type { Logger } from 'pino';
+import { DomainError } from '../errors.js';
+import type { Session } from '../gen/shardkeep/session/v1/session.js';
+import type { Call } from '../redis/call.js';
+import { encodeIdentifier, keys, partitionOfUser, type SessionKeys } from '../redis/keys.js';
+import type { Redis } from '../redis/redis.js';
+import type { SessionTerms } from './profiles.js';
+import { decodeSession, encodeRecord, type SessionContent } from './record.js';
+import {
+  createSessionScript,
+  destroySessionScript,
+  destroyUserSessionsScript,
+  getSessionScript,
+  listUserSessionsScript,
+  updateSessionScript,
+  validateSessionScript,
+  type EndCause,
+} from './scripts.js';
+import { createToken, partitionOfSession } from './token.js';
+
+export interface NewSession {
+  readonly userId: string;
+  readonly content: SessionContent;
+  readonly terms: SessionTerms;
+  /** Undefined: now. */
+  readonly authenticatedAtMs: number | undefined;
+}
+
+export type CreateSessionResult =
+  | {
+      readonly status: 'created';
+      readonly session: Session;
+      readonly sessionToken: string;
+      readonly evictedSessionIds: string[];
+    }
+  | { readonly status: 'limit'; readonly liveSessions: Session[] }
+  | { readonly status: 'blocked'; readonly blockedUntilMs: number }
+  | { readonly status: 'revoked' };
+
+export interface SessionEnding {
+  readonly cause: EndCause;
+  readonly reason: string;
+  readonly message: string;
+  readonly endedAtMs: number;
+}
+
+export type ValidateSessionResult =
+  | { readonly status: 'valid'; readonly session: Session }
+  | { readonly status: 'ended'; readonly end: SessionEnding }
+  | { readonly status: 'unknown' };
+
+export interface EndingWords {
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface DestroyUserSessionsOptions extends EndingWords {
+  /** '': none. */
+  readonly keepSessionId: string;
+  /** Undefined: the block stays as it is. */
+  readonly blockForMs: number | undefined;
+}
+
+/** How many sessions the answer SESSION_LIMIT lists. */
+const MAX_LISTED_AT_LIMIT = 100;
+/** How many sessions one script ends, so that Redis is never held for long. */
+const MAX_ENDED_A_STEP = 200;
+/** How long a user's revoked_at is remembered. */
+const REVOCATION_RETENTION_MS = 30 * 86_400_000;
+/** For giving back what nobody waited for. */
+const GIVE_BACK_TIMEOUT_MS = 5_000;
+
+/** Sessions on the `state` Redis. Only createSession brings one into being. */
+export class SessionStore {
+  constructor(
+    private readonly redis: Redis,
+    private readonly logger: Logger,
+  ) {}
+
+  async createSession(request: NewSession, call: Call): Promise<CreateSessionResult> {
+    const { userId, content, terms, authenticatedAtMs } = request;
+    const token = createToken(userId);
+    const partition = partitionOfUser(userId);
+    const partitionKeys = keys.sessions(call.namespace, partition);
+    const user = encodeIdentifier(userId);
+    const reply = await this.redis.run(
+      createSessionScript.bind(
+        {
+          session: partitionKeys.sessionPrefix + token.sessionId,
+          user: partitionKeys.userPrefix + user,
+          revocation: keys.revocation(call.namespace, partition, userId),
+          ...indexKeys(partitionKeys),
+        },
+        {
+          sessionId: token.sessionId,
+          secretHash: token.secretHash,
+          user,
+          idleTtlMs: String(terms.idleTtlMs),
+          absoluteTtlMs: String(terms.absoluteTtlMs),
+          touchGranularityMs: String(terms.touchGranularityMs),
+          maxSessions: String(terms.maxSessions),
+          atLimit: terms.atLimit,
+          authenticatedAtMs: String(authenticatedAtMs ?? 0),
+          record: encodeRecord(content),
+          maxListed: String(MAX_LISTED_AT_LIMIT),
+        },
+      ),
+      call,
+    );
+    if (reply.status !== 'created') return reply;
+    if (call.ended) this.giveBack(token.sessionId, call.namespace);
+    return {
+      status: 'created',
+      session: decodeSession(token.sessionId, reply.packed),
+      sessionToken: token.sessionToken,
+      evictedSessionIds: reply.evictedSessionIds,
+    };
+  }
+
+  async validateSession(sessionId: string, secretHash: Buffer, call: Call): Promise<ValidateSessionResult> {
+    const reply = await this.redis.run(
+      validateSessionScript.bind({ session: this.locate(sessionId, call).session }, { secretHash }),
+      call,
+    );
+    switch (reply.status) {
+      case 'valid': {
+        const { packed, lastActiveMs, expiresAtMs } = reply;
+        return { status: 'valid', session: { ...decodeSession(sessionId, packed), lastActiveMs, expiresAtMs } };
+      }
+      case 'ended': {
+        const { cause, reason, message, endedAtMs } = reply;
+        return { status: 'ended', end: { cause, reason, message, endedAtMs } };
+      }
+      case 'unknown':
+        return reply;
+    }
+  }
+
+  /** Throws SESSION_NOT_FOUND. */
+  async getSession(sessionId: string, call: Call): Promise<Session> {
+    const packed = await this.redis.run(
+      getSessionScript.bind({ session: this.locate(sessionId, call).session }, {}),
+      call,
+    );
+    if (packed === undefined) throw sessionNotFound();
+    return decodeSession(sessionId, packed);
+  }
+
+  /**
+   * Changes a session by compare-and-set on its version: `change` is applied again to what a racing update left, so that
+   * none is lost. With `expectedVersion` a session of another version throws VERSION_MISMATCH instead.
+   */
+  async updateSession(
+    sessionId: string,
+    change: (content: SessionContent) => SessionContent,
+    options: { readonly expectedVersion: bigint | undefined; readonly touch: boolean },
+    call: Call,
+  ): Promise<Session> {
+    const { session: sessionKey } = this.locate(sessionId, call);
+    for (;;) {
+      const current = await this.getSession(sessionId, call);
+      if (options.expectedVersion !== undefined && current.version !== options.expectedVersion) {
+        throw new DomainError('VERSION_MISMATCH', 'the session has another version', {
+          metadata: { current_version: String(current.version) },
+        });
+      }
+      const version = Buffer.alloc(8);
+      version.writeBigUInt64BE(current.version);
+      const record = encodeRecord({ ...change(current), profile: current.profile });
+      const reply = await this.redis.run(
+        updateSessionScript.bind(
+          { session: sessionKey },
+          { version, touch: options.touch ? 'touch' : 'keep', record },
+        ),
+        call,
+      );
+      if (reply.status === 'updated') return decodeSession(sessionId, reply.packed);
+      if (reply.status === 'gone') throw sessionNotFound();
+    }
+  }
+
+  /** Answers whether this call ended the session. */
+  destroySession(sessionId: string, words: EndingWords, call: Call): Promise<boolean> {
+    const { session, partitionKeys } = this.locate(sessionId, call);
+    return this.redis.run(
+      destroySessionScript.bind(
+        { session, ...indexKeys(partitionKeys) },
+        { sessionId, userPrefix: partitionKeys.userPrefix, ...words },
+      ),
+      call,
+    );
+  }
+
+  async destroyUserSessions(
+    userId: string,
+    options: DestroyUserSessionsOptions,
+    call: Call,
+  ): Promise<{ readonly destroyedCount: number; readonly revokedAtMs: number; readonly blockedUntilMs: number }> {
+    const { keepSessionId, blockForMs, reason, message } = options;
+    const partition = partitionOfUser(userId);
+    const partitionKeys = keys.sessions(call.namespace, partition);
+    const user = encodeIdentifier(userId);
+    let destroyedCount = 0;
+    let revokedAtUs = 0n;
+    for (;;) {
+      const step = await this.redis.run(
+        destroyUserSessionsScript.bind(
+          {
+            user: partitionKeys.userPrefix + user,
+            revocation: keys.revocation(call.namespace, partition, userId),
+            ...indexKeys(partitionKeys),
+          },
+          {
+            user,
+            sessionPrefix: partitionKeys.sessionPrefix,
+            keepId: keepSessionId,
+            reason,
+            message,
+            blockForMs: String(blockForMs ?? 0),
+            revokedAtUs: String(revokedAtUs),
+            maxEnded: String(MAX_ENDED_A_STEP),
+            retentionMs: String(REVOCATION_RETENTION_MS),
+          },
+        ),
+        call,
+      );
+      destroyedCount += step.destroyed;
+      revokedAtUs = step.revokedAtUs;
+      if (!step.more) {
+        return { destroyedCount, revokedAtMs: Number(revokedAtUs / 1_000n), blockedUntilMs: step.blockedUntilMs };
+      }
+    }
+  }
+
+  listUserSessions(
+    userId: string,
+    maxListed: number,
+    call: Call,
+  ): Promise<{ readonly totalCount: number; readonly sessions: Session[] }> {
+    const { userPrefix, sessionPrefix } = keys.sessions(call.namespace, partitionOfUser(userId));
+    return this.redis.run(
+      listUserSessionsScript.bind(
+        { user: userPrefix + encodeIdentifier(userId) },
+        { sessionPrefix, maxListed: String(maxListed) },
+      ),
+      call,
+    );
+  }
+
+  private locate(sessionId: string, call: Call): { session: string; partitionKeys: SessionKeys } {
+    const partition = partitionOfSession(sessionId);
+    if (partition === undefined) throw new RangeError('no session id');
+    const partitionKeys = keys.sessions(call.namespace, partition);
+    return { session: partitionKeys.sessionPrefix + sessionId, partitionKeys };
+  }
+
+  /** Ends a session whose token nobody received, so that it does not count against the user's limit. */
+  private giveBack(sessionId: string, namespace: string): void {
+    const call: Call = { namespace, deadlineAt: performance.now() + GIVE_BACK_TIMEOUT_MS, ended: false };
+    this.destroySession(sessionId, { reason: 'unclaimed', message: '' }, call).catch((error: unknown) => {
+      this.logger.warn({ sessionId, err: error }, 'unclaimed session not given back');
+    });
+  }
+}
+
+function indexKeys({ deadlines, counters, events }: SessionKeys): Pick<SessionKeys, 'deadlines' | 'counters' | 'events'> {
+  return { deadlines, counters, events };
+}
+
+function sessionNotFound(): DomainError {
+  return new DomainError('SESSION_NOT_FOUND', 'the session is not there or has ended');
+}
