@@ -117,12 +117,15 @@ type ClusterTarget = Extract<RedisTarget, { topology: 'cluster' }>;
 
 function createStandaloneClient(target: StandaloneTarget) {
   const address =
-    'socketPath' in target ? { path: target.socketPath, tls: false as const } : { host: target.host, port: target.port };
+    'socketPath' in target
+      ? { path: target.socketPath, tls: false as const }
+      : { host: target.host, port: target.port };
   return createClient({
     ...clientOptions(target),
     commandOptions,
     database: target.database,
-    socket: { ...socketOptions(target), ...address } as NonNullable<Parameters<typeof createClient>[0]>['socket'] & object,
+    socket: { ...socketOptions(target), ...address } as NonNullable<Parameters<typeof createClient>[0]>['socket'] &
+      object,
   });
 }
 

@@ -32,11 +32,26 @@ const RESTART_MAX_MS = 5_000;
 /**
  * Runs Redis ("$@") and outlives this process just long enough to end it: the shell holds our end of a pipe as its
  * standard input, and when that closes, by stop() or because we were killed, it ends Redis within 3 s and removes the
- * folder. It is detached, so that Ctrl-C reaches only the service, which drains first.
+ * folder. It is detached, so that Ctrl-C reaches only the service, which drains first. A folder of data has one owner:
+ * two servers on one append-only file would ruin it, and that of a killed service is still there when the next starts.
  */
 const GUARDIAN = `
 exec 3<&0
-run_dir=$1; shift
+run_dir=$1 data_dir=$2
+shift 2
+if [ -n "$data_dir" ]; then
+  owner="$data_dir/owner.pid"
+  tries=0
+  while [ -s "$owner" ] && kill -0 "$(cat "$owner")" 2>/dev/null; do
+    tries=$((tries + 1))
+    if [ "$tries" -gt 50 ]; then
+      echo "$data_dir is in use by process $(cat "$owner"), as $owner says" >>"$run_dir/redis.log"
+      exit 75
+    fi
+    sleep 0.1
+  done
+  echo "$$" >"$owner"
+fi
 "$@" </dev/null 3<&- &
 redis=$!
 (
@@ -61,7 +76,7 @@ const BINARY_NAMES = ['redis-server', 'valkey-server'];
 const EXTRA_BINARY_DIRS = ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin', '/snap/bin'];
 
 /** Finds a Redis to run: the one named, else the first on the PATH or in the usual places. */
-export function findRedisBinary(named: string | undefined, path = process.env['PATH'] ?? ''): string | undefined {
+export function findRedisBinary(named: string | undefined, path = process.env.PATH ?? ''): string | undefined {
   const candidates =
     named === undefined
       ? [...path.split(delimiter), ...EXTRA_BINARY_DIRS].flatMap((dir) => BINARY_NAMES.map((name) => join(dir, name)))
@@ -83,7 +98,9 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
   const runDir = mkdtempSync(join(tempRoot, `shardkeep-${role}-`));
   const socketPath = join(runDir, 'redis.sock');
   const logFile = join(runDir, 'redis.log');
-  const command = [options.binary, ...redisFlags(options, { runDir, socketPath, logFile })];
+  const dataDir = role === 'state' && options.dataDir !== undefined ? join(options.dataDir, role) : undefined;
+  if (dataDir !== undefined) mkdirSync(dataDir, { recursive: true });
+  const command = [options.binary, ...redisFlags(options, { dataDir, runDir, socketPath, logFile })];
 
   let child: ChildProcess;
   let stopping = false;
@@ -92,7 +109,7 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
 
   const start = (): void => {
     startedAt = performance.now();
-    child = spawn('/bin/sh', ['-c', GUARDIAN, 'shardkeep-guardian', runDir, ...command], {
+    child = spawn('/bin/sh', ['-c', GUARDIAN, 'shardkeep-guardian', runDir, dataDir ?? '', ...command], {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
     });
@@ -124,21 +141,18 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
 }
 
 function redisFlags(
-  { role, dataDir, maxMemoryMb }: EmbeddedRedisOptions,
-  paths: { runDir: string; socketPath: string; logFile: string },
+  { role, maxMemoryMb }: EmbeddedRedisOptions,
+  paths: { dataDir: string | undefined; runDir: string; socketPath: string; logFile: string },
 ): string[] {
-  const persistent = role === 'state' && dataDir !== undefined;
-  const dir = persistent ? join(dataDir, role) : paths.runDir;
-  if (persistent) mkdirSync(dir, { recursive: true });
   return Object.entries({
     port: '0',
     unixsocket: paths.socketPath,
     unixsocketperm: '700',
-    dir,
+    dir: paths.dataDir ?? paths.runDir,
     logfile: paths.logFile,
     loglevel: 'warning',
     save: '',
-    appendonly: persistent ? 'yes' : 'no',
+    appendonly: paths.dataDir === undefined ? 'no' : 'yes',
     appendfsync: 'everysec',
     maxmemory: `${String(maxMemoryMb)}mb`,
     'maxmemory-policy': role === 'cache' ? 'allkeys-lru' : 'noeviction',

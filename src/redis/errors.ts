@@ -55,7 +55,10 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
   if (!(error instanceof Error)) return error;
   // node-redis has no class for its full command queue
   if (error.message === 'The queue is full') {
-    return new DomainError('OVERLOADED', 'too many commands wait for Redis', { retryAfterMs: RETRY_AFTER_MS, cause: error });
+    return new DomainError('OVERLOADED', 'too many commands wait for Redis', {
+      retryAfterMs: RETRY_AFTER_MS,
+      cause: error,
+    });
   }
   if (error instanceof ClientOfflineError || error instanceof ClientClosedError || readOnly) {
     return redisUnavailable('Redis is away', error);

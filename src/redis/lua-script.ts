@@ -70,11 +70,9 @@ export function readScript(path: string, included = new Set<string>()): string {
   });
 }
 
-export function luaScript<
-  const Keys extends readonly string[],
-  const Args extends readonly string[],
-  Reply,
->(definition: LuaScriptDefinition<Keys, Args, Reply>): LuaScript<Keys, Args, Reply> {
+export function luaScript<const Keys extends readonly string[], const Args extends readonly string[], Reply>(
+  definition: LuaScriptDefinition<Keys, Args, Reply>,
+): LuaScript<Keys, Args, Reply> {
   const path = resolve(dirname(fileURLToPath(definition.from)), definition.file);
   const source = readScript(path);
   const script = {

@@ -75,7 +75,12 @@ export class Redis {
   }
 
   /** Sends one plain command that is atomic by itself. `key` routes it. */
-  async command(key: string, command: readonly ScriptArg[], call: Call, options: { readOnly: boolean }): Promise<unknown> {
+  async command(
+    key: string,
+    command: readonly ScriptArg[],
+    call: Call,
+    options: { readOnly: boolean },
+  ): Promise<unknown> {
     return this.attempt(key, command, options, call);
   }
 

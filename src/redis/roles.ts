@@ -102,7 +102,12 @@ export function createRoles(options: RolesOptions): Roles {
 /** How long a node may take to answer for its format before it counts as not ready. */
 const FORMAT_CHECK_MS = 2_000;
 
-async function admitNode(report: NodeReport, redis: Redis, roles: readonly Role[], options: RolesOptions): Promise<void> {
+async function admitNode(
+  report: NodeReport,
+  redis: Redis,
+  roles: readonly Role[],
+  options: RolesOptions,
+): Promise<void> {
   const { logger, onUnusable, namespace } = options;
   const refuse = (message: string): never => {
     const error = new Error(`Redis at ${report.address}: ${message}`);
@@ -137,7 +142,9 @@ async function admitNode(report: NodeReport, redis: Redis, roles: readonly Role[
 /** Names every role's Redis for the log, without credentials. */
 export function describePlan(plan: RedisPlan): string {
   if (plan.kind === 'embedded') {
-    return plan.dataDir === undefined ? 'embedded Redis, nothing kept' : `embedded Redis, state kept in ${plan.dataDir}`;
+    return plan.dataDir === undefined
+      ? 'embedded Redis, nothing kept'
+      : `embedded Redis, state kept in ${plan.dataDir}`;
   }
   return ROLES.map((role) => `${role} ${describeTarget(plan.targets[role])}`).join(', ');
 }
