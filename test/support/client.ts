@@ -1,12 +1,4 @@
-import {
-  Client,
-  credentials,
-  Metadata,
-  status as Code,
-  type CallOptions,
-  type ClientUnaryCall,
-  type ServiceError,
-} from '@grpc/grpc-js';
+import { Client, credentials, Metadata, status as Code, type CallOptions, type ServiceError } from '@grpc/grpc-js';
 import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 
@@ -34,7 +26,8 @@ export class TestChannel {
   readonly client: Client;
 
   constructor(address: string) {
-    this.client = new Client(address, credentials.createInsecure());
+    // a connection of its own: channels of one process to one address would share one
+    this.client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
   }
 
   of<Service extends Readonly<Record<string, Method>>>(service: Service): PromiseClient<Service> {
@@ -69,16 +62,7 @@ export class TestChannel {
         else if (reply === undefined) reject(new Error('no reply'));
         else resolve(reply);
       };
-      const call: ClientUnaryCall = this.client.makeUnaryRequest(
-        path,
-        identity,
-        identity,
-        payload,
-        new Metadata(),
-        options,
-        done,
-      );
-      void call;
+      this.client.makeUnaryRequest(path, identity, identity, payload, new Metadata(), options, done);
     });
   }
 }
@@ -127,9 +111,9 @@ function readDetails(status: Buffer): Any[] {
   const details: Any[] = [];
   const reader = new BinaryReader(status);
   while (reader.pos < reader.len) {
-    const tag = reader.uint32();
-    if (tag === 26) details.push(Any.decode(reader.bytes()));
-    else reader.skip(tag & 7);
+    const [field, wireType] = reader.tag();
+    if (field === 3) details.push(Any.decode(reader.bytes()));
+    else reader.skip(wireType);
   }
   return details;
 }

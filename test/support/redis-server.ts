@@ -36,7 +36,7 @@ export async function freePort(): Promise<number> {
 }
 
 export async function startRedis(flags: readonly string[] = []): Promise<RedisServer> {
-  const binary = findRedisBinary(process.env['REDIS_SERVER_BIN']);
+  const binary = findRedisBinary(process.env.REDIS_SERVER_BIN);
   if (binary === undefined) throw new Error('no redis-server on this machine; run `make redis`');
   const port = await freePort();
   const dir = await mkdtemp(join(tmpdir(), 'shardkeep-test-redis-'));
