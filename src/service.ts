@@ -9,6 +9,11 @@ import { GrpcServer } from './grpc/server.js';
 import { lockRpcs } from './lock/handlers.js';
 import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
+import { rateLimitRpcs } from './ratelimit/handlers.js';
+import { RatePolicies } from './ratelimit/policies.js';
+import { createRpcGate } from './ratelimit/rpc-gate.js';
+import { rateLimitScripts } from './ratelimit/scripts.js';
+import { RateLimitStore } from './ratelimit/store.js';
 import { createRoles } from './redis/roles.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
@@ -35,13 +40,15 @@ export interface Service {
 export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
   const roles = createRoles({
     plan: config.redis.plan,
-    scripts: { cache: cacheScripts, state: [...lockScripts, ...sessionScripts], limit: [] },
+    scripts: { cache: cacheScripts, state: [...lockScripts, ...sessionScripts], limit: rateLimitScripts },
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
     logger,
     onUnusable,
   });
+  const policies = new RatePolicies(config.ratePolicies);
+  const rateLimitStore = new RateLimitStore(roles.limit, logger);
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache),
@@ -50,17 +57,20 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     }),
     ...sessionRpcs({ store: new SessionStore(roles.state, logger), profiles: new Profiles(config.profiles) }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
+    ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
   const health = new Health({
     services: {
       'shardkeep.cache.v1.CacheService': roles.cache,
       'shardkeep.lock.v1.LockService': roles.state,
+      'shardkeep.ratelimit.v1.RateLimitService': roles.limit,
       'shardkeep.session.v1.SessionService': roles.state,
     },
     sidecar: config.grpc.sidecar,
     readinessGraceMs: config.grpc.readinessGraceMs,
   });
-  const invoker = new Invoker({ rateGate: () => undefined, maxInFlight: config.grpc.maxInFlight, logger });
+  const rateGate = createRpcGate({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits });
+  const invoker = new Invoker({ rateGate, maxInFlight: config.grpc.maxInFlight, logger });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,

@@ -1,20 +1,28 @@
-import { readFileSync } from 'node:fs';
-import { LineCounter, parseDocument } from 'yaml';
-import { ZodError, type core } from 'zod';
 import { findRedisBinary } from '../redis/embedded.js';
+import { CacheServiceService } from '../gen/shardkeep/cache/v1/cache.js';
+import { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
+import { RateLimitServiceService } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
+import { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { RedisTarget } from '../redis/connection.js';
 import { NAME_PATTERN } from '../redis/keys.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { parseRedisUrl } from './redis-url.js';
-import { DEFAULTS, ENVIRONMENT_DEFAULTS, SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './defaults.js';
-import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import {
-  policiesFileSchema,
-  type PoliciesFile,
-  type ProfileSettings,
-  type RatePolicySettings,
-  type RpcLimitSettings,
-} from './policies.js';
+  DEFAULTS,
+  ENVIRONMENT_DEFAULTS,
+  SHIPPED_RATE_POLICIES,
+  SHIPPED_RPC_LIMITS,
+  shippedProfiles,
+} from './defaults.js';
+import { environmentSchema, type EnvironmentSettings } from './environment.js';
+import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './policies.js';
+import { readPoliciesFile } from './policies-file.js';
+
+const RPC_NAMES = new Set(
+  [CacheServiceService, LockServiceService, RateLimitServiceService, SessionServiceService].flatMap((service) =>
+    Object.values(service).map(({ path }) => path.slice(1)),
+  ),
+);
 
 export interface Config {
   readonly environment: EnvironmentSettings['NODE_ENV'];
@@ -64,27 +72,27 @@ const SMALLEST_MESSAGE_LIMIT = 4_194_304;
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
   const problems: string[] = [];
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
-  const parsed = environmentSchema.safeParse(given);
-  if (!parsed.success) throw new ConfigError(describeIssues(parsed.error));
-  const settings = parsed.data;
+  const settings = readSettings(given, problems);
 
   const defaults = ENVIRONMENT_DEFAULTS[settings.NODE_ENV];
   const warnings: string[] = [];
-  const file = readPolicies(settings.POLICIES_FILE, problems);
+  const file = readPoliciesFile(settings.POLICIES_FILE, problems, ({ rate_policies, rpc_limits = [] }, complain) => {
+    rpc_limits.forEach(({ rpc, policy }, index) => {
+      if (!RPC_NAMES.has(rpc)) complain(['rpc_limits', index, 'rpc'], 'no RPC has this name');
+      if (!Object.hasOwn({ ...SHIPPED_RATE_POLICIES, ...rate_policies }, policy)) {
+        complain(['rpc_limits', index, 'policy'], 'no rate policy has this name');
+      }
+    });
+  });
   const profiles = {
     ...shippedProfiles({
       idleTtlMs: settings.SESSION_TIMEOUT === undefined ? defaults.sessionIdleTtlMs : settings.SESSION_TIMEOUT * 1_000,
       maxSessions: settings.MAX_SESSIONS_PER_USER ?? defaults.maxSessionsPerUser,
     }),
-    ...file.session_profiles,
+    ...file?.session_profiles,
   };
-  const ratePolicies = { ...SHIPPED_RATE_POLICIES, ...file.rate_policies };
-  const rpcLimits = file.rpc_limits ?? SHIPPED_RPC_LIMITS;
-  rpcLimits.forEach(({ policy }, index) => {
-    if (!Object.hasOwn(ratePolicies, policy)) {
-      problems.push(`POLICIES_FILE: rpc_limits[${String(index)}].policy: no rate policy has this name`);
-    }
-  });
+  const ratePolicies = { ...SHIPPED_RATE_POLICIES, ...file?.rate_policies };
+  const rpcLimits = file?.rpc_limits ?? SHIPPED_RPC_LIMITS;
   if (settings.DEFAULT_DEADLINE_MS > settings.MAX_DEADLINE_MS) {
     problems.push('DEFAULT_DEADLINE_MS: must not be above MAX_DEADLINE_MS');
   }
@@ -95,7 +103,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   if (settings.HEALTH_LISTEN !== undefined) checkListen('HEALTH_LISTEN', settings.HEALTH_LISTEN, problems);
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
-  if (problems.length > 0 || plan === undefined) throw new ConfigError(problems);
+  if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
     environment: settings.NODE_ENV,
@@ -126,39 +134,19 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   };
 }
 
-function describeIssues(error: ZodError, at: (path: core.$ZodIssue['path']) => string = (path) => path.join('.')): string[] {
-  return error.issues.map((issue) => `${at(issue.path)}: ${issue.message}`);
-}
+/** Put in the place of a bad value while the other settings are looked at, so that it does not look like a missing one. */
+const STAND_INS: Readonly<Record<string, string>> = { REDIS_PORT: '6379' };
 
-const NO_POLICIES: PoliciesFile = { session_profiles: {}, rate_policies: {} };
-
-function readPolicies(path: string | undefined, problems: string[]): PoliciesFile {
-  if (path === undefined) return NO_POLICIES;
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    problems.push(`POLICIES_FILE: cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
-    return NO_POLICIES;
-  }
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  if (document.errors.length > 0) {
-    problems.push(...document.errors.map((error) => `POLICIES_FILE: ${path}: ${error.message.split('\n')[0] ?? ''}`));
-    return NO_POLICIES;
-  }
-  const parsed = policiesFileSchema.safeParse(document.toJS() ?? {});
+function readSettings(given: Readonly<Record<string, string | undefined>>, problems: string[]): EnvironmentSettings {
+  const parsed = environmentSchema.safeParse(given);
   if (parsed.success) return parsed.data;
-  const lineOf = (field: core.$ZodIssue['path']): string => {
-    const node: unknown = document.getIn(field, true) ?? document.getIn(field.slice(0, -1), true);
-    const range = typeof node === 'object' && node !== null && 'range' in node ? node.range : undefined;
-    const start: unknown = Array.isArray(range) ? range[0] : undefined;
-    return typeof start === 'number' ? `:${String(lines.linePos(start).line)}` : '';
-  };
-  problems.push(
-    ...describeIssues(parsed.error, (field) => `POLICIES_FILE: ${path}${lineOf(field)}: ${field.join('.') || 'file'}`),
-  );
-  return NO_POLICIES;
+  const rest = { ...given };
+  for (const { path, message } of parsed.error.issues) {
+    const name = path.join('.');
+    problems.push(`${name}: ${message}`);
+    rest[name] = STAND_INS[name];
+  }
+  return environmentSchema.parse(rest);
 }
 
 /** The seeds' REDIS_KEY_PREFIX ends in a colon and may hold some (`pyramid:dev:`); colons inside become dashes. */
@@ -174,6 +162,7 @@ function namespaceOf(settings: EnvironmentSettings, problems: string[]): string 
 
 function planRedis(settings: EnvironmentSettings, problems: string[]): RedisPlan | undefined {
   const production = settings.NODE_ENV === 'production';
+  const problemsBefore = problems.length;
   const common = commonTarget(settings, problems);
   const targets = {
     cache: roleTarget('CACHE_REDIS_URL', settings, problems) ?? common,
@@ -182,15 +171,19 @@ function planRedis(settings: EnvironmentSettings, problems: string[]): RedisPlan
   };
   targets.limit = roleTarget('LIMIT_REDIS_URL', settings, problems) ?? targets.state;
   const { cache, state, limit } = targets;
+  const unreadable = problems.length > problemsBefore;
 
   if (cache === undefined && state === undefined && limit === undefined) {
-    return planEmbedded(settings, production, problems);
+    return unreadable ? undefined : planEmbedded(settings, production, problems);
   }
   if (settings.EMBEDDED_REDIS === true) {
     problems.push('EMBEDDED_REDIS: set together with the address of a Redis; take one away');
   }
   if (cache === undefined || state === undefined || limit === undefined) {
-    problems.push(`${cache === undefined ? 'CACHE' : 'STATE'}_REDIS_URL: missing; set it, or REDIS_URL for every role`);
+    const missing = Object.entries({ CACHE: cache, STATE: state }).filter(([, target]) => target === undefined);
+    for (const [role] of unreadable ? [] : missing) {
+      problems.push(`${role}_REDIS_URL: missing; set it, or REDIS_URL for every role`);
+    }
     return undefined;
   }
   const open = Object.entries({ cache, state, limit }).filter(([, target]) => target.password === undefined);
@@ -203,11 +196,7 @@ function planRedis(settings: EnvironmentSettings, problems: string[]): RedisPlan
   return { kind: 'external', targets: { cache, state, limit } };
 }
 
-function planEmbedded(
-  settings: EnvironmentSettings,
-  production: boolean,
-  problems: string[],
-): RedisPlan | undefined {
+function planEmbedded(settings: EnvironmentSettings, production: boolean, problems: string[]): RedisPlan | undefined {
   if (settings.EMBEDDED_REDIS === false || (production && settings.EMBEDDED_REDIS !== true)) {
     problems.push('REDIS_URL: missing; set it, or EMBEDDED_REDIS=1 to run a Redis inside the service');
     return undefined;
@@ -287,8 +276,9 @@ function withSeedSettings(
 }
 
 function checkListen(name: string, listen: string, problems: string[]): void {
-  const address = /^unix:(?:\/\/)?(\/.+)$/.exec(listen) ?? /^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen);
-  if (address === null || (!listen.startsWith('unix:') && Number(address[1]) > 65_535)) {
+  const port = /^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen)?.[1];
+  const valid = listen.startsWith('unix:') ? /^unix:(?:\/\/)?\/.+$/.test(listen) : Number(port) <= 65_535;
+  if (!valid) {
     problems.push(`${name}: must be host:port or unix:/path`);
   }
 }

@@ -4,7 +4,13 @@ import { MAX_TTL_MS } from './policies.js';
 
 /** The schema of the environment variables. An empty variable counts as absent. */
 
-const count = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+// digits only: Number() would take ' ', '0x10' and '1e3' too
+const count = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^-?\d+$/, 'must be a whole number')
+    .transform(Number)
+    .pipe(z.int().min(min).max(max));
 const flag = z.stringbool();
 const text = z.string().min(1);
 const SECONDS_MAX = MAX_TTL_MS / 1_000;

@@ -25,7 +25,7 @@ function parseServerUrl(rest: string, tls: boolean): RedisTarget {
     topology: 'standalone',
     tls,
     host: host(url),
-    port: url.port === '' ? DEFAULT_PORT : Number(url.port),
+    port: port(url, rest),
     database: database === '' ? 0 : parseDatabase(database),
     ...credentials(url),
   };
@@ -34,40 +34,52 @@ function parseServerUrl(rest: string, tls: boolean): RedisTarget {
 function parseClusterUrl(rest: string, tls: boolean): RedisTarget {
   const at = rest.lastIndexOf('@');
   const login = rest.slice(0, at + 1);
-  const urls = rest
+  const nodes = rest
     .slice(at + 1)
     .split(',')
-    .map((node) => parseAuthority(login + node));
-  const [first] = urls;
+    .map((node) => ({ node, url: parseAuthority(login + node) }));
+  const [first] = nodes;
   if (first === undefined) throw new Error('names no node');
-  if (urls.some(({ pathname }) => pathname !== '' && pathname !== '/')) throw new Error('a Cluster has no databases');
+  if (nodes.some(({ url }) => url.pathname !== '/')) throw new Error('a Cluster has no databases');
   return {
     topology: 'cluster',
     tls,
-    seeds: urls.map((url) => ({ host: host(url), port: url.port === '' ? DEFAULT_PORT : Number(url.port) })),
-    ...credentials(first),
+    seeds: nodes.map(({ node, url }) => ({ host: host(url), port: port(url, node) })),
+    ...credentials(first.url),
   };
 }
 
 function parseSocketUrl(text: string): RedisTarget {
   const [path, query] = splitOnce(text.slice('unix:'.length), '?');
-  if (!path.startsWith('/')) throw new Error('must name an absolute path after unix:');
+  const socketPath = path.replace(/^\/\/(?=\/)/, '');
+  if (!/^\/[^/]/.test(socketPath)) throw new Error('must name an absolute path after unix:');
   const database = new URLSearchParams(query ?? '').get('db');
   return {
     topology: 'standalone',
     tls: false,
-    socketPath: path.replace(/^\/\//, ''),
+    socketPath,
     database: database === null ? 0 : parseDatabase(database),
   };
 }
 
 function parseAuthority(rest: string): URL {
+  let url: URL;
   try {
     // a special scheme, so that host and port are checked
-    return new URL(`http://${rest}`);
+    url = new URL(`http://${rest}`);
   } catch {
     throw new Error('is no address of the form host:port');
   }
+  // a bare one in a password would end the address there, and the log would show what stands before it as the host
+  if (/[?#]/.test(rest)) throw new Error('must write ? and # of a password as %3F and %23');
+  return url;
+}
+
+/** The port; `url` drops 80, the default of its scheme, so that one is looked up in the `text`. */
+function port(url: URL, text: string): number {
+  if (url.port === '') return /:0*80(?:\/|$)/.test(text) ? 80 : DEFAULT_PORT;
+  if (url.port === '0') throw new Error('must name a port from 1 to 65535');
+  return Number(url.port);
 }
 
 function host({ hostname }: URL): string {
@@ -76,9 +88,17 @@ function host({ hostname }: URL): string {
 
 function credentials({ username, password }: URL): { username?: string; password?: string } {
   return {
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+    ...(username === '' ? {} : { username: decodePart(username) }),
+    ...(password === '' ? {} : { password: decodePart(password) }),
   };
+}
+
+function decodePart(encoded: string): string {
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    throw new Error('must write % of a user or password as %25');
+  }
 }
 
 function parseDatabase(digits: string): number {

@@ -114,7 +114,7 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
   expect(grant.status).toBe(AcquireLockStatus.GRANTED);
   const released = await locks.releaseLock({ resources: [lockName], lockToken: grant.lockToken });
   expect(released.status).toBe(LockOwnershipStatus.DONE);
-  //TMP expect((await rateLimits.checkRateLimit({ limits: [limit] })).allowed).toBe(true);
+  expect((await rateLimits.checkRateLimit({ limits: [limit] })).allowed).toBe(true);
 
   // several keys: the record is on one side and the indexes on the other, or the user's index (which the script finds
   // out about only from the record) is
