@@ -21,6 +21,8 @@ export interface RedisOptions {
 
 const RETRY_BASE_MS = 2;
 const RETRY_MAX_MS = 50;
+/** The last try must be over early enough for its answer to reach the caller. */
+const RETRY_MARGIN_MS = 50;
 
 /**
  * One Redis (a server or a Cluster) as the stores see it: runs a script or a plain command for a call, turns what goes
@@ -108,7 +110,7 @@ export class Redis {
         if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
           const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries, RETRY_MAX_MS);
           const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);
-          if (performance.now() + delayMs < call.deadlineAt) {
+          if (performance.now() + delayMs + RETRY_MARGIN_MS < call.deadlineAt) {
             await sleep(delayMs);
             continue;
           }
