@@ -1,5 +1,10 @@
 import { invalidField } from '../errors.js';
-import { CacheServiceService, type Entry, type IncrementRequest, type SetRequest } from '../gen/shardkeep/cache/v1/cache.js';
+import {
+  CacheServiceService,
+  type Entry,
+  type IncrementRequest,
+  type SetRequest,
+} from '../gen/shardkeep/cache/v1/cache.js';
 import { implement, type Rpc } from '../grpc/rpc.js';
 import { anything, bytes, integer, list, onlyTrue, oneOf, optional, text } from '../grpc/rules.js';
 import type { CacheStore, LiveEntry, SetCondition } from './store.js';

@@ -10,7 +10,10 @@ function parseFlag(reply: unknown): boolean {
   return flag;
 }
 
-export type SetReply = { readonly status: 'stored' | 'unmet'; readonly version: bigint };
+export interface SetReply {
+  readonly status: 'stored' | 'unmet';
+  readonly version: bigint;
+}
 
 export const setScript = luaScript({
   file: './lua/set.lua',
@@ -59,7 +62,10 @@ export const getTtlScript = luaScript({
   },
 });
 
-export type IncrementReply = { readonly status: 'applied' | 'refused' | 'overflow'; readonly value: bigint };
+export interface IncrementReply {
+  readonly status: 'applied' | 'refused' | 'overflow';
+  readonly value: bigint;
+}
 
 export const incrementScript = luaScript({
   file: './lua/increment.lua',

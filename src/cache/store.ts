@@ -124,4 +124,3 @@ function bigEndian(version: bigint): Buffer {
   bytes.writeBigInt64BE(version);
   return bytes;
 }
-

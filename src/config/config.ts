@@ -19,8 +19,9 @@ import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './po
 import { readPoliciesFile } from './policies-file.js';
 
 const RPC_NAMES = new Set(
-  [CacheServiceService, LockServiceService, RateLimitServiceService, SessionServiceService].flatMap((service) =>
-    Object.values(service).map(({ path }) => path.slice(1)),
+  [CacheServiceService, LockServiceService, RateLimitServiceService, SessionServiceService].flatMap(
+    (service: Readonly<Record<string, { readonly path: string }>>) =>
+      Object.values(service).map(({ path }) => path.slice(1)),
   ),
 );
 

@@ -5,8 +5,7 @@ import type { Rpc } from './rpc.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
 
 export type Outcome =
-  | { readonly ok: true; readonly response: unknown }
-  | { readonly ok: false; readonly status: RpcStatus };
+  { readonly ok: true; readonly response: unknown } | { readonly ok: false; readonly status: RpcStatus };
 
 /** Charges a call to the rate policies of its RPC; throws RATE_LIMITED. Undefined where the RPC has none. */
 export type RateGate = (rpc: string, request: unknown, context: CallContext) => Promise<void> | undefined;

@@ -124,6 +124,14 @@ export function list<Value>(rule: Rule<Value>, limits: { min: number; max: numbe
   };
 }
 
+/** A google.protobuf.FieldMask, which the generated code gives as the list of its paths. */
+export function fieldMask(path: Rule<string>, limits: { max: number }): Rule<string[]> {
+  const paths = list(path, { min: 0, ...limits });
+  return (value, field, violations) => {
+    paths(value, `${field}.paths`, violations);
+  };
+}
+
 export function map<Value>(key: Rule<string>, value: Rule<Value>, limits: { max: number }): Rule<Map<string, Value>> {
   return (entries, field, violations) => {
     if (entries.size > limits.max) {

@@ -26,7 +26,7 @@ export function headerProblems(source: string, wrapper: WrapperNames): string[] 
   const shebang = /^#!lua(?: flags=([a-z,-]+))?\n/.exec(source);
   if (shebang === null) return ['the first line is no #!lua with flags'];
   const block = /^--\[\[\n([\s\S]*?)\n\]\]$/m.exec(source);
-  if (block === null || block.index !== shebang[0].length) return ['no header block behind the first line'];
+  if (block?.index !== shebang[0].length) return ['no header block behind the first line'];
   const header = block[1] ?? '';
   const body = withoutUnusedFunctions(withoutComments(source.slice(shebang[0].length)));
   const flags = shebang[1]?.split(',') ?? [];

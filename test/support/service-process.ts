@@ -51,10 +51,13 @@ export interface ServiceProcessOptions {
 const started = new Set<ServiceProcess>();
 
 /** Starts dist/main.js with these settings and none of this process's own. */
-export async function startServiceProcess(env: Environment, options: ServiceProcessOptions = {}): Promise<ServiceProcess> {
+export async function startServiceProcess(
+  env: Environment,
+  options: ServiceProcessOptions = {},
+): Promise<ServiceProcess> {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there; run \`make build\` first`);
   const { until = 'ready', ownGroup = false } = options;
-  const namespace = env['NAMESPACE'] ?? randomNamespace();
+  const namespace = env.NAMESPACE ?? randomNamespace();
   const child = spawn(process.execPath, [MAIN], {
     detached: ownGroup,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -76,7 +79,9 @@ export async function killServiceProcesses(): Promise<void> {
 /** What a process needs from its surroundings; the settings of the service are not among it. */
 function ownSettings(): Record<string, string> {
   const names = ['PATH', 'HOME', 'TMPDIR', 'REDIS_SERVER_BIN'];
-  return Object.fromEntries(names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
+  return Object.fromEntries(
+    names.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])),
+  );
 }
 
 class SpawnedService implements ServiceProcess {
@@ -119,7 +124,7 @@ class SpawnedService implements ServiceProcess {
   }
 
   get address(): string {
-    const address = this.logs.find((line) => typeof line['address'] === 'string' && isUp(line))?.['address'];
+    const address = this.logs.find((line) => typeof line.address === 'string' && isUp(line))?.address;
     if (typeof address !== 'string') throw new Error('the service does not listen');
     return address;
   }

@@ -31,12 +31,10 @@ if ARGV[4] ~= '' and not ceiling then return redis.error_reply('BADARG ceiling')
 local stored = redis.call('GET', counter)
 local digits = stored or '0'
 local value = int64_parse(digits)
-if not value then return redis.error_reply('WRONGTYPE the key holds another kind of thing') end
+if not value or not int64_fits(value) then return redis.error_reply('WRONGTYPE the key holds another kind of thing') end
 
 local sum = int64_add(value, delta)
-if int64_less(sum, int64_parse('-9223372036854775808')) or int64_less(int64_parse('9223372036854775807'), sum) then
-  return {'OVERFLOW', digits}
-end
+if not int64_fits(sum) then return {'OVERFLOW', digits} end
 if (floor and int64_less(sum, floor)) or (ceiling and int64_less(ceiling, sum)) then return {'REFUSED', digits} end
 
 redis.call('INCRBY', counter, ARGV[1])

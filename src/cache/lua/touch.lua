@@ -22,7 +22,7 @@ if not ttl_ms or ttl_ms < 0 then return redis.error_reply('BADARG ttlMs') end
 if not key_is_visible(key) then return {0} end
 
 local expires_at = ttl_ms > 0 and now_ms + ttl_ms or 0
-if redis.call('TYPE', key).ok == 'string' and string.byte(redis.call('GETRANGE', key, 0, 0)) == ENTRY_FORMAT then
+if redis.call('TYPE', key).ok == 'string' and is_entry(redis.call('GETRANGE', key, 0, ENTRY_FIXED_BYTES - 1)) then
   redis.call('SETRANGE', key, ENTRY_EXPIRES_AT, struct.pack('>I6', expires_at))
 end
 if expires_at > 0 then

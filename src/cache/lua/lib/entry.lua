@@ -21,13 +21,18 @@ local ENTRY_EXPIRES_AT = 18
 local ENTRY_HAS_VALUE = 1
 local ENTRY_FIELD_FENCE = 4
 
+-- True for the first 24 bytes of an entry, or more.
+local function is_entry(fixed)
+  return string.byte(fixed, 1) == ENTRY_FORMAT and #fixed >= ENTRY_FIXED_BYTES
+end
+
 -- The header of an entry, or nil where the key holds nothing, or a WRONGTYPE reply as second value.
 local function read_entry_header(key)
   local kind = redis.call('TYPE', key).ok
   if kind == 'none' then return nil end
   if kind ~= 'string' then return nil, redis.error_reply('WRONGTYPE the key holds another kind of thing') end
   local fixed = redis.call('GETRANGE', key, 0, ENTRY_FIXED_BYTES - 1)
-  if string.byte(fixed, 1) ~= ENTRY_FORMAT then
+  if not is_entry(fixed) then
     return nil, redis.error_reply('WRONGTYPE the key holds another kind of thing')
   end
   local _, length, flags, version = struct.unpack('>BI2BI8', fixed)
@@ -62,6 +67,6 @@ end
 local function key_is_visible(key)
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'string' then return kind ~= 'none' end
-  local first = redis.call('GETRANGE', key, 0, 3)
-  return string.byte(first, 1) ~= ENTRY_FORMAT or string.byte(first, 4) % 2 == ENTRY_HAS_VALUE
+  local fixed = redis.call('GETRANGE', key, 0, ENTRY_FIXED_BYTES - 1)
+  return not is_entry(fixed) or string.byte(fixed, 4) % 2 == ENTRY_HAS_VALUE
 end

@@ -7,10 +7,11 @@ local function int64_normalized(high, low)
   return {high = high + carry, low = low - carry * INT64_HALF}
 end
 
--- nil where `digits` is no decimal integer of at most 19 digits.
+-- nil where `digits` is no decimal integer of at most 19 digits as INCRBY takes it: '007' and '-0' are none.
 local function int64_parse(digits)
   local sign, magnitude = string.match(digits, '^(%-?)(%d+)$')
   if not magnitude or #magnitude > 19 then return nil end
+  if string.sub(magnitude, 1, 1) == '0' and digits ~= '0' then return nil end
   local high = tonumber(string.sub(magnitude, 1, -10)) or 0
   local low = tonumber(string.sub(magnitude, -9))
   if sign == '-' then return int64_normalized(-high, -low) end
@@ -24,4 +25,10 @@ end
 local function int64_less(a, b)
   if a.high ~= b.high then return a.high < b.high end
   return a.low < b.low
+end
+
+-- True for what fits into signed 64 bits.
+local function int64_fits(n)
+  return not int64_less(n, int64_parse('-9223372036854775808'))
+    and not int64_less(int64_parse('9223372036854775807'), n)
 end

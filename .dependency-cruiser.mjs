@@ -1,0 +1,73 @@
+/** The layers: handler -> store -> script, and who may know gRPC and Redis. */
+
+const SERVICE = '^src/(cache|session|lock|ratelimit)/';
+const GRPC_PACKAGES = '^node_modules/(@grpc/|grpc-health-check/)';
+const REDIS_PACKAGES = '^node_modules/(redis|@redis)/';
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+export default {
+  forbidden: [
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: { pathNot: '^src/gen/' },
+      to: { circular: true },
+    },
+    {
+      name: 'services-stay-apart',
+      comment: 'What two services need lives in src/redis or src/grpc.',
+      severity: 'error',
+      from: { path: SERVICE },
+      to: { path: SERVICE, pathNot: '^src/$1/' },
+    },
+    {
+      name: 'only-grpc-knows-grpc-js',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(grpc|gen)/' },
+      to: { path: GRPC_PACKAGES },
+    },
+    {
+      name: 'only-redis-knows-node-redis',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/redis/' },
+      to: { path: REDIS_PACKAGES },
+    },
+    {
+      name: 'stores-know-nothing-of-grpc',
+      severity: 'error',
+      from: { path: '^src/[^/]+/(store|scripts)\\.ts$' },
+      to: { path: '^src/grpc/' },
+    },
+    {
+      name: 'handlers-never-touch-redis',
+      severity: 'error',
+      from: { path: '^src/[^/]+/handlers\\.ts$' },
+      to: { path: [REDIS_PACKAGES, '^src/redis/(connection|redis|roles)\\.ts$'] },
+    },
+    {
+      name: 'redis-is-below-all',
+      severity: 'error',
+      from: { path: '^src/redis/' },
+      to: { path: ['^src/grpc/', SERVICE] },
+    },
+    {
+      name: 'the-product-never-imports-its-tests',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^(test|examples|scripts|bench)/' },
+    },
+    {
+      name: 'no-unresolvable',
+      severity: 'error',
+      from: {},
+      // scripts/run.mjs runs what is built
+      to: { couldNotResolve: true, pathNot: '^\\.\\./dist/' },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};

@@ -1,0 +1,79 @@
+# What a person types; CI calls the same targets (.ci/run).
+
+BIN := node_modules/.bin
+# Each is touched when its step is done, and goes with the folder it stands for.
+INSTALLED := node_modules/.installed
+GENERATED := src/gen/.generated
+BUILT := dist/.built
+
+PROTOS := $(shell find proto -name '*.proto')
+SOURCES := $(shell find src -path src/gen -prune -o \( -name '*.ts' -o -name '*.lua' \) -print)
+JEST := node --experimental-vm-modules node_modules/jest/bin/jest.js
+CONTRACT := proto/contract.binpb
+# a Redis that is named needs none on this machine
+REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
+
+.DEFAULT_GOAL := help
+.PHONY: help install redis gen build run try test lint types proto contract image demo clean
+.DELETE_ON_ERROR:
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED) ## install the npm packages of the lockfile
+
+redis: ## find a redis-server or valkey-server, or install one
+	@sh scripts/ensure-redis.sh
+
+gen: $(GENERATED) ## generate TypeScript from proto/
+
+build: $(BUILT) ## compile to dist/
+
+run: install $(if $(REDIS_NAMED),,redis) build ## serve on GRPC_LISTEN (127.0.0.1:50051); Ctrl-C drains and stops
+	@exec node scripts/run.mjs
+
+try: gen ## set and get a value on the service that runs at GRPC_LISTEN
+	@$(BIN)/tsx scripts/try.ts
+
+test: install redis gen build ## run every test on real Redis; ARGS picks some, and then coverage is left out
+	NODE_NO_WARNINGS=1 $(JEST) $(if $(ARGS),$(ARGS),--coverage)
+
+lint: gen ## eslint, formatting, import rules, length of files
+	$(BIN)/eslint --max-warnings=0 .
+	$(BIN)/prettier --check --log-level warn .
+	$(BIN)/depcruise --config .dependency-cruiser.mjs src test examples scripts
+	node scripts/check-file-length.mjs
+
+types: gen ## check the types of everything
+	$(BIN)/tsc --noEmit -p tsconfig.json
+
+proto: install ## lint and format check of proto/; no change that breaks the released contract
+	$(BIN)/buf lint
+	$(BIN)/buf format -d --exit-code
+	$(BIN)/buf breaking --against $(CONTRACT)
+
+contract: install ## freeze proto/ as the contract that later changes must not break; only at a release
+	$(BIN)/buf build -o $(CONTRACT) --exclude-source-info
+
+image: ## build the container image shardkeep:VERSION
+	docker build -t shardkeep:$$(node -p "require('./package.json').version") .
+
+demo: install $(if $(REDIS_NAMED),,redis) build ## two shards and 20 simulated players; ARGS for more
+	@$(BIN)/tsx examples/tiny-shard/main.ts $(ARGS)
+
+clean: ## remove what was generated and built
+	rm -rf dist coverage src/gen
+
+$(INSTALLED): package.json package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(GENERATED): $(INSTALLED) $(PROTOS) buf.yaml buf.gen.yaml
+	$(BIN)/buf generate
+	@touch $@
+
+$(BUILT): $(GENERATED) $(SOURCES) tsconfig.json tsconfig.build.json
+	@rm -rf dist
+	$(BIN)/tsc -p tsconfig.build.json
+	@node scripts/copy-lua.mjs
+	@touch $@

@@ -1,0 +1,10 @@
+import { copyFileSync, mkdirSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+/** The Lua scripts stand beside the modules that read them; tsc leaves them behind. */
+for (const file of readdirSync('src', { recursive: true })) {
+  if (!file.endsWith('.lua')) continue;
+  const target = join('dist', file);
+  mkdirSync(dirname(target), { recursive: true });
+  copyFileSync(join('src', file), target);
+}

@@ -1,0 +1,47 @@
+import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
+import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { PoliciesFiles } from '../support/config.js';
+import { sharedRedisUrl } from '../support/service.js';
+import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
+
+const EXIT_CONFIG = 78;
+const WITHIN_MS = 5_000;
+
+const files = new PoliciesFiles();
+afterEach(killServiceProcesses);
+afterAll(() => {
+  files.remove();
+});
+
+describe('the process', () => {
+  test('ends with 78 and names every bad setting at once', async () => {
+    const startedAt = performance.now();
+    const service = await startServiceProcess(
+      { MAX_IN_FLIGHT: 'many', REDIS_URL: 'redis://:open-sesame@redis:port', POLICIES_FILE: files.write('chat: 1\n') },
+      { until: 'nothing' },
+    );
+    expect(await service.exited).toEqual({ code: EXIT_CONFIG, signal: null });
+    expect(performance.now() - startedAt).toBeLessThan(WITHIN_MS);
+    const said = service.output.join('\n');
+    expect(said).toMatch(/MAX_IN_FLIGHT: /);
+    expect(said).toMatch(/REDIS_URL: /);
+    expect(said).toMatch(/POLICIES_FILE: \S+:1: chat: /);
+    expect(said).not.toContain('sesame');
+    expect(said).not.toMatch(/^\s+at /m);
+    expect(service.logs).toEqual([]);
+  });
+
+  test('serves with good settings, warns of ignored ones, and ends with 0 on SIGTERM', async () => {
+    const service = await startServiceProcess({
+      REDIS_URL: sharedRedisUrl('standalone'),
+      REDIS_ENABLE_OFFLINE_QUEUE: 'true',
+    });
+    const cache = service.channel().of(CacheServiceService);
+    expect((await cache.get({ key: 'nothing' })).entry).toBeUndefined();
+    expect(await service.log(({ msg }) => msg?.includes('REDIS_ENABLE_OFFLINE_QUEUE') === true)).toMatchObject({
+      level: 40,
+    });
+    expect(await service.stop('SIGTERM')).toEqual({ code: 0, signal: null });
+    expect(service.output).toEqual([]);
+  });
+});

@@ -1,0 +1,92 @@
+import { status as Code } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import protobuf from 'protobufjs';
+import { failureOf } from '../support/client.js';
+import { DatabaseSnapshot } from '../support/database-snapshot.js';
+import { encode, placesOf, protoRpcs, type Place, type Plain } from '../support/proto.js';
+import { policiesFile, startTestService, type TestService } from '../support/service.js';
+import { rows } from './bad-rows.js';
+import type { Bad } from './bad-values.js';
+import { createFixture, goodRequests, type Fixture } from './good-requests.js';
+
+/** Every field of every RPC, as the proto's descriptors list them: a new field without a row fails here. */
+
+const places = protoRpcs.flatMap((rpc) => placesOf(rpc));
+
+interface BadCase {
+  readonly title: string;
+  readonly place: Place;
+  readonly bad: Bad;
+}
+
+const cases: readonly BadCase[] = places.flatMap((place) => {
+  const row = rows.get(place.id);
+  if (!Array.isArray(row)) return [];
+  return (row as readonly Bad[]).map((bad) => ({
+    title: `${place.rpc.name} with ${place.prefix}${place.name}: ${bad.what}`,
+    place,
+    bad,
+  }));
+});
+
+let service: TestService;
+let fixture: Fixture;
+let database: DatabaseSnapshot;
+
+beforeAll(async () => {
+  database = await DatabaseSnapshot.open();
+  service = await startTestService({ REDIS_URL: database.url, POLICIES_FILE: policiesFile({ rpc_limits: [] }) });
+  fixture = await createFixture(service);
+});
+afterAll(async () => {
+  await service.stop();
+  await database.close();
+});
+
+function goodRequest(rpc: string, by: Fixture = fixture): Plain {
+  const make = goodRequests[rpc];
+  if (make === undefined) throw new Error(`no good request for ${rpc}`);
+  return make(by);
+}
+
+test('every field and oneof of every request has a row, and every row a field', () => {
+  const known = new Set(places.map(({ id }) => id));
+  expect({
+    withoutRow: [...known].filter((id) => !rows.has(id)),
+    withoutField: [...rows.keys()].filter((id) => !known.has(id)),
+  }).toEqual({ withoutRow: [], withoutField: [] });
+});
+
+test('a field that nobody thought of is found out', () => {
+  const request = new protobuf.Type('GetRequest').add(new protobuf.Field('forgotten', 9, 'string'));
+  expect(placesOf({ name: 'x', request }).some(({ id }) => rows.has(id))).toBe(false);
+});
+
+test.each(protoRpcs.map(({ name, request }) => ({ name, request })))(
+  '$name succeeds with a good request, unknown fields ignored',
+  async ({ name, request }) => {
+    const good = encode(request, goodRequest(name, await createFixture(service)));
+    const unknownField = Buffer.from([...[0xfa, 0xff, 0x03], 3, 1, 2, 3]);
+    await expect(service.channel.raw(`/${name}`, Buffer.concat([good, unknownField]))).resolves.toBeInstanceOf(Buffer);
+  },
+);
+
+describe('INVALID_ARGUMENT that names the field, and nothing written:', () => {
+  let before: string;
+  beforeAll(async () => {
+    before = await database.take();
+  });
+
+  test.each(cases)('$title', async ({ place, bad }) => {
+    const { rpc, prefix, name, of, excludes } = place;
+    const request = structuredClone(goodRequest(rpc.name));
+    const message = of(request);
+    for (const other of excludes) Reflect.deleteProperty(message, other);
+    Object.assign(message, bad.beside);
+    message[name] = bad.value;
+    const failure = await failureOf(service.channel.raw(`/${rpc.name}`, encode(rpc.request, request)));
+    expect(failure).toMatchObject({ code: Code.INVALID_ARGUMENT, reason: 'INVALID_FIELD' });
+    expect(failure.fields).toContain(`${prefix}${name}${bad.at ?? ''}`);
+    expect(await database.take()).toBe(before);
+  });
+});

@@ -1,0 +1,184 @@
+import {
+  bytes,
+  credential,
+  enumeration,
+  INT64_MAX,
+  integer,
+  list,
+  map,
+  onlyTrue,
+  text,
+  textOrEmpty,
+  type Bad,
+  type Row,
+} from './bad-values.js';
+
+/** For every field and oneof of every request what is wrong in it, by the comments of the proto. */
+
+const YEAR_MS = 31_536_000_000n;
+const HOUR_MS = 3_600_000n;
+
+const key = text(1, 512);
+const keys = list(key, { min: 1, max: 256 });
+const distinctKeys = list(key, { min: 1, max: 256, unique: true });
+const ttlMs = integer(1n, YEAR_MS);
+const noExpiry = [onlyTrue, { what: 'true for temp:', value: true, beside: { key: 'temp:x' } }];
+const optionalGroup: Row = { right: 'none of its fields set means the documented default' };
+const nested: Row = { right: 'its own fields have rows' };
+
+const cache: Record<string, Row> = {
+  'GetRequest.key': key,
+  'GetManyRequest.keys': keys,
+  'SetRequest.key': key,
+  'SetRequest.value': bytes(1_048_576),
+  'SetRequest.expiry': optionalGroup,
+  'SetRequest.ttl_ms': ttlMs,
+  'SetRequest.no_expiry': noExpiry,
+  'SetRequest.condition': optionalGroup,
+  'SetRequest.if_absent': [onlyTrue],
+  'SetRequest.if_present': [onlyTrue],
+  'SetRequest.if_version': integer(1n, BigInt(INT64_MAX)),
+  'DeleteRequest.keys': distinctKeys,
+  'ExistsRequest.keys': keys,
+  'TouchRequest.keys': distinctKeys,
+  'TouchRequest.expiry': optionalGroup,
+  'TouchRequest.ttl_ms': ttlMs,
+  'TouchRequest.no_expiry': [onlyTrue, { what: 'true for temp:', value: true, beside: { keys: ['a', 'temp:x'] } }],
+  'GetTtlRequest.keys': keys,
+  'IncrementRequest.key': key,
+  'IncrementRequest.delta': { right: 'the whole signed 64-bit range may be added' },
+  'IncrementRequest.expiry': optionalGroup,
+  'IncrementRequest.ttl_ms': ttlMs,
+  'IncrementRequest.no_expiry': noExpiry,
+  'IncrementRequest.floor': [{ what: 'above ceiling', value: '8', beside: { ceiling: '7' } }],
+  'IncrementRequest.ceiling': { right: 'the whole signed 64-bit range; below floor it is floor that is named' },
+};
+
+const name = text(0, 128);
+const userId = text(1, 128);
+const roles = list(text(1, 128), { min: 0, max: 64 });
+const permissions = list(text(1, 128), { min: 0, max: 256 });
+const metadataKey = text(1, 64, 'Key', 'a b', 'a:b', 'a/b', 'ü', 'a\n');
+const metadata = map(metadataKey, text(0, 512), { max: 32, value: 'x' });
+// 18 and 32 bytes in base64url; partition 0
+const SESSION_ID = 'A'.repeat(24);
+const sessionId: Bad[] = [
+  ...credential(SESSION_ID),
+  { what: 'of a partition that does not exist', value: '_'.repeat(24) },
+];
+const sessionToken: Bad[] = [
+  ...credential(`${SESSION_ID}.${'A'.repeat(43)}`),
+  { what: 'only the id', value: SESSION_ID },
+  { what: 'without dot', value: 'A'.repeat(68) },
+  { what: 'another spelling of a secret', value: `${SESSION_ID}.${'A'.repeat(42)}B` },
+];
+const reason = text(0, 64);
+const playerMessage = text(0, 256);
+
+const session: Record<string, Row> = {
+  'CreateSessionRequest.user_id': userId,
+  'CreateSessionRequest.username': name,
+  'CreateSessionRequest.roles': roles,
+  'CreateSessionRequest.permissions': permissions,
+  'CreateSessionRequest.organization_id': name,
+  'CreateSessionRequest.character_id': name,
+  'CreateSessionRequest.metadata': metadata,
+  'CreateSessionRequest.profile': text(0, 32, 'nowhere', 'Default', '__proto__', 'constructor'),
+  'CreateSessionRequest.idle_ttl_ms': ttlMs,
+  'CreateSessionRequest.authenticated_at_ms': integer(1n, BigInt(INT64_MAX)),
+  'ValidateSessionRequest.session_token': sessionToken,
+  'GetSessionRequest.session_id': sessionId,
+  'UpdateSessionRequest.session_id': sessionId,
+  'UpdateSessionRequest.fields': [{ what: 'absent though the mask names one', value: undefined }],
+  'UpdateSessionRequest.update_mask': { right: 'absent or empty means that no field is written' },
+  'UpdateSessionRequest.remove_metadata_keys': list(metadataKey, { min: 0, max: 32 }),
+  'UpdateSessionRequest.increment_metadata': map(metadataKey, [], { max: 32, value: '1' }),
+  'UpdateSessionRequest.expected_version': integer(1n, BigInt(INT64_MAX)),
+  'UpdateSessionRequest.no_touch': { right: 'both values mean something' },
+  'SessionFields.username': name,
+  'SessionFields.roles': roles,
+  'SessionFields.permissions': permissions,
+  'SessionFields.organization_id': name,
+  'SessionFields.character_id': name,
+  'SessionFields.metadata': metadata,
+  'DestroySessionRequest.session_id': sessionId,
+  'DestroySessionRequest.reason': reason,
+  'DestroySessionRequest.message': playerMessage,
+  'DestroyUserSessionsRequest.user_id': userId,
+  'DestroyUserSessionsRequest.reason': reason,
+  'DestroyUserSessionsRequest.message': playerMessage,
+  'DestroyUserSessionsRequest.keep_session_id': sessionId.filter(({ value }) => value !== ''),
+  'DestroyUserSessionsRequest.block_for_ms': ttlMs,
+  'ListUserSessionsRequest.user_id': userId,
+  'ListUserSessionsRequest.limit': integer(1n, 1_000n, 32),
+};
+
+const fieldMask: Record<string, Row> = {
+  'FieldMask.paths': ['user_id', 'session_id', 'version', 'metadata.ip', '', '*', 'Username'].map((path) => ({
+    what: JSON.stringify(path),
+    value: ['username', path],
+    at: '[1]',
+  })),
+};
+
+const resources = list(text(1, 512), { min: 1, max: 1 });
+const lockToken = credential('A'.repeat(32)).filter(({ what }) => what !== 'another spelling of a secret');
+const leaseMs = integer(1n, HOUR_MS);
+
+const lock: Record<string, Row> = {
+  'AcquireLockRequest.resources': resources,
+  'AcquireLockRequest.ttl_ms': leaseMs,
+  'AcquireLockRequest.owner': name,
+  'AcquireLockRequest.request_id': textOrEmpty(16, 128),
+  'ReleaseLockRequest.resources': resources,
+  'ReleaseLockRequest.lock_token': lockToken,
+  'ExtendLockRequest.resources': resources,
+  'ExtendLockRequest.lock_token': lockToken,
+  'ExtendLockRequest.ttl_ms': leaseMs,
+  'GetLockRequest.resource': text(1, 512),
+};
+
+const policyName = text(1, 32, 'Chat', 'a b', 'a:b', 'a.b', '{a}', 'ü', 'chat\n');
+const limitOf = (subject: string): unknown => ({ subject, policy_name: 'chat' });
+const limits: Bad[] = [
+  { what: 'none', value: [] },
+  { what: 'one too many', value: Array.from({ length: 17 }, (_, index) => limitOf(String(index))) },
+  { what: 'the same subject and policy twice', value: ['a', 'b', 'a'].map(limitOf), at: '[2]' },
+];
+const cost = [
+  ...integer(1n, 64n, 32),
+  { what: 'above the smallest limit', value: 6, beside: { limits: [limitOf('a'), inlineLimit(5)] } },
+];
+
+function inlineLimit(limit: number): unknown {
+  return { subject: 'b', inline_policy: { name: 'five', algorithm: 1, limit, window_ms: '1000' } };
+}
+
+const rateLimit: Record<string, Row> = {
+  'CheckRateLimitRequest.limits': limits,
+  'CheckRateLimitRequest.cost': cost,
+  'PeekRateLimitRequest.limits': limits,
+  'PeekRateLimitRequest.cost': cost,
+  'ResetRateLimitRequest.limits': limits,
+  'Limit.subject': text(1, 256),
+  'Limit.policy': [{ what: 'absent', value: undefined }],
+  'Limit.policy_name': [...policyName, ...text(1, 32, 'nowhere', '__proto__', 'constructor')],
+  'Limit.inline_policy': nested,
+  'InlinePolicy.name': policyName,
+  'InlinePolicy.algorithm': enumeration,
+  'InlinePolicy.limit': integer(1n, 8_192n, 32),
+  'InlinePolicy.window_ms': integer(10n, 2_592_000_000n),
+};
+
+function within(packageName: string, rows: Record<string, Row>): [string, Row][] {
+  return Object.entries(rows).map(([field, row]) => [`${packageName}.${field}`, row]);
+}
+
+/** By `package.Message.field`. */
+export const rows: ReadonlyMap<string, Row> = new Map([
+  ...within('shardkeep.cache.v1', cache),
+  ...within('shardkeep.session.v1', session),
+  ...within('google.protobuf', fieldMask),
+  ...within('shardkeep.lock.v1', lock),
+  ...within('shardkeep.ratelimit.v1', rateLimit),
+]);

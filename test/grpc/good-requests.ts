@@ -1,0 +1,81 @@
+import { randomUUID } from 'node:crypto';
+import type { TestService } from '../support/service.js';
+import type { Plain } from '../support/proto.js';
+
+/** A right request of every RPC, with every nested message in it, and what it needs to succeed. */
+
+export interface Fixture {
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly sessionToken: string;
+  readonly resource: string;
+  readonly lockToken: string;
+}
+
+export async function createFixture({ sessions, locks }: TestService): Promise<Fixture> {
+  const userId = `user-${randomUUID()}`;
+  const { session, sessionToken } = await sessions.createSession({ userId });
+  const resource = `resource-${randomUUID()}`;
+  const { lockToken } = await locks.acquireLock({ resources: [resource], ttlMs: 600_000n });
+  return { userId, sessionId: session?.sessionId ?? '', sessionToken, resource, lockToken };
+}
+
+type Requests = Readonly<Record<string, (fixture: Fixture) => Plain>>;
+
+const limits = [
+  { subject: 'user:1', inline_policy: { name: 'burst', algorithm: 1, limit: 100, window_ms: '1000' } },
+  { subject: 'user:2', policy_name: 'chat' },
+];
+
+const cache: Requests = {
+  Get: () => ({ key: 'key' }),
+  GetMany: () => ({ keys: ['a', 'b'] }),
+  Set: () => ({ key: 'key', value: Buffer.from('value'), ttl_ms: '60000' }),
+  Delete: () => ({ keys: ['a', 'b'] }),
+  Exists: () => ({ keys: ['a', 'b'] }),
+  Touch: () => ({ keys: ['a', 'b'], ttl_ms: '60000' }),
+  GetTtl: () => ({ keys: ['a', 'b'] }),
+  Increment: () => ({ key: 'counter', delta: '1', floor: '-7', ceiling: '70' }),
+};
+
+const session: Requests = {
+  CreateSession: ({ userId }) => ({ user_id: userId, username: 'Ari', roles: ['player'], metadata: { ip: '::1' } }),
+  ValidateSession: ({ sessionToken }) => ({ session_token: sessionToken }),
+  GetSession: ({ sessionId }) => ({ session_id: sessionId }),
+  UpdateSession: ({ sessionId }) => ({
+    session_id: sessionId,
+    fields: { username: 'Bea', metadata: { level: '7' } },
+    update_mask: { paths: ['username', 'metadata'] },
+    increment_metadata: { level: '1' },
+  }),
+  DestroySession: ({ sessionId }) => ({ session_id: sessionId, reason: 'logout', message: 'Bye' }),
+  DestroyUserSessions: ({ userId, sessionId }) => ({ user_id: userId, keep_session_id: sessionId }),
+  ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),
+};
+
+const lock: Requests = {
+  AcquireLock: () => ({ resources: [randomUUID()], ttl_ms: '60000', owner: 'shard-1', request_id: randomUUID() }),
+  ReleaseLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken }),
+  ExtendLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken, ttl_ms: '60000' }),
+  GetLock: ({ resource }) => ({ resource }),
+};
+
+const rateLimit: Requests = {
+  CheckRateLimit: () => ({ limits, cost: 2 }),
+  PeekRateLimit: () => ({ limits, cost: 2 }),
+  ResetRateLimit: () => ({ limits }),
+  ListPolicies: () => ({}),
+};
+
+const services: Readonly<Record<string, Requests>> = {
+  'shardkeep.cache.v1.CacheService': cache,
+  'shardkeep.session.v1.SessionService': session,
+  'shardkeep.lock.v1.LockService': lock,
+  'shardkeep.ratelimit.v1.RateLimitService': rateLimit,
+};
+
+export const goodRequests: Requests = Object.fromEntries(
+  Object.entries(services).flatMap(([service, requests]) =>
+    Object.entries(requests).map(([method, request]) => [`${service}/${method}`, request]),
+  ),
+);

@@ -1,0 +1,162 @@
+import { describe, expect, test } from '@jest/globals';
+import calculateSlot from 'cluster-key-slot';
+import fc from 'fast-check';
+import { decodeIdentifier, encodeIdentifier, keys, PARTITION_COUNT, partitionOfUser } from '../../src/redis/keys.js';
+import { commandOn } from '../support/redis-server.js';
+import { sharedRedisUrl } from '../support/service.js';
+
+const RUNS = { numRuns: 2_000 };
+const STRIDE = 16_384 / PARTITION_COUNT;
+
+/** Any well-formed text, often made of what keys are made of. */
+const identifier = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 40 }),
+  fc.string({
+    unit: fc.constantFrom('%', '{', '}', ':', '7', 'B', 'D', '25', '%7B', '\0', '\n', '\x7f', 'ü', 'a'),
+    maxLength: 12,
+  }),
+);
+const name = fc.constantFrom('aeturnis', 'a', 'a-b', 'session', '0_9');
+
+/** Redis's rule (cluster-spec): what stands between the first `{` and the first `}` behind it, unless that is nothing. */
+function tagOf(key: string): string {
+  const open = key.indexOf('{');
+  const close = key.indexOf('}', open + 1);
+  return open < 0 || close < 0 || close === open + 1 ? key : key.slice(open + 1, close);
+}
+
+type KeyBuilder = (namespace: string, id: string, policy: string) => string;
+const taggedKeys: readonly [string, KeyBuilder][] = [
+  ['cache', (namespace, id) => keys.cache(namespace, id)],
+  ['lock', (namespace, id) => keys.lock(namespace, id)],
+  ['rateLimit', (namespace, id, policy) => keys.rateLimit(namespace, id, policy)],
+  ['inlineRateLimit', (namespace, id, policy) => keys.inlineRateLimit(namespace, id, policy)],
+];
+
+describe('an identifier', () => {
+  test('is found again in its encoded form', () => {
+    fc.assert(
+      fc.property(identifier, (id) => {
+        expect(decodeIdentifier(encodeIdentifier(id))).toBe(id);
+      }),
+      RUNS,
+    );
+  });
+
+  test('keeps no brace and no control byte in its encoded form', () => {
+    fc.assert(
+      fc.property(identifier, (id) => {
+        // eslint-disable-next-line no-control-regex -- control bytes are what is looked for
+        expect(encodeIdentifier(id)).not.toMatch(/[{}\u0000-\u001f\u007f]/);
+      }),
+      RUNS,
+    );
+  });
+
+  test('never meets another one in one key', () => {
+    fc.assert(
+      fc.property(identifier, identifier, (one, other) => {
+        fc.pre(one !== other);
+        for (const [, build] of taggedKeys) expect(build('n', one, 'p')).not.toBe(build('n', other, 'p'));
+        const users = [one, other].map((id) => keys.revocation('n', 0, id));
+        expect(users[0]).not.toBe(users[1]);
+      }),
+      RUNS,
+    );
+  });
+
+  test.each([
+    ['%7B', '{'],
+    ['%257B', '%7B'],
+    ['a%00', 'a\0'],
+    ['%', '%25'],
+    ['%0A', '\n'],
+  ])('%j does not meet %j', (one, other) => {
+    expect(keys.cache('n', one)).not.toBe(keys.cache('n', other));
+  });
+});
+
+describe.each(taggedKeys)('the hash tag of a %s key', (_, build) => {
+  test('is the whole identifier, so that nobody chooses a slot', () => {
+    fc.assert(
+      fc.property(name, identifier, name, (namespace, id, policy) => {
+        fc.pre(id !== '');
+        const key = build(namespace, id, policy);
+        expect(tagOf(key)).toBe(encodeIdentifier(id));
+        expect(calculateSlot(key)).toBe(calculateSlot(encodeIdentifier(id)));
+      }),
+      RUNS,
+    );
+  });
+
+  test('leaves namespaces apart', () => {
+    fc.assert(
+      fc.property(name, name, identifier, identifier, (one, other, id, otherId) => {
+        fc.pre(one !== other);
+        expect(build(one, id, 'p')).not.toBe(build(other, otherId, 'p'));
+      }),
+      RUNS,
+    );
+  });
+});
+
+test('keys of different types, and of named and inline policies, never meet', () => {
+  fc.assert(
+    fc.property(identifier, identifier, name, name, (one, other, policy, otherPolicy) => {
+      const all = taggedKeys.map(([, build], index) => build('n', index % 2 === 0 ? one : other, policy));
+      const inline = keys.inlineRateLimit('n', one, otherPolicy);
+      expect(new Set([...all, keys.meta('n'), keys.revocation('n', 1, one)]).size).toBe(all.length + 2);
+      expect(keys.rateLimit('n', one, policy)).not.toBe(inline);
+    }),
+    RUNS,
+  );
+});
+
+describe('the partitions', () => {
+  const partitions = Array.from({ length: PARTITION_COUNT }, (_, partition) => partition);
+  const keysOf = (partition: number): string[] => {
+    const { sessionPrefix, userPrefix, deadlines, counters, events } = keys.sessions('aeturnis', partition);
+    const one = [`${sessionPrefix}AAAA`, `${userPrefix}${encodeIdentifier('{x}:}{')}`, deadlines, counters, events];
+    return [...one, keys.revocation('aeturnis', partition, '{x}')];
+  };
+
+  test('stand evenly over the slots, each with all its keys in one', () => {
+    const slots = partitions.map((partition) => new Set(keysOf(partition).map((key) => calculateSlot(key))));
+    expect(slots).toEqual(partitions.map((partition) => new Set([partition * STRIDE])));
+  });
+
+  test('have tags that differ and are short', () => {
+    const tags = partitions.map((partition) => tagOf(keys.sessions('n', partition).events));
+    expect(new Set(tags).size).toBe(PARTITION_COUNT);
+    expect(Math.max(...tags.map((tag) => tag.length))).toBeLessThanOrEqual(4);
+  });
+
+  test('are as many as told, and no other one has keys', () => {
+    expect(() => keys.sessions('n', PARTITION_COUNT)).toThrow(RangeError);
+    expect(() => keys.sessions('n', -1)).toThrow(RangeError);
+  });
+
+  test('take users evenly, and each always the same', () => {
+    const counts = new Array<number>(PARTITION_COUNT).fill(0);
+    for (let user = 0; user < PARTITION_COUNT * 100; user++) {
+      const partition = partitionOfUser(`user-${String(user)}`);
+      counts[partition] = (counts[partition] ?? 0) + 1;
+    }
+    expect(Math.min(...counts)).toBeGreaterThan(50);
+    expect(Math.max(...counts)).toBeLessThan(150);
+    // fixed for ever: stored data is found by it
+    expect(['', 'ada', 'ü'].map((user) => partitionOfUser(user))).toEqual([432, 494, 116]);
+  });
+});
+
+test('Redis sees the same slots', async () => {
+  const port = Number(/:(\d+)/.exec(sharedRedisUrl('cluster').replace('redis+cluster:', ''))?.[1]);
+  const samples = [
+    ...fc.sample(identifier, { numRuns: 60, seed: 7 }).map((id) => keys.cache('aeturnis', id)),
+    ...[0, 1, 255, 511].map((partition) => keys.sessions('aeturnis', partition).events),
+    keys.lock('aeturnis', '{a}{b}'),
+    keys.rateLimit('aeturnis', 'user:{7}', 'chat'),
+  ];
+  const slots = await Promise.all(samples.map((key) => commandOn(port, ['CLUSTER', 'KEYSLOT', key])));
+  expect(slots).toEqual(samples.map((key) => calculateSlot(key)));
+});

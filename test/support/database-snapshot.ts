@@ -1,0 +1,41 @@
+import { createClient, RESP_TYPES } from 'redis';
+import { sharedRedisUrl } from './service.js';
+
+/** A database of the shared standalone Redis that one test file has for itself, so that all of it can be compared. */
+
+const DATABASE = 9;
+
+function createBufferClient(url: string) {
+  return createClient({ url, commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } } });
+}
+
+export class DatabaseSnapshot {
+  private constructor(
+    readonly url: string,
+    private readonly client: ReturnType<typeof createBufferClient>,
+  ) {}
+
+  static async open(): Promise<DatabaseSnapshot> {
+    const url = `${sharedRedisUrl('standalone')}/${String(DATABASE)}`;
+    const client = createBufferClient(url);
+    await client.connect();
+    return new DatabaseSnapshot(url, client);
+  }
+
+  /** All keys with their values and expiry, as text to compare. */
+  async take(): Promise<string> {
+    const keys: Buffer[] = [];
+    for await (const page of this.client.scanIterator({ COUNT: 1_000 })) keys.push(...page);
+    const lines = await Promise.all(
+      keys.map(async (key) => {
+        const [dump, expiry] = await Promise.all([this.client.dump(key), this.client.pExpireTime(key)]);
+        return `${String(key)} ${Buffer.isBuffer(dump) ? dump.toString('hex') : String(dump)} ${String(expiry)}`;
+      }),
+    );
+    return lines.sort().join('\n');
+  }
+
+  async close(): Promise<void> {
+    await this.client.close();
+  }
+}
