@@ -1,9 +1,13 @@
 import { credentials } from '@grpc/grpc-js';
 import { CacheServiceClient, SetRequest, type GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
-import { AcquireLockRequest, LockServiceClient, type AcquireLockResponse } from '../../src/gen/shardkeep/lock/v1/lock.js';
+import {
+  AcquireLockRequest,
+  LockServiceClient,
+  type AcquireLockResponse,
+} from '../../src/gen/shardkeep/lock/v1/lock.js';
 import * as session from '../../src/gen/shardkeep/session/v1/session.js';
 
-const address = process.argv[2] ?? process.env['GRPC_LISTEN'] ?? '127.0.0.1:50051';
+const address = process.argv[2] ?? process.env.GRPC_LISTEN ?? '127.0.0.1:50051';
 const cache = new CacheServiceClient(address, credentials.createInsecure());
 const sessions = new session.SessionServiceClient(address, credentials.createInsecure());
 const locks = new LockServiceClient(address, credentials.createInsecure());
@@ -29,5 +33,7 @@ const { entry } = await ask<GetResponse>((done) => cache.get({ key: 'user:ada:pr
 
 const token = grants[0] === undefined ? 'none: held by another' : String(grants[0].fencingToken);
 const left = `${String(entry?.ttlMs)} ms left`;
-console.log(`${valid.session?.userId ?? '?'}: fencing token ${token}, profile ${entry?.value.toString() ?? '?'}, ${left}`);
+console.log(
+  `${valid.session?.userId ?? '?'}: fencing token ${token}, profile ${entry?.value.toString() ?? '?'}, ${left}`,
+);
 for (const client of [cache, sessions, locks]) client.close();

@@ -1,9 +1,9 @@
-import { findRedisBinary } from '../redis/embedded.js';
 import { CacheServiceService } from '../gen/shardkeep/cache/v1/cache.js';
 import { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
 import { RateLimitServiceService } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { RedisTarget } from '../redis/connection.js';
+import { findRedisBinary } from '../redis/embedded.js';
 import { NAME_PATTERN } from '../redis/keys.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { parseRedisUrl } from './redis-url.js';

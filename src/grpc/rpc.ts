@@ -48,7 +48,7 @@ export function implement<Service extends ServiceDefinition>(
 ): readonly Rpc[] {
   return Object.entries(service).map(([method, { path, requestDeserialize, responseSerialize }]) => {
     const { rules, check, handle } = implementation[method as keyof Service];
-    const checkFields = checkerOf(rules as Rules<unknown>);
+    const checkFields = checkerOf(rules);
     const name = path.slice(1);
     return {
       name,
@@ -56,7 +56,7 @@ export function implement<Service extends ServiceDefinition>(
       decode: requestDeserialize,
       encode: responseSerialize as (response: unknown) => Buffer,
       check: (request) => {
-        checkFields(request);
+        checkFields(request as never);
         check?.(request as never);
       },
       handle: handle as Rpc['handle'],

@@ -67,7 +67,11 @@ export function rateLimitRpcs({ store, policies }: RateLimitHandlerOptions): rea
       rules: { limits, cost },
       check,
       handle: async (request, call) => {
-        const decision = await store.checkRateLimit(policies.termsOf(request.limits), request.cost ?? DEFAULT_COST, call);
+        const decision = await store.checkRateLimit(
+          policies.termsOf(request.limits),
+          request.cost ?? DEFAULT_COST,
+          call,
+        );
         return { ...toAnswer(decision), atomic: decision.atomic };
       },
     },

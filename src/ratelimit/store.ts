@@ -132,7 +132,10 @@ export class RateLimitStore {
             return;
           } catch (error) {
             if (tries < REFUND_TRIES) continue;
-            this.logger.warn({ policy: terms.policyName, err: error }, 'charge not taken back, it lapses with its window');
+            this.logger.warn(
+              { policy: terms.policyName, err: error },
+              'charge not taken back, it lapses with its window',
+            );
             return;
           }
         }

@@ -9,16 +9,7 @@ import {
   type ValidateSessionResponse,
 } from '../gen/shardkeep/session/v1/session.js';
 import { implement, type Rpc } from '../grpc/rpc.js';
-import {
-  anything,
-  integer,
-  list,
-  map,
-  message,
-  optional,
-  text,
-  type Rule,
-} from '../grpc/rules.js';
+import { anything, fieldMask, integer, list, map, message, optional, text, type Rule } from '../grpc/rules.js';
 import { applyChanges, MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import type { Profiles } from './profiles.js';
 import type { EndCause } from './scripts.js';
@@ -90,7 +81,9 @@ export function sessionRpcs({ store, profiles }: SessionHandlerOptions): readonl
           profile: terms.profile,
         };
         const authenticatedAtMs = optionalNumber(request.authenticatedAtMs);
-        return toCreateResponse(await store.createSession({ userId: request.userId, content, terms, authenticatedAtMs }, call));
+        return toCreateResponse(
+          await store.createSession({ userId: request.userId, content, terms, authenticatedAtMs }, call),
+        );
       },
     },
     validateSession: {
@@ -118,7 +111,7 @@ export function sessionRpcs({ store, profiles }: SessionHandlerOptions): readonl
             metadata,
           }),
         ),
-        updateMask: optional(list(updatableField, { min: 0, max: UPDATABLE_FIELDS.length, unique: true })),
+        updateMask: optional(fieldMask(updatableField, { max: UPDATABLE_FIELDS.length })),
         removeMetadataKeys: list(metadataKey, { min: 0, max: MAX_METADATA }),
         incrementMetadata: map(metadataKey, anything, { max: MAX_METADATA }),
         expectedVersion: optional(integer({ min: 1n, max: INT64_MAX })),

@@ -8,7 +8,6 @@ const from = import.meta.url;
 export const END_CAUSES = ['destroyed', 'evicted', 'expired_idle', 'expired_absolute'] as const;
 export type EndCause = (typeof END_CAUSES)[number];
 
-
 function readSessions(reader: ReplyReader): Session[] {
   const sessions: Session[] = [];
   while (reader.remaining > 0) {

@@ -168,10 +168,7 @@ export class SessionStore {
       version.writeBigUInt64BE(current.version);
       const record = encodeRecord({ ...change(current), profile: current.profile });
       const reply = await this.redis.run(
-        updateSessionScript.bind(
-          { session: sessionKey },
-          { version, touch: options.touch ? 'touch' : 'keep', record },
-        ),
+        updateSessionScript.bind({ session: sessionKey }, { version, touch: options.touch ? 'touch' : 'keep', record }),
         call,
       );
       if (reply.status === 'updated') return decodeSession(sessionId, reply.packed);
@@ -263,7 +260,11 @@ export class SessionStore {
   }
 }
 
-function indexKeys({ deadlines, counters, events }: SessionKeys): Pick<SessionKeys, 'deadlines' | 'counters' | 'events'> {
+function indexKeys({
+  deadlines,
+  counters,
+  events,
+}: SessionKeys): Pick<SessionKeys, 'deadlines' | 'counters' | 'events'> {
   return { deadlines, counters, events };
 }
 

@@ -22,7 +22,7 @@ afterEach(killServiceProcesses);
 
 /** Every status that health reports, as it comes. */
 function watchHealth(address: string): { readonly statuses: string[]; readonly close: () => void } {
-  const watch = healthDefinition['Watch'];
+  const watch = healthDefinition.Watch;
   if (watch === undefined) throw new Error('health has no Watch');
   const client = new Client(address, credentials.createInsecure());
   const statuses: string[] = [];
@@ -33,7 +33,7 @@ function watchHealth(address: string): { readonly statuses: string[]; readonly c
     { service: '' },
   );
   stream.on('data', ({ status }: { status: string }) => statuses.push(status));
-  stream.on('error', (error: ServiceError) => statuses.push(Code[error.code] ?? 'error'));
+  stream.on('error', (error: ServiceError) => statuses.push(Code[error.code]));
   return {
     statuses,
     close: () => {

@@ -122,7 +122,10 @@ test('decides, counts and times like a naive log over 10^5 random weighted check
           const admission = refund ? admissions[admissions.length - 1 - index] : undefined;
           if (admission === undefined) continue;
           const ring = ringOf(`${name}-${String(admission.key)}`);
-          const bound = refundRateLimitScript.bind({ ring }, { time: String(admission.time), windowMs: String(windowMs) });
+          const bound = refundRateLimitScript.bind(
+            { ring },
+            { time: String(admission.time), windowMs: String(windowMs) },
+          );
           await run(bound);
           // a second refund of the same admission finds nothing
           expect(await run(bound)).toBe(0);
@@ -135,21 +138,24 @@ test('decides, counts and times like a naive log over 10^5 random weighted check
   expect(checks).toBeGreaterThanOrEqual(100_000);
 }, 120_000);
 
-test.each([1, 2, 7, 100, 1_000, 8_192])('a full ring of limit %s is no larger than its units and a header', async (limit) => {
-  const ring = ringOf(`memory-${String(limit)}`);
-  const terms = { limit, windowMs: 600_000, cost: 1 };
-  let largest = 0;
-  for (let admitted = 0; admitted < limit; ) {
-    const batch = Math.min(64, limit - admitted);
-    await Promise.all(Array.from({ length: batch }, () => check(ring, terms)));
-    admitted += batch;
-    largest = Math.max(largest, Number(await raw.strLen(ring)) / Math.max(admitted, 4));
-  }
-  expect((await check(ring, terms)).admitted).toBe(false);
-  expect(await raw.strLen(ring)).toBe(8 + 8 * limit);
-  // on the way it holds at most a quarter more than it needs, rounded up
-  expect(largest).toBeLessThanOrEqual(8 * 1.25 + 8);
-});
+test.each([1, 2, 7, 100, 1_000, 8_192])(
+  'a full ring of limit %s is no larger than its units and a header',
+  async (limit) => {
+    const ring = ringOf(`memory-${String(limit)}`);
+    const terms = { limit, windowMs: 600_000, cost: 1 };
+    let largest = 0;
+    for (let admitted = 0; admitted < limit;) {
+      const batch = Math.min(64, limit - admitted);
+      await Promise.all(Array.from({ length: batch }, () => check(ring, terms)));
+      admitted += batch;
+      largest = Math.max(largest, (await raw.strLen(ring)) / Math.max(admitted, 4));
+    }
+    expect((await check(ring, terms)).admitted).toBe(false);
+    expect(await raw.strLen(ring)).toBe(8 + 8 * limit);
+    // on the way it holds at most a quarter more than it needs, rounded up
+    expect(largest).toBeLessThanOrEqual(8 * 1.25 + 8);
+  },
+);
 
 test('a subject of low traffic keeps a small ring, however long it lives', async () => {
   const ring = ringOf('low');

@@ -1,6 +1,12 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { createClient, RESP_TYPES } from 'redis';
-import { sharedRedisUrl, startTestService, policiesFile, randomNamespace, type TestService } from '../support/service.js';
+import {
+  sharedRedisUrl,
+  startTestService,
+  policiesFile,
+  randomNamespace,
+  type TestService,
+} from '../support/service.js';
 
 /** Records, indexes, counters and events agree, however sessions came and went. Looked at in Redis itself. */
 
@@ -63,8 +69,8 @@ test('after a storm of logins, evictions and logouts every book tells the same',
   const active = await collect('sessions:*:counters', async (key) => [Number(String(await redis.hGet(key, 'active')))]);
   const events = await collect('sessions:*:events', async (key) =>
     ((await redis.xRange(key, '-', '+')) ?? []).map(({ message }) => ({
-      type: String(message['type']),
-      session: String(message['session']),
+      type: String(message.type),
+      session: String(message.session),
     })),
   );
 
@@ -81,7 +87,11 @@ test('after a storm of logins, evictions and logouts every book tells the same',
 
 test('every key that must go by itself has an expiry, and Redis never holds a secret', async () => {
   const { sessionToken } = await service.sessions.createSession({ userId: randomNamespace() });
-  const expiring = [...(await keysOf('session:*')), ...(await keysOf('sessions:*:events')), ...(await keysOf('revocation:*'))];
+  const expiring = [
+    ...(await keysOf('session:*')),
+    ...(await keysOf('sessions:*:events')),
+    ...(await keysOf('revocation:*')),
+  ];
   const ttls = await Promise.all(expiring.map((key) => redis.pTTL(key)));
   expect(ttls.every((ttlMs) => ttlMs > 0)).toBe(true);
   const secret = Buffer.from(sessionToken.split('.')[1] ?? '', 'base64url');

@@ -235,7 +235,9 @@ onEachTopology(
           const inFlight = Array.from({ length: 30 }, (_, index) =>
             index % 2 === 0
               ? sessions.validateSession({ sessionToken: token })
-              : sessions.updateSession({ sessionId, incrementMetadata: new Map([['hits', 1n]]) }).catch(() => undefined),
+              : sessions
+                  .updateSession({ sessionId, incrementMetadata: new Map([['hits', 1n]]) })
+                  .catch(() => undefined),
           );
           const destroyed = sessions.destroySession({ sessionId });
           const later = Array.from({ length: 10 }, () => sessions.validateSession({ sessionToken: token }));
@@ -282,9 +284,7 @@ onEachTopology(
         expect(blocked.blockedUntilMs).toBe(block.blockedUntilMs);
         expect((await sessions.destroyUserSessions({ userId })).blockedUntilMs).toBe(block.blockedUntilMs);
         await sessions.destroyUserSessions({ userId, blockForMs: 1n });
-        await until(
-          async () => (await sessions.createSession({ userId })).status === CreateSessionStatus.CREATED,
-        );
+        await until(async () => (await sessions.createSession({ userId })).status === CreateSessionStatus.CREATED);
       });
     });
 

@@ -67,11 +67,12 @@ function parameterProblems(kind: 'KEYS' | 'ARGV', names: readonly string[], head
   const indexes = new Set(
     [...body.matchAll(new RegExp(`\\b${kind}\\[(\\d+)\\]`, 'g'))].map(([, index]) => Number(index)),
   );
-  for (let index = 1; index <= fixed; index++) {
-    if (!indexes.has(index)) problems.push(`the body does not use ${kind}[${String(index)}]`);
-  }
   // `#KEYS`, `KEYS[i]`, `unpack(KEYS)`: anything but a constant index
   const usesAll = new RegExp(`\\b${kind}\\b(?!\\[\\d+\\])`).test(body);
+  for (let index = 1; index <= fixed; index++) {
+    // a list handed on whole takes those before it along
+    if (!indexes.has(index) && !(variadic && usesAll)) problems.push(`the body does not use ${kind}[${String(index)}]`);
+  }
   if (variadic && !usesAll) problems.push(`the body does not go through ${kind}`);
   if (!variadic && usesAll) problems.push(`the body goes through ${kind}, the header names each`);
   const beyond = [...indexes].filter((index) => index < 1 || (index > fixed && !variadic));

@@ -1,0 +1,74 @@
+import { randomUUID } from 'node:crypto';
+import type { EvidenceOf } from '../stage/evidence.js';
+import { nowUs } from '../stage/evidence.js';
+import type { ShardContext } from './context.js';
+import { lockAll, releaseAll, type HeldLock } from './locks.js';
+
+export type TradeOutcome = EvidenceOf<'trade_ended'>['outcome'];
+
+export interface TradeRequest {
+  readonly giver: string;
+  readonly partner: string;
+  /** Any whole numbers: which item of the giver, and which of the partner. */
+  readonly picks: readonly [number, number];
+}
+
+export function inventoryLock(userId: string): string {
+  return `inventory:${userId}`;
+}
+
+/**
+ * Swaps an item of one player for one of another: both inventories are locked, read, and written whole. The locks keep
+ * shards from working on the same rows at once; the fencing tokens make that true also for a shard that stalls in the
+ * middle, because the database refuses what it sends afterwards.
+ */
+export async function trade(context: ShardContext, request: TradeRequest): Promise<TradeOutcome> {
+  const startedUs = nowUs();
+  const outcome = await tradeUnderLocks(context, request);
+  context.report(startedUs, { kind: 'trade_ended', outcome });
+  return outcome;
+}
+
+async function tradeUnderLocks(context: ShardContext, request: TradeRequest): Promise<TradeOutcome> {
+  const userIds = [request.giver, request.partner];
+  const locks = await lockAll(context, userIds.map(inventoryLock));
+  if (locks === undefined) return 'busy';
+  try {
+    return await swap(context, request, locks);
+  } finally {
+    await releaseAll(context, locks);
+  }
+}
+
+async function swap(
+  { name, host }: ShardContext,
+  request: TradeRequest,
+  locks: readonly HeldLock[],
+): Promise<TradeOutcome> {
+  const giver = { userId: request.giver, fencingToken: tokenOf(locks, request.giver) };
+  const partner = { userId: request.partner, fencingToken: tokenOf(locks, request.partner) };
+
+  const opened = await host.ask('openForUpdate', [giver, partner]);
+  if (opened.status === 'stale') return 'stale';
+  const [giverItems = [], partnerItems = []] = opened.inventories;
+  if (giverItems.length === 0 || partnerItems.length === 0) return 'empty_handed';
+  const given = request.picks[0] % giverItems.length;
+  const got = request.picks[1] % partnerItems.length;
+
+  const write = {
+    tradeId: randomUUID(),
+    shard: name,
+    rows: [
+      { ...giver, items: giverItems.with(given, partnerItems[got] ?? '') },
+      { ...partner, items: partnerItems.with(got, giverItems[given] ?? '') },
+    ],
+  };
+  await host.ask('aboutToWrite', write);
+  return (await host.ask('write', write)) === 'written' ? 'traded' : 'stale';
+}
+
+function tokenOf(locks: readonly HeldLock[], userId: string): bigint {
+  const lock = locks.find(({ resource }) => resource === inventoryLock(userId));
+  if (lock === undefined) throw new Error(`the inventory of ${userId} is not locked`);
+  return lock.fencingToken;
+}
