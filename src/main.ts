@@ -31,7 +31,7 @@ const service = await startService({
   },
 }).catch((error: unknown) => {
   logger.fatal({ err: error }, 'cannot start');
-  process.exit(EXIT_FAILURE);
+  process.exit(error instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILURE);
 });
 
 let stopping = false;

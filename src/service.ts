@@ -69,7 +69,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     sidecar: config.grpc.sidecar,
     readinessGraceMs: config.grpc.readinessGraceMs,
   });
-  const rateGate = createRpcGate({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits });
+  const rateGate = createRpcGate({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const invoker = new Invoker({ rateGate, maxInFlight: config.grpc.maxInFlight, logger });
   const server = new GrpcServer({
     ...config.grpc,

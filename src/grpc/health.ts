@@ -1,6 +1,13 @@
-import type { Server } from '@grpc/grpc-js';
+import type {
+  handleServerStreamingCall,
+  Server,
+  ServerWritableStream,
+  UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Redis } from '../redis/redis.js';
+
+type Watch = ServerWritableStream<unknown, unknown>;
 
 export interface HealthOptions {
   /** Full name of each service, and the Redis it cannot work without. */
@@ -19,6 +26,7 @@ export interface HealthOptions {
 export class Health {
   private readonly implementation = new HealthImplementation({ liveness: 'SERVING' });
   private readonly redises: readonly Redis[];
+  private readonly watches = new Set<Watch>();
   private graceTimer: NodeJS.Timeout | undefined;
   private redisCounts = false;
   private draining = false;
@@ -34,14 +42,26 @@ export class Health {
   }
 
   addTo(server: Server): void {
-    this.implementation.addToServer(server);
+    this.implementation.addToServer({
+      addService: (definition, handlers) => {
+        // the package leaves its handlers untyped
+        const watch = handlers.watch as unknown as (call: Watch) => void;
+        const trackedWatch: handleServerStreamingCall<unknown, unknown> = (call) => {
+          this.watches.add(call);
+          call.on('cancelled', () => this.watches.delete(call));
+          watch(call);
+        };
+        server.addService(definition, { ...handlers, watch: trackedWatch });
+      },
+    });
   }
 
-  /** Says NOT_SERVING for everything but liveness, for good. */
+  /** Says NOT_SERVING for everything but liveness, for good, and ends the streams of watchers: they would hold a drain. */
   drain(): void {
     this.draining = true;
     clearTimeout(this.graceTimer);
     this.update();
+    for (const watch of this.watches) watch.end();
   }
 
   private update(): void {

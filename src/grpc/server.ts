@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
@@ -28,6 +29,8 @@ export interface GrpcServerOptions {
 
 const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
+/** How long connections may take to close when every call has its answer. */
+const CLOSE_MS = 1_000;
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 
@@ -69,14 +72,19 @@ export class GrpcServer {
    * connections. Answers whether every call could finish.
    */
   async drain(timeoutMs: number): Promise<boolean> {
-    // its callback also waits for the streams of health watchers, which end only with their client
-    this.server.tryShutdown(() => undefined);
+    const closed = new Promise<void>((resolve) => {
+      this.server.tryShutdown(() => {
+        resolve();
+      });
+    });
     let timer: NodeJS.Timeout | undefined;
     const timedOut = new Promise<boolean>((resolve) => {
       timer = setTimeout(resolve, timeoutMs, false);
     });
     const finished = await Promise.race([this.openCalls.whenIdle().then(() => true), timedOut]);
     clearTimeout(timer);
+    // the last answers are on their way; a stream that only its client ends (reflection) must not hold them
+    if (finished) await Promise.race([closed, sleep(CLOSE_MS)]);
     this.server.forceShutdown();
     this.healthServer?.forceShutdown();
     return finished;

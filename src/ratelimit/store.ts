@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Call } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
@@ -44,7 +45,8 @@ interface Group {
 }
 
 const REFUND_TIMEOUT_MS = 5_000;
-const REFUND_TRIES = 5;
+/** Waited between the tries of a refund: a Redis that broke off is back within a second, or not soon. */
+const REFUND_PAUSES_MS = [20, 80, 300, 1_000];
 
 /** Rate limits on the `limit` Redis. */
 export class RateLimitStore {
@@ -80,7 +82,10 @@ export class RateLimitStore {
     }
     // throws what a charge threw, now that the others are taken back
     const replies = await Promise.all(charging);
-    return decisionOf(limits, groups, denied ? replies.map((reply) => withoutCharge(reply, cost)) : replies);
+    if (!denied) return decisionOf(limits, groups, replies);
+    // what was taken back is as it was seen before
+    const stands = replies.map((reply, index) => (reply.admitted ? (looks[index] ?? reply) : reply));
+    return decisionOf(limits, groups, stands);
   }
 
   /** What checkRateLimit would decide; writes nothing. */
@@ -126,17 +131,19 @@ export class RateLimitStore {
           { ring: ringOf(terms, call) },
           { time: String(charge.limits[index]?.time ?? 0), windowMs: String(terms.windowMs) },
         );
-        for (let tries = 1; ; tries++) {
+        for (const pauseMs of [...REFUND_PAUSES_MS, undefined]) {
           try {
             await this.redis.run(bound, call);
             return;
           } catch (error) {
-            if (tries < REFUND_TRIES) continue;
-            this.logger.warn(
-              { policy: terms.policyName, err: error },
-              'charge not taken back, it lapses with its window',
-            );
-            return;
+            if (pauseMs === undefined) {
+              this.logger.warn(
+                { policy: terms.policyName, err: error },
+                'charge not taken back, it lapses with its window',
+              );
+            } else {
+              await sleep(pauseMs);
+            }
           }
         }
       }),
@@ -144,8 +151,10 @@ export class RateLimitStore {
   }
 }
 
-function ringOf({ subject, policyName, inline }: LimitTerms, { namespace }: Call): string {
-  return inline ? keys.inlineRateLimit(namespace, subject, policyName) : keys.rateLimit(namespace, subject, policyName);
+function ringOf({ subject, policyName, inline, windowMs }: LimitTerms, { namespace }: Call): string {
+  return inline
+    ? keys.inlineRateLimit(namespace, subject, policyName, windowMs)
+    : keys.rateLimit(namespace, subject, policyName);
 }
 
 function ringsOf(limits: readonly LimitTerms[], call: Call): { '...rings': string[] } {
@@ -157,12 +166,6 @@ function argumentsOf(limits: readonly LimitTerms[], cost: number): { cost: strin
     cost: String(cost),
     '...limits': limits.flatMap(({ limit, windowMs }) => [String(limit), String(windowMs)]),
   };
-}
-
-/** The reply of a charge that was taken back: denied, and nothing in use by it. */
-function withoutCharge(reply: CheckReply, cost: number): CheckReply {
-  if (!reply.admitted) return reply;
-  return { ...reply, admitted: false, limits: reply.limits.map((limit) => ({ ...limit, used: limit.used - cost })) };
 }
 
 /** Puts the replies of the groups back into the order of the request. */

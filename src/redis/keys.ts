@@ -91,9 +91,12 @@ export const keys = {
   rateLimit: (namespace: string, subject: string, policy: string): string =>
     `${namespace}:ratelimit:{${encodeIdentifier(subject)}}:${policy}`,
 
-  /** A rate limit under a policy given inline; the dot keeps it apart from every configured name. */
-  inlineRateLimit: (namespace: string, subject: string, name: string): string =>
-    `${namespace}:ratelimit:{${encodeIdentifier(subject)}}:inline.${name}`,
+  /**
+   * A rate limit under a policy given inline; the dots keep it apart from every configured name. The window is part of
+   * it: a ring forgets what its window no longer counts, and a longer one would miss that.
+   */
+  inlineRateLimit: (namespace: string, subject: string, name: string, windowMs: number): string =>
+    `${namespace}:ratelimit:{${encodeIdentifier(subject)}}:inline.${name}.${String(windowMs)}`,
 
   /** The keys of one session partition. */
   sessions: (namespace: string, partition: number): SessionKeys => {

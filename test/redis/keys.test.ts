@@ -30,7 +30,7 @@ const taggedKeys: readonly [string, KeyBuilder][] = [
   ['cache', (namespace, id) => keys.cache(namespace, id)],
   ['lock', (namespace, id) => keys.lock(namespace, id)],
   ['rateLimit', (namespace, id, policy) => keys.rateLimit(namespace, id, policy)],
-  ['inlineRateLimit', (namespace, id, policy) => keys.inlineRateLimit(namespace, id, policy)],
+  ['inlineRateLimit', (namespace, id, policy) => keys.inlineRateLimit(namespace, id, policy, 1_000)],
 ];
 
 describe('an identifier', () => {
@@ -104,7 +104,7 @@ test('keys of different types, and of named and inline policies, never meet', ()
   fc.assert(
     fc.property(identifier, identifier, name, name, (one, other, policy, otherPolicy) => {
       const all = taggedKeys.map(([, build], index) => build('n', index % 2 === 0 ? one : other, policy));
-      const inline = keys.inlineRateLimit('n', one, otherPolicy);
+      const inline = keys.inlineRateLimit('n', one, otherPolicy, 1_000);
       expect(new Set([...all, keys.meta('n'), keys.revocation('n', 1, one)]).size).toBe(all.length + 2);
       expect(keys.rateLimit('n', one, policy)).not.toBe(inline);
     }),

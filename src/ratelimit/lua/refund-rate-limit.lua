@@ -34,6 +34,6 @@ if refunded == 0 then return {0} end
 if #kept == 0 then
   redis.call('DEL', key)
 else
-  write_ring(key, kept, ring.capacity, window_us)
+  redis.call('SET', key, pack_ring(ring, kept, ring.capacity), 'KEEPTTL')
 end
 return {refunded}

@@ -2,7 +2,7 @@
 -- from 0. Needs clock.lua before it.
 --
 --   0  1  format, 1
---   1  1  H, where the ring begins: a reader skips what it does not know between 8 and H
+--   1  1  H, where the ring begins: a reader skips what it does not know between 8 and H, a writer keeps it
 --   2  2  head, the slot of the next unit
 --   4  2  stored, how many of the newest units the ring holds
 --   6  2  0
@@ -15,6 +15,7 @@
 -- The units of one admission share a time that no other admission of the key has, so that time and cost name it.
 local RING_FORMAT = 1
 local RING_HEADER_BYTES = 8
+local COUNTERS_AT = 2
 local SLOT_BYTES = 8
 local SMALLEST_RING = 4
 
@@ -46,6 +47,7 @@ local function ring_now(ring, window_us)
   if ring.newest - now_us > window_us then
     ring.stored = 0
     ring.newest = 0
+    ring.is_ahead = true
     return now_us
   end
   return math.max(now_us, ring.newest)
@@ -74,8 +76,8 @@ local function plan_admission(key, limit, window_us, cost)
   return plan
 end
 
-local function ring_header(head, stored)
-  return struct.pack('>BBI2I2I2', RING_FORMAT, RING_HEADER_BYTES, head, stored, 0)
+local function counters(head, stored)
+  return struct.pack('>I2I2', head, stored)
 end
 
 -- The slots of the newest `count` units as they are stored, oldest first; one read however many.
@@ -90,13 +92,24 @@ local function newest_slots(ring, count)
   return slots
 end
 
--- Writes a ring of this capacity with these slots, oldest first. The key outlives its newest unit.
-local function write_ring(key, slots, capacity, window_us)
-  local newest = struct.unpack('>I8', slots[#slots])
-  local packed = ring_header(#slots % capacity, #slots)
+-- A whole record of this capacity with these slots, oldest first.
+local function pack_ring(ring, slots, capacity)
+  local header = struct.pack('>BBI2I2I2', RING_FORMAT, RING_HEADER_BYTES, 0, 0, 0)
+  if ring.capacity > 0 then header = redis.call('GETRANGE', ring.key, 0, ring.header_bytes - 1) end
+  return string.sub(header, 1, COUNTERS_AT)
+    .. counters(#slots % capacity, #slots)
+    .. string.sub(header, COUNTERS_AT + 5)
     .. table.concat(slots)
     .. string.rep('\0', (capacity - #slots) * SLOT_BYTES)
-  redis.call('SET', key, packed, 'PX', decimal(math.ceil((newest + window_us - now_us) / 1000)))
+end
+
+-- When the key may go, in Unix ms: with its newest unit, and never sooner than before, because a call under a shorter
+-- window must not forget what counts under a longer one. A time of day, because since Redis 7.2 a TTL counts from the
+-- start of the script, which is before now_us.
+local function expiry_of(ring, time, window_us)
+  local expires_at = math.ceil((time + window_us) / 1000)
+  if not ring.is_ahead then expires_at = math.max(expires_at, redis.call('PEXPIRETIME', ring.key)) end
+  return decimal(expires_at)
 end
 
 -- Charges an admitted plan and answers the time that names the admission.
@@ -106,22 +119,23 @@ local function commit_admission(plan, cost)
   local time = math.max(plan.now, ring.newest + 1)
   local slot = struct.pack('>I8', time)
   local needed = plan.used + cost
-  if needed > ring.capacity or ring.header_bytes ~= RING_HEADER_BYTES then
+  local expires_at = expiry_of(ring, time, window_us)
+  if needed > ring.capacity then
     local capacity = math.max(needed, math.ceil(ring.capacity * 1.25), SMALLEST_RING)
     capacity = math.max(needed, math.min(capacity, limit))
     local slots = newest_slots(ring, plan.used)
     for _ = 1, cost do slots[#slots + 1] = slot end
-    write_ring(ring.key, slots, capacity, window_us)
+    redis.call('SET', ring.key, pack_ring(ring, slots, capacity), 'PXAT', expires_at)
     return time
   end
-  local head = ring.head
-  for _ = 1, cost do
-    redis.call('SETRANGE', ring.key, ring.header_bytes + head * SLOT_BYTES, slot)
-    head = (head + 1) % ring.capacity
+  local before_wrap = math.min(cost, ring.capacity - ring.head)
+  redis.call('SETRANGE', ring.key, ring.header_bytes + ring.head * SLOT_BYTES, string.rep(slot, before_wrap))
+  if before_wrap < cost then
+    redis.call('SETRANGE', ring.key, ring.header_bytes, string.rep(slot, cost - before_wrap))
   end
   local stored = math.min(ring.stored + cost, ring.capacity)
-  redis.call('SETRANGE', ring.key, 0, ring_header(head, stored))
-  redis.call('PEXPIRE', ring.key, decimal(math.ceil((time + window_us - now_us) / 1000)))
+  redis.call('SETRANGE', ring.key, COUNTERS_AT, counters((ring.head + cost) % ring.capacity, stored))
+  redis.call('PEXPIREAT', ring.key, expires_at)
   return time
 end
 
