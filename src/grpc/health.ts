@@ -1,9 +1,4 @@
-import type {
-  handleServerStreamingCall,
-  Server,
-  ServerWritableStream,
-  UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import type { handleServerStreamingCall, Server, ServerWritableStream } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Redis } from '../redis/redis.js';
 
