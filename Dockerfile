@@ -49,7 +49,7 @@ WORKDIR /app
 COPY --from=probe /grpc_health_probe /usr/local/bin/grpc_health_probe
 COPY --from=production-deps /app/node_modules node_modules
 COPY package.json LICENSE ./
-# reflection and the rules of the requests read it
+# reflection reads it
 COPY proto proto
 COPY --from=build /app/dist dist
 # in production REDIS_URL (or CACHE_ and STATE_REDIS_URL) must be given

@@ -26,7 +26,6 @@ const RPC_NAMES = new Set(
 );
 
 export interface Config {
-  readonly environment: EnvironmentSettings['NODE_ENV'];
   readonly logLevel: string;
   readonly namespace: string;
   readonly grpc: {
@@ -100,6 +99,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   if (settings.REDIS_ENABLE_OFFLINE_QUEUE !== undefined) {
     warnings.push('REDIS_ENABLE_OFFLINE_QUEUE is ignored: nothing is queued while Redis is away');
   }
+  warnings.push(...unusedSettings(settings));
   checkListen('GRPC_LISTEN', settings.GRPC_LISTEN, problems);
   if (settings.HEALTH_LISTEN !== undefined) checkListen('HEALTH_LISTEN', settings.HEALTH_LISTEN, problems);
   const namespace = namespaceOf(settings, problems);
@@ -107,7 +107,6 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
-    environment: settings.NODE_ENV,
     logLevel: settings.LOG_LEVEL,
     namespace,
     grpc: {
@@ -274,6 +273,20 @@ function withSeedSettings(
     return login;
   }
   return login.database === 0 ? { ...login, database: REDIS_DB } : login;
+}
+
+/** Settings that have no effect beside the others. */
+function unusedSettings(settings: EnvironmentSettings): string[] {
+  const { REDIS_URL, CACHE_REDIS_URL, STATE_REDIS_URL, REDIS_HOST, REDIS_PORT } = settings;
+  const external = [REDIS_URL, CACHE_REDIS_URL, STATE_REDIS_URL, REDIS_HOST, REDIS_PORT].some(
+    (setting) => setting !== undefined,
+  );
+  const unused = external ? (['DATA_DIR'] as const) : (['REDIS_PASSWORD', 'REDIS_DB'] as const);
+  return unused
+    .filter((name) => settings[name] !== undefined)
+    .map(
+      (name) => `${name} is ignored: ${external ? 'Redis is not embedded' : 'no Redis is named, so one is embedded'}`,
+    );
 }
 
 function checkListen(name: string, listen: string, problems: string[]): void {

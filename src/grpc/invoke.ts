@@ -5,7 +5,7 @@ import type { Rpc } from './rpc.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
 
 export type Outcome =
-  { readonly ok: true; readonly response: unknown } | { readonly ok: false; readonly status: RpcStatus };
+  { readonly ok: true; readonly payload: Buffer } | { readonly ok: false; readonly status: RpcStatus };
 
 /** Charges a call to the rate policies of its RPC; throws RATE_LIMITED. Undefined where the RPC has none. */
 export type RateGate = (rpc: string, request: unknown, context: CallContext) => Promise<void> | undefined;
@@ -36,8 +36,7 @@ export class Invoker {
 
   async invoke(rpc: Rpc, payload: Buffer, context: CallContext): Promise<Outcome> {
     try {
-      const response = await withinDeadline(this.work(rpc, payload, context), context);
-      return { ok: true, response };
+      return { ok: true, payload: await withinDeadline(this.work(rpc, payload, context), context) };
     } catch (error) {
       const status = toStatus(error);
       if (status.hiddenCause !== undefined) {
@@ -52,7 +51,8 @@ export class Invoker {
   }
 
   /** Counts as in flight until it is done, which may be after the caller got DEADLINE_EXCEEDED. */
-  private async work(rpc: Rpc, payload: Buffer, context: CallContext): Promise<unknown> {
+  private async work(rpc: Rpc, payload: Buffer, context: CallContext): Promise<Buffer> {
+    if (performance.now() >= context.deadlineAt) throw new CallEndedError('deadline');
     if (this.draining) {
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
@@ -64,7 +64,7 @@ export class Invoker {
       const request = decode(rpc, payload);
       rpc.check(request);
       await this.options.rateGate(rpc.name, request, context);
-      return await rpc.handle(request, context);
+      return rpc.encode(await rpc.handle(request, context));
     } finally {
       this.inFlight--;
     }

@@ -1,4 +1,3 @@
-import { connect } from 'node:net';
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +7,7 @@ import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProtoPath } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { Principal } from './call-context.js';
+import { isSocket, unixSocketAnswers } from '../redis/unix-socket.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
 import type { Rpc } from './rpc.js';
@@ -140,15 +140,5 @@ async function bind(server: Server, listen: string): Promise<string> {
 
 /** A socket file that a killed process left behind keeps the next one from listening; one that answers is in use. */
 async function removeStaleSocket(path: string): Promise<void> {
-  const stale = await new Promise<boolean>((resolve) => {
-    const probe = connect(path);
-    probe.on('connect', () => {
-      probe.destroy();
-      resolve(false);
-    });
-    probe.on('error', (error: NodeJS.ErrnoException) => {
-      resolve(error.code === 'ECONNREFUSED');
-    });
-  });
-  if (stale) await rm(path, { force: true });
+  if (isSocket(path) && !(await unixSocketAnswers(path))) await rm(path, { force: true });
 }

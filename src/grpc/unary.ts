@@ -46,7 +46,7 @@ export function unaryHandler(rpc: Rpc, options: UnaryOptions): handleUnaryCall<B
     });
     void options.invoker.invoke(rpc, call.request, context).then((outcome) => {
       if (outcome.ok) {
-        callback(null, rpc.encode(outcome.response));
+        callback(null, outcome.payload);
         return;
       }
       const metadata = new Metadata();

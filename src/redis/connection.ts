@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient, createCluster, RESP_TYPES } from 'redis';
 import type { Logger } from 'pino';
 import type { ScriptArg } from './lua-script.js';
@@ -89,6 +90,13 @@ export function describeTarget(target: RedisTarget): string {
   return 'socketPath' in target ? `unix:${target.socketPath}` : `${target.host}:${String(target.port)}`;
 }
 
+/** How long the replies of what was sent may take; node-redis would wait for ever for a Redis that says nothing. */
+const CLOSE_MS = 1_000;
+
+async function closeWithin(closed: Promise<unknown>): Promise<void> {
+  await Promise.race([closed.catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
+}
+
 const PREPARE_RETRY_MS = 250;
 
 /** Prepares a node that just connected, again and again while it is loading or refuses, until its connection is gone. */
@@ -139,7 +147,8 @@ class StandaloneConnection implements RedisConnection {
     this.client
       .on('error', (error: Error) => {
         logger.warn({ address, err: error }, 'redis connection error');
-        events.onStateChange(false);
+        // a refused keep-alive is an error too, and leaves the connection as it is
+        if (!this.client.isReady) events.onStateChange(false);
       })
       .on('reconnecting', () => {
         logger.info({ address }, 'redis reconnecting');
@@ -173,8 +182,8 @@ class StandaloneConnection implements RedisConnection {
   }
 
   async close(): Promise<void> {
-    if (this.client.isReady) await this.client.close();
-    else this.destroy();
+    if (this.client.isReady) await closeWithin(this.client.close());
+    this.destroy();
   }
 
   destroy(): void {
@@ -228,7 +237,6 @@ class ClusterConnection implements RedisConnection {
       })
       .on('node-error', (error: Error, node: NodeAddress) => {
         this.logger.warn({ address: `${node.host}:${String(node.port)}`, err: error }, 'redis connection error');
-        lost(node);
       })
       .on('node-reconnecting', lost)
       .on('node-disconnect', lost)
@@ -280,12 +288,12 @@ class ClusterConnection implements RedisConnection {
 
   async close(): Promise<void> {
     this.closed = true;
-    if (this.readyNodes.size > 0) await this.client.close();
-    else this.destroy();
+    if (this.readyNodes.size > 0) await closeWithin(this.client.close());
+    this.destroy();
   }
 
   destroy(): void {
     this.closed = true;
-    this.client.destroy();
+    if (this.client.isOpen) this.client.destroy();
   }
 }

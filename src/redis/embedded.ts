@@ -1,10 +1,21 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { RedisTarget } from './connection.js';
+import { unixSocketAnswers } from './unix-socket.js';
 
 /** What an embedded Redis is for; decides persistence and eviction. */
 export type EmbeddedRole = 'cache' | 'state';
@@ -32,26 +43,12 @@ const RESTART_MAX_MS = 5_000;
 /**
  * Runs Redis ("$@") and outlives this process just long enough to end it: the shell holds our end of a pipe as its
  * standard input, and when that closes, by stop() or because we were killed, it ends Redis within 3 s and removes the
- * folder. It is detached, so that Ctrl-C reaches only the service, which drains first. A folder of data has one owner:
- * two servers on one append-only file would ruin it, and that of a killed service is still there when the next starts.
+ * folder. It is detached, so that Ctrl-C reaches only the service, which drains first.
  */
 const GUARDIAN = `
 exec 3<&0
-run_dir=$1 data_dir=$2
-shift 2
-if [ -n "$data_dir" ]; then
-  owner="$data_dir/owner.pid"
-  tries=0
-  while [ -s "$owner" ] && kill -0 "$(cat "$owner")" 2>/dev/null; do
-    tries=$((tries + 1))
-    if [ "$tries" -gt 50 ]; then
-      echo "$data_dir is in use by process $(cat "$owner"), as $owner says" >>"$run_dir/redis.log"
-      exit 75
-    fi
-    sleep 0.1
-  done
-  echo "$$" >"$owner"
-fi
+run_dir=$1
+shift
 "$@" </dev/null 3<&- &
 redis=$!
 (
@@ -102,26 +99,47 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
   if (dataDir !== undefined) mkdirSync(dataDir, { recursive: true });
   const command = [options.binary, ...redisFlags(options, { dataDir, runDir, socketPath, logFile })];
 
-  let child: ChildProcess;
+  let child: ChildProcess | undefined;
   let stopping = false;
   let restartMs = RESTART_MIN_MS;
-  let startedAt = 0;
 
-  const start = (): void => {
-    startedAt = performance.now();
-    child = spawn('/bin/sh', ['-c', GUARDIAN, 'shardkeep-guardian', runDir, dataDir ?? '', ...command], {
+  const restartLater = (): void => {
+    setTimeout(() => {
+      if (!stopping) start();
+    }, restartMs).unref();
+    restartMs = Math.min(restartMs * 2, RESTART_MAX_MS);
+  };
+  const run = (): void => {
+    const startedAt = performance.now();
+    child = spawn('/bin/sh', ['-c', GUARDIAN, 'shardkeep-guardian', runDir, ...command], {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
     });
     child.stdin?.on('error', () => undefined);
+    child.on('error', (error) => {
+      logger.error({ role, err: error }, 'embedded redis cannot be run, trying again');
+      restartLater();
+    });
     child.on('exit', (status) => {
       if (stopping) return;
       if (performance.now() - startedAt > RESTART_MAX_MS) restartMs = RESTART_MIN_MS;
       logger.error({ role, status, restartMs, log: lastLines(logFile) }, 'embedded redis died, restarting');
-      setTimeout(() => {
-        if (!stopping) start();
-      }, restartMs).unref();
-      restartMs = Math.min(restartMs * 2, RESTART_MAX_MS);
+      restartLater();
+    });
+  };
+  const start = (): void => {
+    if (dataDir === undefined) {
+      run();
+      return;
+    }
+    void claimFolder(dataDir, socketPath).then((claimed) => {
+      if (stopping) return;
+      if (claimed) {
+        run();
+      } else {
+        logger.error({ role, dataDir }, 'data folder is in use by another redis, trying again');
+        restartLater();
+      }
     });
   };
   start();
@@ -130,7 +148,7 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
     target: { topology: 'standalone', socketPath, database: 0, tls: false },
     stop: async () => {
       stopping = true;
-      if (child.exitCode === null && child.signalCode === null) {
+      if (child?.exitCode === null && child.signalCode === null) {
         const exited = once(child, 'exit');
         child.stdin?.end();
         await exited;
@@ -138,6 +156,26 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
       rmSync(runDir, { recursive: true, force: true });
     },
   };
+}
+
+const CLAIM_TRIES = 50;
+const CLAIM_PAUSE_MS = 100;
+
+/**
+ * Makes this Redis the owner of a data folder, by the socket it will listen on: two servers on one append-only file
+ * would ruin it, and that of a killed service answers for up to 3 s more. False when another goes on answering.
+ */
+async function claimFolder(dataDir: string, socketPath: string): Promise<boolean> {
+  const ownerFile = join(dataDir, 'owner');
+  for (let tries = 0; tries < CLAIM_TRIES; tries++) {
+    const owner = existsSync(ownerFile) ? readFileSync(ownerFile, 'utf8') : '';
+    if (owner === '' || owner === socketPath || !(await unixSocketAnswers(owner))) {
+      writeFileSync(ownerFile, socketPath);
+      return true;
+    }
+    await sleep(CLAIM_PAUSE_MS);
+  }
+  return false;
 }
 
 function redisFlags(

@@ -19,7 +19,7 @@ export class ErrorLog {
       entry.suppressed++;
       return;
     }
-    // the message of a reply names no value: Redis echoes at most the command's name and the script's SHA-1
+    // the messages of replies to the commands sent here name no value
     const reason = error instanceof Error ? error.message : String(error);
     this.logger.warn({ operation, code, reason, suppressed: entry.suppressed }, 'redis command failed');
     entry.quietUntil = now + QUIET_MS;

@@ -21,11 +21,14 @@ export function isSlotMoving(error: unknown): boolean {
 }
 
 const UNAVAILABLE_REPLIES = new Set([
+  // what is left of a redirection when node-redis has followed as many as it may
+  'ASK',
   'BUSY',
   'CLUSTERDOWN',
   'LOADING',
   'MASTERDOWN',
   'MISCONF',
+  'MOVED',
   'NOREPLICAS',
   'READONLY',
   'TRYAGAIN',

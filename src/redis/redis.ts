@@ -103,7 +103,8 @@ export class Redis {
     call: Call,
   ): Promise<unknown> {
     for (let retries = 0; ; retries++) {
-      if (call.ended) throw redisUnavailable('the call ended before Redis was asked');
+      if (call.ended || performance.now() >= call.deadlineAt)
+        throw redisUnavailable('the call ended before Redis was asked');
       try {
         return await this.sendWithScript(key, command, operation.source);
       } catch (error) {

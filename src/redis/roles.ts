@@ -135,7 +135,9 @@ async function admitNode(
     await checkFormat(redis, call);
   } catch (error) {
     if (error instanceof FormatMismatchError) refuse(error.message);
-    throw error;
+    // the master of the format key may be the one that is away: the others serve their slots meanwhile
+    if (redis.topology === 'standalone') throw error;
+    logger.warn({ address: report.address, err: error }, 'data format not checked');
   }
 }
 

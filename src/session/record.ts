@@ -22,7 +22,10 @@ export type SessionContent = Pick<
 >;
 
 export function encodeRecord(content: SessionContent): Buffer {
-  return Buffer.from(Session.encode(Session.fromPartial(content)).finish());
+  const { username, roles, permissions, organizationId, characterId, metadata, profile } = content;
+  // picked one by one, because `content` may be a whole Session and the header has the rest
+  const fields = { username, roles, permissions, organizationId, characterId, metadata, profile };
+  return Buffer.from(Session.encode(Session.fromPartial(fields)).finish());
 }
 
 export function decodeSession(sessionId: string, packed: Buffer): Session {

@@ -122,9 +122,8 @@ describe('defaults', () => {
     expect(loadConfig({ ...LOCAL, ...empty })).toEqual(loadConfig(LOCAL));
   });
 
-  test('are development, a loopback address, the namespace of the game and no own health listener', () => {
+  test('are a loopback address, the namespace of the game and no own health listener', () => {
     expect(loadConfig(LOCAL)).toMatchObject({
-      environment: 'development',
       logLevel: 'info',
       namespace: 'aeturnis',
       grpc: { listen: '127.0.0.1:50051', healthListen: undefined, sidecar: false },

@@ -98,3 +98,15 @@ test('every key that must go by itself has an expiry, and Redis never holds a se
   const values = await Promise.all((await keysOf('session:*')).map((key) => redis.get(key)));
   expect(values.some((value) => Buffer.isBuffer(value) && value.includes(secret))).toBe(false);
 });
+
+test('an update to the same values leaves the record as long as it was', async () => {
+  const { sessions, namespace } = service;
+  const { session } = await sessions.createSession({ userId: randomNamespace(), username: 'ada' });
+  if (session === undefined) throw new Error('not created');
+  const { sessionId } = session;
+  const [key] = (await redis.keys(`${namespace}:session:*${sessionId}`)).map(String);
+  if (key === undefined) throw new Error('no record');
+  const before = await redis.strLen(key);
+  await sessions.updateSession({ sessionId, noTouch: true });
+  expect(await redis.strLen(key)).toBe(before);
+});

@@ -56,8 +56,12 @@ if not max_listed or max_listed < 0 then return redis.error_reply('BADARG maxLis
 local revoked_at_us, blocked_until = string.match(redis.call('GET', revocation) or '0:0', '^(%d+):(%d+)$')
 revoked_at_us, blocked_until = tonumber(revoked_at_us), tonumber(blocked_until)
 if blocked_until > now_ms then return {'BLOCKED', decimal(blocked_until)} end
-if authenticated_at == 0 or authenticated_at > now_ms then authenticated_at = now_ms end
-if authenticated_at < math.floor(revoked_at_us / 1000) then return {'REVOKED'} end
+if authenticated_at == 0 then
+  authenticated_at = now_ms
+else
+  authenticated_at = math.min(authenticated_at, now_ms)
+  if authenticated_at < math.floor(revoked_at_us / 1000) then return {'REVOKED'} end
+end
 
 -- Other sessions are read only at the limit: those that ran out make room first.
 local prefix = string.sub(session_key, 1, -(#id + 1))
