@@ -23,7 +23,7 @@ export default {
     {
       name: 'only-grpc-knows-grpc-js',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(grpc|gen)/' },
+      from: { path: '^src/', pathNot: '^src/(grpc|gen|client)/' },
       to: { path: GRPC_PACKAGES },
     },
     {
@@ -49,6 +49,25 @@ export default {
       severity: 'error',
       from: { path: '^src/redis/' },
       to: { path: ['^src/grpc/', SERVICE] },
+    },
+    {
+      name: 'the-client-stands-alone',
+      comment: 'It is published by itself; with the service it shares the contract and the wire format.',
+      severity: 'error',
+      from: { path: '^src/client/' },
+      to: { path: '^src/', pathNot: '^src/(client|gen|wire)/' },
+    },
+    {
+      name: 'the-service-needs-no-client',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/client/' },
+      to: { path: '^src/client/' },
+    },
+    {
+      name: 'the-wire-format-is-below-all',
+      severity: 'error',
+      from: { path: '^src/wire/' },
+      to: { path: '^src/', pathNot: '^src/wire/' },
     },
     {
       name: 'the-product-never-imports-its-tests',

@@ -20,6 +20,8 @@ export const ERROR_CODES = [
   'RATE_LIMITED',
   /** The service has as many calls in flight as it may; nothing was done. */
   'OVERLOADED',
+  /** The request is too large for the pipeline, and nothing was done; or a read's answer is larger than a message may be. */
+  'MESSAGE_TOO_LARGE',
   /** The service is going away; nothing was done. */
   'DRAINING',
   /** Redis could not be asked; nothing was done. */

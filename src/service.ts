@@ -11,7 +11,7 @@ import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
 import { rateLimitRpcs } from './ratelimit/handlers.js';
 import { RatePolicies } from './ratelimit/policies.js';
-import { createRpcGate } from './ratelimit/rpc-gate.js';
+import { createRpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
 import { createRoles } from './redis/roles.js';
@@ -69,8 +69,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     sidecar: config.grpc.sidecar,
     readinessGraceMs: config.grpc.readinessGraceMs,
   });
-  const rateGate = createRpcGate({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
-  const invoker = new Invoker({ rateGate, maxInFlight: config.grpc.maxInFlight, logger });
+  const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
+  const invoker = new Invoker({
+    rateGateOf: (rpc) => rateGates.get(rpc),
+    maxInFlight: config.grpc.maxInFlight,
+    logger,
+  });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,

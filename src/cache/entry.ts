@@ -3,28 +3,53 @@ import { wrongType } from '../redis/errors.js';
 /** The packed form of a cache entry as `lua/lib/entry.lua` writes it; this side only reads it. */
 
 const FORMAT = 1;
+const VALUE_AT = 1;
+const FLAGS = 3;
+const VERSION = 4;
+const CREATED_AT = 12;
+const EXPIRES_AT = 18;
 const FIXED_BYTES = 24;
 const HAS_VALUE = 1;
 
-export interface CacheEntry {
-  readonly value: Buffer;
-  readonly version: bigint;
-  readonly createdAtMs: number;
-  /** Undefined: does not expire. */
-  readonly expiresAtMs: number | undefined;
+const UINT32_SIZE = 0x100000000;
+
+/** An entry as it was read, with the time it has left. Its fields are read from the packed bytes when they are asked for. */
+export class LiveEntry {
+  /** Where in `packed` the value begins; it ends where `packed` ends. */
+  readonly valueAt: number;
+  /** At least 1; undefined: does not expire. */
+  readonly ttlMs: number | undefined;
+
+  /** `nowMs`: Redis's clock, about. */
+  constructor(
+    readonly packed: Buffer,
+    nowMs: number,
+  ) {
+    this.valueAt = packed.readUInt16BE(VALUE_AT);
+    const expiresAtMs = readUint48(packed, EXPIRES_AT);
+    this.ttlMs = expiresAtMs === 0 ? undefined : Math.max(1, expiresAtMs - nowMs);
+  }
+
+  get value(): Buffer {
+    return this.packed.subarray(this.valueAt);
+  }
+
+  /** A logical clock in µs, below 2^53. */
+  get version(): number {
+    return this.packed.readUInt32BE(VERSION) * UINT32_SIZE + this.packed.readUInt32BE(VERSION + 4);
+  }
+
+  get createdAtMs(): number {
+    return readUint48(this.packed, CREATED_AT);
+  }
 }
 
 /** Reads an entry; undefined for a header without a value. Throws WRONG_TYPE for anything else. */
-export function readEntry(packed: Buffer): CacheEntry | undefined {
+export function readEntry(packed: Buffer, nowMs: number): LiveEntry | undefined {
   if (packed.length < FIXED_BYTES || packed[0] !== FORMAT) throw wrongType();
-  const valueAt = packed.readUInt16BE(1);
-  const flags = packed.readUInt8(3);
-  if ((flags & HAS_VALUE) === 0) return undefined;
-  const expiresAtMs = packed.readUIntBE(18, 6);
-  return {
-    value: packed.subarray(valueAt),
-    version: packed.readBigUInt64BE(4),
-    createdAtMs: packed.readUIntBE(12, 6),
-    expiresAtMs: expiresAtMs === 0 ? undefined : expiresAtMs,
-  };
+  return (packed.readUInt8(FLAGS) & HAS_VALUE) === 0 ? undefined : new LiveEntry(packed, nowMs);
+}
+
+function readUint48(packed: Buffer, offset: number): number {
+  return packed.readUInt16BE(offset) * UINT32_SIZE + packed.readUInt32BE(offset + 2);
 }

@@ -5,9 +5,11 @@ import {
   type IncrementRequest,
   type SetRequest,
 } from '../gen/shardkeep/cache/v1/cache.js';
-import { implement, type Rpc } from '../grpc/rpc.js';
+import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { anything, bytes, integer, list, onlyTrue, oneOf, optional, text } from '../grpc/rules.js';
-import type { CacheStore, LiveEntry, SetCondition } from './store.js';
+import type { LiveEntry } from './entry.js';
+import type { CacheStore, SetCondition } from './store.js';
+import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions {
   readonly store: CacheStore;
@@ -40,10 +42,12 @@ export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOp
   };
 
   return implement(CacheServiceService, {
-    get: {
+    get: handWritten({
+      decode: decodeGetRequest,
       rules: { key },
-      handle: async (request, call) => ({ entry: toEntry(await store.get(request.key, call)) }),
-    },
+      handle: (request, call) => store.get(request.key, call),
+      writer: getResponseWriter,
+    }),
     getMany: {
       rules: { keys: keyList },
       handle: async (request, call) => {
@@ -127,7 +131,7 @@ function toEntry(entry: LiveEntry | undefined): Entry | undefined {
     value: entry.value,
     ttlMs: entry.ttlMs === undefined ? undefined : BigInt(entry.ttlMs),
     createdAtMs: BigInt(entry.createdAtMs),
-    version: entry.version,
+    version: BigInt(entry.version),
   };
 }
 

@@ -3,7 +3,7 @@ import type { Call } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
 import type { Redis } from '../redis/redis.js';
-import { readEntry, type CacheEntry } from './entry.js';
+import { readEntry, type LiveEntry } from './entry.js';
 import {
   deleteScript,
   existsScript,
@@ -21,12 +21,6 @@ export type SetCondition =
   | { readonly kind: 'present' }
   | { readonly kind: 'version'; readonly version: bigint };
 
-/** An entry as read, with the time it has left. */
-export interface LiveEntry extends CacheEntry {
-  /** At least 1; undefined: does not expire. */
-  readonly ttlMs: number | undefined;
-}
-
 export interface IncrementBounds {
   /** For a counter that is created; 0: no expiry. */
   readonly ttlMs: number;
@@ -38,19 +32,12 @@ export interface IncrementBounds {
 export class CacheStore {
   constructor(private readonly redis: Redis) {}
 
-  /** A plain GET, 1.7 times cheaper than a script; what it says of time comes from the copy of Redis's clock. */
-  async get(key: string, call: Call): Promise<LiveEntry | undefined> {
-    const redisKey = keys.cache(call.namespace, key);
-    const packed = await this.redis.command(redisKey, ['GET', redisKey], call, { readOnly: true });
-    if (packed === null) return undefined;
-    if (!Buffer.isBuffer(packed)) throw new UnexpectedReplyError('GET is no bulk string');
-    const entry = readEntry(packed);
-    if (entry === undefined) return undefined;
-    const ttlMs = entry.expiresAtMs === undefined ? undefined : entry.expiresAtMs - this.redis.clock.nowMs();
-    return { ...entry, ttlMs: ttlMs === undefined ? undefined : Math.max(1, ttlMs) };
+  /** A plain read, 1.7 times cheaper than a script; what it says of time comes from the copy of Redis's clock. */
+  get(key: string, call: Call): Promise<LiveEntry | undefined> {
+    return this.redis.get(keys.cache(call.namespace, key), call).then((packed) => this.liveEntry(packed));
   }
 
-  /** The commands of one tick leave in one write, so this is one trip (on Cluster one a master). */
+  /** The reads of one tick leave in one write (on Cluster one a master). */
   getMany(cacheKeys: readonly string[], call: Call): Promise<(LiveEntry | undefined)[]> {
     return Promise.all(cacheKeys.map((key) => this.get(key, call)));
   }
@@ -116,6 +103,12 @@ export class CacheStore {
       throw new DomainError('COUNTER_OVERFLOW', 'the counter would leave the signed 64-bit range');
     }
     return { applied: reply.status === 'applied', value: reply.value };
+  }
+
+  private liveEntry(packed: unknown): LiveEntry | undefined {
+    if (packed === null) return undefined;
+    if (!Buffer.isBuffer(packed)) throw new UnexpectedReplyError('GET is no bulk string');
+    return readEntry(packed, this.redis.clock.nowMs());
   }
 }
 

@@ -38,6 +38,8 @@ export interface Config {
     readonly sidecar: boolean;
     readonly readinessGraceMs: number;
     readonly maxInFlight: number;
+    /** Calls in flight on one stream of the pipeline. */
+    readonly maxStreamCalls: number;
     readonly maxMessageBytes: number;
     readonly defaultDeadlineMs: number;
     readonly maxDeadlineMs: number;
@@ -116,6 +118,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       sidecar: settings.SIDECAR,
       readinessGraceMs: DEFAULTS.readinessGraceMs,
       maxInFlight: settings.MAX_IN_FLIGHT,
+      maxStreamCalls: settings.MAX_STREAM_CALLS,
       maxMessageBytes: Math.max(SMALLEST_MESSAGE_LIMIT, settings.MAX_VALUE_BYTES + MESSAGE_OVERHEAD_BYTES),
       defaultDeadlineMs: settings.DEFAULT_DEADLINE_MS,
       maxDeadlineMs: settings.MAX_DEADLINE_MS,

@@ -31,6 +31,8 @@ export const DEFAULTS = {
   /** Deadlines further away than this are cut to it. */
   maxDeadlineMs: 60_000,
   maxInFlight: 4_096,
+  /** Calls in flight on one stream of the pipeline. */
+  maxStreamCalls: 1_024,
   drainTimeoutMs: 10_000,
   /** How long Redis may be away before readiness says so. */
   readinessGraceMs: 3_000,

@@ -1,4 +1,5 @@
 import type { Call } from '../redis/call.js';
+import { NO_SLOT, type Timed } from '../wire/deadline-wheel.js';
 
 /** Who calls, as far as the service knows. */
 export interface Principal {
@@ -10,9 +11,12 @@ export interface Principal {
 export type EndReason = 'answered' | 'deadline' | 'cancelled';
 
 /** One call on its way: what handlers and stores may know of it. */
-export class CallContext implements Call {
+export class CallContext implements Call, Timed {
+  slot = NO_SLOT;
+  next: Timed | undefined;
+  previous: Timed | undefined;
   private endReason: EndReason | undefined;
-  private onEnd: ((reason: EndReason) => void) | undefined;
+  private endListeners: ((reason: EndReason) => void)[] | undefined;
 
   constructor(
     readonly principal: Principal,
@@ -28,16 +32,28 @@ export class CallContext implements Call {
     return this.endReason !== undefined;
   }
 
-  /** Ends the call once; later reasons change nothing. */
-  end(reason: EndReason): void {
-    if (this.endReason !== undefined) return;
+  /** Ends the call; answers false, and changes nothing, where it has ended already. */
+  end(reason: EndReason): boolean {
+    if (this.endReason !== undefined) return false;
     this.endReason = reason;
-    this.onEnd?.(reason);
+    const listeners = this.endListeners;
+    this.endListeners = undefined;
+    if (listeners !== undefined) for (const listener of listeners) listener(reason);
+    if (reason !== 'answered') this.endedEarly?.(reason);
+    return true;
+  }
+
+  expire(): void {
+    this.end('deadline');
   }
 
   /** Calls back when the call ends, also when it has ended already. */
-  whenEnded(callback: (reason: EndReason) => void): void {
-    this.onEnd = callback;
-    if (this.endReason !== undefined) callback(this.endReason);
+  whenEnded(listener: (reason: EndReason) => void): void {
+    if (this.endReason !== undefined) listener(this.endReason);
+    else if (this.endListeners === undefined) this.endListeners = [listener];
+    else this.endListeners.push(listener);
   }
+
+  /** Called when the caller waits no more and the call has no answer yet. */
+  protected endedEarly?(reason: Exclude<EndReason, 'answered'>): void;
 }

@@ -1,74 +1,124 @@
 import type { Logger } from 'pino';
 import { DomainError, invalidField } from '../errors.js';
-import type { CallContext } from './call-context.js';
+import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import type { Rpc } from './rpc.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
-
-export type Outcome =
-  { readonly ok: true; readonly payload: Buffer } | { readonly ok: false; readonly status: RpcStatus };
-
-/** Charges a call to the rate policies of its RPC; throws RATE_LIMITED. Undefined where the RPC has none. */
-export type RateGate = (rpc: string, request: unknown, context: CallContext) => Promise<void> | undefined;
+import type { TransportCall } from './transport-call.js';
 
 export interface InvokerOptions {
-  readonly rateGate: RateGate;
+  /** The gate of an RPC by its name; undefined where no policy names it. */
+  readonly rateGateOf: (rpc: string) => RateGate | undefined;
+  readonly observerOf?: (rpc: string) => RpcObserver;
   readonly maxInFlight: number;
   readonly logger: Logger;
 }
 
 const OVERLOAD_RETRY_MS = 100;
+const OK = 0;
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
  * rate policy → handler → error mapping → log, within the call's deadline. Validation comes before the rate policy: a
  * wrong request writes nothing, and the policy's subjects are fields of the request.
+ *
+ * This path decides how many calls a core can take, so what can be made once is not made for each call.
  */
 export class Invoker {
+  private readonly deadlines = new DeadlineWheel();
+  private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
   private inFlight = 0;
   private draining = false;
 
-  constructor(private readonly options: InvokerOptions) {}
+  constructor(private readonly options: InvokerOptions) {
+    this.endEarly = (call, reason) => {
+      this.deadlines.remove(call);
+      this.refuse(call, toStatus(new CallEndedError(reason)));
+    };
+  }
+
+  prepare(rpc: Rpc): PreparedRpc {
+    return { rpc, gate: this.options.rateGateOf(rpc.name), observer: this.options.observerOf?.(rpc.name) };
+  }
 
   /** From now on calls answer DRAINING; those in flight go on. */
   drain(): void {
     this.draining = true;
   }
 
-  async invoke(rpc: Rpc, payload: Buffer, context: CallContext): Promise<Outcome> {
+  invoke(call: TransportCall, payload: Buffer): void {
+    let work: Promise<unknown>;
     try {
-      return { ok: true, payload: await withinDeadline(this.work(rpc, payload, context), context) };
+      this.admit(call);
+      work = start(call, payload);
     } catch (error) {
-      const status = toStatus(error);
-      if (status.hiddenCause !== undefined) {
-        this.options.logger.error({ rpc: rpc.name, err: status.hiddenCause }, 'rpc failed');
-      } else {
-        this.options.logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
-      }
-      return { ok: false, status };
-    } finally {
-      context.end('answered');
+      this.fail(call, error);
+      return;
     }
+    // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED
+    this.inFlight++;
+    this.deadlines.add(call);
+    call.onEarlyEnd = this.endEarly;
+    work.then(
+      (response) => {
+        this.inFlight--;
+        this.succeed(call, response);
+      },
+      (error: unknown) => {
+        this.inFlight--;
+        this.fail(call, error);
+      },
+    );
   }
 
-  /** Counts as in flight until it is done, which may be after the caller got DEADLINE_EXCEEDED. */
-  private async work(rpc: Rpc, payload: Buffer, context: CallContext): Promise<Buffer> {
-    if (performance.now() >= context.deadlineAt) throw new CallEndedError('deadline');
+  private admit(call: TransportCall): void {
+    if (call.arrivedAt >= call.deadlineAt) throw new CallEndedError('deadline');
     if (this.draining) {
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
     if (this.inFlight >= this.options.maxInFlight) {
       throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
-    this.inFlight++;
-    try {
-      const request = decode(rpc, payload);
-      rpc.check(request);
-      await this.options.rateGate(rpc.name, request, context);
-      return rpc.encode(await rpc.handle(request, context));
-    } finally {
-      this.inFlight--;
-    }
   }
+
+  private succeed(call: TransportCall, response: unknown): void {
+    if (!call.end('answered')) return;
+    this.deadlines.remove(call);
+    try {
+      call.succeed(response);
+    } catch (error) {
+      this.refuse(call, toStatus(error));
+      return;
+    }
+    call.prepared.observer?.ended(OK, performance.now() - call.arrivedAt);
+  }
+
+  private fail(call: TransportCall, error: unknown): void {
+    if (!call.end('answered')) return;
+    this.deadlines.remove(call);
+    this.refuse(call, toStatus(error));
+  }
+
+  private refuse(call: TransportCall, status: RpcStatus): void {
+    const { rpc, observer } = call.prepared;
+    const { logger } = this.options;
+    if (status.hiddenCause !== undefined) {
+      logger.error({ rpc: rpc.name, err: status.hiddenCause }, 'rpc failed');
+    } else {
+      logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
+    }
+    call.fail(status);
+    observer?.ended(status.code, performance.now() - call.arrivedAt);
+  }
+}
+
+/** Decodes, validates, charges, hands over. Throws, or rejects, with what the caller did wrong. */
+function start(call: TransportCall, payload: Buffer): Promise<unknown> {
+  const { rpc, gate } = call.prepared;
+  const request = decode(rpc, payload);
+  rpc.check(request);
+  const charged = gate?.(request, call);
+  return charged === undefined ? rpc.handle(request, call) : charged.then(() => rpc.handle(request, call));
 }
 
 function decode(rpc: Rpc, payload: Buffer): unknown {
@@ -77,21 +127,4 @@ function decode(rpc: Rpc, payload: Buffer): unknown {
   } catch {
     throw invalidField('', 'the message cannot be decoded');
   }
-}
-
-/** Races work against the call's deadline and cancellation. Work that loses goes on unheard. */
-function withinDeadline<Result>(work: Promise<Result>, context: CallContext): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const remainingMs = Math.max(0, context.deadlineAt - performance.now());
-    const timer = setTimeout(() => {
-      context.end('deadline');
-    }, remainingMs);
-    context.whenEnded((reason) => {
-      clearTimeout(timer);
-      if (reason !== 'answered') reject(new CallEndedError(reason));
-    });
-    work.then(resolve, reject).finally(() => {
-      clearTimeout(timer);
-    });
-  });
 }

@@ -1,5 +1,13 @@
+import { ByteWriter } from '../wire/byte-writer.js';
 import type { CallContext } from './call-context.js';
 import { checkerOf, type Rules } from './rules.js';
+
+/** Writes a response without building its message first; for RPCs where that would cost more than the work. */
+export interface ResponseWriter<Result> {
+  /** Bytes that `write` will write. */
+  readonly length: (result: Result) => number;
+  readonly write: (result: Result, writer: ByteWriter) => void;
+}
 
 /** One unary RPC as the transports see it: bytes in, bytes out, and what to do in between. */
 export interface Rpc {
@@ -9,6 +17,8 @@ export interface Rpc {
   readonly service: string;
   readonly decode: (bytes: Buffer) => unknown;
   readonly encode: (response: unknown) => Buffer;
+  /** Does what `encode` does, into a buffer that is there already. */
+  readonly writer: ResponseWriter<unknown> | undefined;
   /** Throws INVALID_FIELD naming every wrong field. */
   readonly check: (request: unknown) => void;
   readonly handle: (request: unknown, context: CallContext) => Promise<unknown>;
@@ -29,17 +39,34 @@ type ServiceDefinition = Readonly<
 type RequestOf<Method> = Method extends { requestDeserialize: (bytes: Buffer) => infer Request } ? Request : never;
 type ResponseOf<Method> = Method extends { responseDeserialize: (bytes: Buffer) => infer Response } ? Response : never;
 
+interface MethodImplementation<Request, Response> {
+  readonly rules: Rules<Request>;
+  /** What no single field can tell; runs after the rules and throws INVALID_FIELD. */
+  readonly check?: (request: Request) => void;
+  readonly handle: (request: Request, context: CallContext) => Promise<Response>;
+}
+
+/** An RPC that reads its request and writes its response by hand, for the few that are called most. */
+export interface HandWrittenMethod<Request, Result> extends MethodImplementation<Request, Result> {
+  readonly decode: (bytes: Buffer) => Request;
+  readonly writer: ResponseWriter<Result>;
+}
+
+const HAND_WRITTEN = Symbol('hand-written');
+
+type AnyHandWrittenMethod<Request> = HandWrittenMethod<Request, never> & { readonly [HAND_WRITTEN]: true };
+
+export function handWritten<Request, Result>(
+  method: HandWrittenMethod<Request, Result>,
+): AnyHandWrittenMethod<Request> {
+  return { ...method, [HAND_WRITTEN]: true } as unknown as AnyHandWrittenMethod<Request>;
+}
+
 /** A service's RPCs: for each the rules of its request and its handler. A missing RPC or field does not compile. */
 export type Implementation<Service> = {
-  readonly [Method in keyof Service]: {
-    readonly rules: Rules<RequestOf<Service[Method]>>;
-    /** What no single field can tell; runs after the rules and throws INVALID_FIELD. */
-    readonly check?: (request: RequestOf<Service[Method]>) => void;
-    readonly handle: (
-      request: RequestOf<Service[Method]>,
-      context: CallContext,
-    ) => Promise<ResponseOf<Service[Method]>>;
-  };
+  readonly [Method in keyof Service]:
+    | MethodImplementation<RequestOf<Service[Method]>, ResponseOf<Service[Method]>>
+    | AnyHandWrittenMethod<RequestOf<Service[Method]>>;
 };
 
 export function implement<Service extends ServiceDefinition>(
@@ -47,14 +74,22 @@ export function implement<Service extends ServiceDefinition>(
   implementation: Implementation<Service>,
 ): readonly Rpc[] {
   return Object.entries(service).map(([method, { path, requestDeserialize, responseSerialize }]) => {
-    const { rules, check, handle } = implementation[method as keyof Service];
+    const implemented = implementation[method as keyof Service];
+    const { rules, check, handle } = implemented;
     const checkFields = checkerOf(rules);
     const name = path.slice(1);
+    const codec =
+      HAND_WRITTEN in implemented
+        ? { decode: implemented.decode, ...encodingBy(implemented.writer as ResponseWriter<unknown>) }
+        : {
+            decode: requestDeserialize,
+            encode: responseSerialize as (response: unknown) => Buffer,
+            writer: undefined,
+          };
     return {
       name,
       service: name.slice(0, name.indexOf('/')),
-      decode: requestDeserialize,
-      encode: responseSerialize as (response: unknown) => Buffer,
+      ...codec,
       check: (request) => {
         checkFields(request as never);
         check?.(request as never);
@@ -62,4 +97,15 @@ export function implement<Service extends ServiceDefinition>(
       handle: handle as Rpc['handle'],
     };
   });
+}
+
+function encodingBy(writer: ResponseWriter<unknown>): Pick<Rpc, 'encode' | 'writer'> {
+  return {
+    encode: (response) => {
+      const bytes = new ByteWriter(writer.length(response));
+      writer.write(response, bytes);
+      return bytes.take();
+    },
+    writer,
+  };
 }

@@ -10,6 +10,8 @@ import type { Principal } from './call-context.js';
 import { isSocket, unixSocketAnswers } from '../redis/unix-socket.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
+import type { PreparedRpc } from './prepared-rpc.js';
+import { Pipeline, PIPELINE_RPC } from './pipeline.js';
 import type { Rpc } from './rpc.js';
 import { OpenCalls, unaryHandler } from './unary.js';
 
@@ -22,6 +24,8 @@ export interface GrpcServerOptions {
   readonly healthListen: string | undefined;
   readonly reflection: boolean;
   readonly maxMessageBytes: number;
+  /** Calls in flight on one stream of the pipeline. */
+  readonly maxStreamCalls: number;
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
   readonly logger: Logger;
@@ -42,6 +46,7 @@ export class GrpcServer {
   private readonly server: Server;
   private readonly healthServer: Server | undefined;
   private readonly openCalls = new OpenCalls();
+  private readonly pipeline: Pipeline;
 
   constructor(private readonly options: GrpcServerOptions) {
     this.server = new Server({
@@ -50,7 +55,18 @@ export class GrpcServer {
       'grpc.keepalive_time_ms': KEEPALIVE_MS,
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     });
-    this.addServices();
+    const prepared = options.rpcs.map((rpc) => options.invoker.prepare(rpc));
+    this.pipeline = new Pipeline({
+      ...options,
+      openCalls: this.openCalls,
+      rpcs: new Map(prepared.map((each) => [each.rpc.name, each])),
+      maxCallsInFlight: options.maxStreamCalls,
+    });
+    this.addServices(prepared);
+    this.server.addService(
+      { pipeline: rawMethod(PIPELINE_RPC, { stream: true }) },
+      { pipeline: this.pipeline.handler },
+    );
     options.health.addTo(this.server);
     if (options.reflection) this.addReflection();
     if (options.healthListen !== undefined) {
@@ -77,6 +93,7 @@ export class GrpcServer {
         resolve();
       });
     });
+    this.pipeline.drain();
     let timer: NodeJS.Timeout | undefined;
     const timedOut = new Promise<boolean>((resolve) => {
       timer = setTimeout(resolve, timeoutMs, false);
@@ -90,38 +107,45 @@ export class GrpcServer {
     return finished;
   }
 
-  private addServices(): void {
+  private addServices(prepared: readonly PreparedRpc[]): void {
     const { options, openCalls } = this;
-    for (const service of new Set(options.rpcs.map((rpc) => rpc.service))) {
+    for (const service of new Set(prepared.map(({ rpc }) => rpc.service))) {
       const definition: Record<string, ServiceDefinition[string]> = {};
       const implementation: UntypedServiceImplementation = {};
-      for (const rpc of options.rpcs.filter((candidate) => candidate.service === service)) {
-        definition[rpc.name] = {
-          path: `/${rpc.name}`,
-          requestStream: false,
-          responseStream: false,
-          requestSerialize: identity,
-          requestDeserialize: identity,
-          responseSerialize: identity,
-          responseDeserialize: identity,
-        };
-        implementation[rpc.name] = unaryHandler(rpc, { ...options, openCalls });
+      for (const each of prepared.filter(({ rpc }) => rpc.service === service)) {
+        const { name } = each.rpc;
+        definition[name] = rawMethod(name, { stream: false });
+        implementation[name] = unaryHandler(each, { ...options, openCalls });
       }
       this.server.addService(definition, implementation);
     }
   }
 
   private addReflection(): void {
-    const files = [...new Set(this.options.rpcs.map(({ service }) => protoFileOf(service)))];
+    const names = [...this.options.rpcs.map(({ name }) => name), PIPELINE_RPC];
+    const files = [...new Set(names.map((name) => protoFileOf(name)))];
     const services = loadSync(files, { includeDirs: [PROTO_DIR] });
     new ReflectionService({ ...services, ...loadSync(healthProtoPath) }).addToServer(this.server);
   }
 }
 
-/** `shardkeep.cache.v1.CacheService` lives in `shardkeep/cache/v1/cache.proto`. */
-function protoFileOf(service: string): string {
-  const [root = '', area = '', version = ''] = service.split('.');
+/** `shardkeep.cache.v1.CacheService/Get` lives in `shardkeep/cache/v1/cache.proto`. */
+function protoFileOf(rpc: string): string {
+  const [root = '', area = '', version = ''] = rpc.split('.');
   return `${root}/${area}/${version}/${area}.proto`;
+}
+
+/** Messages as bytes: the invoker decodes and encodes. */
+function rawMethod(name: string, { stream }: { stream: boolean }): ServiceDefinition[string] {
+  return {
+    path: `/${name}`,
+    requestStream: stream,
+    responseStream: stream,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+  };
 }
 
 function identity(bytes: Buffer): Buffer {

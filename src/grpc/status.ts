@@ -48,6 +48,7 @@ export function codeOf(code: ErrorCode): Code {
       return Code.ABORTED;
     case 'RATE_LIMITED':
     case 'OVERLOADED':
+    case 'MESSAGE_TOO_LARGE':
     case 'REDIS_OUT_OF_MEMORY':
       return Code.RESOURCE_EXHAUSTED;
     case 'DRAINING':
@@ -55,6 +56,10 @@ export function codeOf(code: ErrorCode): Code {
     case 'OUTCOME_UNKNOWN':
       return Code.UNAVAILABLE;
   }
+}
+
+export function unimplemented(message: string): RpcStatus {
+  return plainStatus(Code.UNIMPLEMENTED, message);
 }
 
 function domainStatus(error: DomainError): RpcStatus {

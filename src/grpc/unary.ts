@@ -1,13 +1,15 @@
-import { Metadata, type handleUnaryCall } from '@grpc/grpc-js';
-import { CallContext, type Principal } from './call-context.js';
+import { Metadata, type handleUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
+import { DomainError } from '../errors.js';
+import type { Principal } from './call-context.js';
 import type { Invoker } from './invoke.js';
-import type { Rpc } from './rpc.js';
+import type { PreparedRpc } from './prepared-rpc.js';
+import type { RpcStatus } from './status.js';
+import { timeoutMsOf, TransportCall, type CallTimes, type DeadlineLimits } from './transport-call.js';
 
-export interface UnaryOptions {
+export interface UnaryOptions extends DeadlineLimits {
   readonly invoker: Invoker;
   readonly principal: Principal;
-  readonly defaultDeadlineMs: number;
-  readonly maxDeadlineMs: number;
+  readonly maxMessageBytes: number;
   /** Counts calls from their start until their stream is closed, so that a drain knows when all answers are out. */
   readonly openCalls: OpenCalls;
 }
@@ -34,34 +36,51 @@ export class OpenCalls {
   }
 }
 
+class UnaryCall extends TransportCall {
+  constructor(
+    prepared: PreparedRpc,
+    times: CallTimes,
+    private readonly options: UnaryOptions,
+    private readonly callback: sendUnaryData<Buffer>,
+  ) {
+    super(prepared, options.principal, times);
+  }
+
+  override succeed(response: unknown): void {
+    const payload = this.prepared.rpc.encode(response);
+    if (payload.length > this.options.maxMessageBytes) throw answerTooLarge();
+    this.callback(null, payload);
+  }
+
+  override fail({ code, message, details }: RpcStatus): void {
+    const metadata = new Metadata();
+    metadata.set('grpc-status-details-bin', details);
+    this.callback({ code, details: message, metadata });
+  }
+}
+
+export function answerTooLarge(): DomainError {
+  return new DomainError('MESSAGE_TOO_LARGE', 'the answer is larger than a message may be; ask for less at once');
+}
+
 /** Adapts an RPC to grpc-js: raw bytes in, raw bytes out (the service definition has identity codecs). */
-export function unaryHandler(rpc: Rpc, options: UnaryOptions): handleUnaryCall<Buffer, Buffer> {
-  return (call, callback) => {
-    const context = new CallContext(options.principal, deadlineOf(call.getDeadline(), options));
+export function unaryHandler(prepared: PreparedRpc, options: UnaryOptions): handleUnaryCall<Buffer, Buffer> {
+  return (grpcCall, callback) => {
+    const arrivedAt = performance.now();
+    const deadlineAt = arrivedAt + timeoutMsOf(remainingMs(grpcCall.getDeadline()), options);
+    const call = new UnaryCall(prepared, { arrivedAt, deadlineAt }, options, callback);
     options.openCalls.opened();
-    // grpc-js emits 'cancelled' when the stream closes, after every call; CallContext keeps the first end
-    call.on('cancelled', () => {
-      context.end('cancelled');
+    // grpc-js emits 'cancelled' when the stream closes, after every call; a call keeps its first end
+    grpcCall.on('cancelled', () => {
+      call.end('cancelled');
       options.openCalls.closed();
     });
-    void options.invoker.invoke(rpc, call.request, context).then((outcome) => {
-      if (outcome.ok) {
-        callback(null, outcome.payload);
-        return;
-      }
-      const metadata = new Metadata();
-      metadata.set('grpc-status-details-bin', outcome.status.details);
-      callback({ code: outcome.status.code, details: outcome.status.message, metadata });
-    });
+    options.invoker.invoke(call, grpcCall.request);
   };
 }
 
-/** The caller's deadline on the monotonic clock: a default where there is none, and never past the maximum. */
-function deadlineOf(
-  deadline: Date | number,
-  { defaultDeadlineMs, maxDeadlineMs }: Pick<UnaryOptions, 'defaultDeadlineMs' | 'maxDeadlineMs'>,
-): number {
+/** What is left until a deadline of the wall clock; undefined where the caller named none. */
+function remainingMs(deadline: Date | number): number | undefined {
   const untilMs = (typeof deadline === 'number' ? deadline : deadline.getTime()) - Date.now();
-  const timeoutMs = Number.isFinite(untilMs) ? Math.min(untilMs, maxDeadlineMs) : defaultDeadlineMs;
-  return performance.now() + timeoutMs;
+  return Number.isFinite(untilMs) ? untilMs : undefined;
 }

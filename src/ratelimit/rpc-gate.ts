@@ -14,7 +14,7 @@ export interface RpcGateOptions {
 }
 
 /** Charges a call to the rate policies of its RPC; undefined where it has none. Throws RATE_LIMITED. */
-export type RpcGate = (rpc: string, request: unknown, call: Call) => Promise<void> | undefined;
+export type RpcGate = (request: unknown, call: Call) => Promise<void> | undefined;
 
 /** Who is limited, by what, read from a request. */
 interface SubjectReader {
@@ -27,16 +27,19 @@ interface SubjectReader {
 const COST = 1;
 
 /**
- * The rate policies of RPCs: who is limited stands in the request's own fields. All limits of a call are checked
+ * The rate policies of RPCs, by their names: who is limited stands in the request's own fields. All limits of a call are checked
  * together, so a denied call is charged to none. Throws ConfigError for an RPC or a field that does not exist: a limit
  * that never acts would go unseen.
  */
-export function createRpcGate({ store, policies, rpcLimits, rpcs }: RpcGateOptions): RpcGate {
-  const byRpc = readersByRpc(rpcLimits, rpcs);
-  return (rpc, request, call) => {
-    const limits = termsOf(policies, byRpc.get(rpc) ?? [], request);
-    return limits.length === 0 ? undefined : charge(store, limits, call);
-  };
+export function createRpcGates({ store, policies, rpcLimits, rpcs }: RpcGateOptions): ReadonlyMap<string, RpcGate> {
+  const gates = new Map<string, RpcGate>();
+  for (const [rpc, readers] of readersByRpc(rpcLimits, rpcs)) {
+    gates.set(rpc, (request, call) => {
+      const limits = termsOf(policies, readers, request);
+      return limits.length === 0 ? undefined : charge(store, limits, call);
+    });
+  }
+  return gates;
 }
 
 async function charge(store: RpcGateOptions['store'], limits: readonly LimitTerms[], call: Call): Promise<void> {

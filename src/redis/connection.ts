@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import calculateSlot from 'cluster-key-slot';
 import { createClient, createCluster, RESP_TYPES } from 'redis';
 import type { Logger } from 'pino';
+import { replyCode } from './errors.js';
 import type { ScriptArg } from './lua-script.js';
 
 /** Where a Redis is and how to log in. */
@@ -205,6 +207,8 @@ function createClusterClient(target: ClusterTarget) {
   });
 }
 
+const REDIRECTIONS: ReadonlySet<string> = new Set(['ASK', 'MOVED']);
+
 /** The first discovery of a Cluster is retried by us: node-redis gives up when no seed answers. */
 const DISCOVERY_RETRY_MS = 500;
 
@@ -282,7 +286,20 @@ class ClusterConnection implements RedisConnection {
     });
   }
 
+  /**
+   * Straight to the master of the key's slot: node-redis's own way over its Cluster client costs twice as much. What that
+   * master redirects, or cannot take now, goes the long way, which follows redirections and looks for the new topology.
+   */
   send(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
+    const master = routingKey === undefined ? undefined : this.client.slots[calculateSlot(routingKey)]?.master.client;
+    if (master?.isReady !== true) return this.sendThroughCluster(routingKey, command);
+    return master.sendCommand(command, commandOptions).catch((error: unknown) => {
+      if (!REDIRECTIONS.has(replyCode(error))) throw error;
+      return this.sendThroughCluster(routingKey, command);
+    });
+  }
+
+  private sendThroughCluster(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
     return this.client.sendCommand(routingKey, false, [...command]);
   }
 

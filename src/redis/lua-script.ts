@@ -41,8 +41,10 @@ export interface LuaScript<Keys extends readonly string[], Args extends readonly
 /** A script with its keys and arguments, ready to run. */
 export interface BoundScript<Reply> {
   readonly script: AnyLuaScript<Reply>;
-  readonly keys: readonly string[];
-  readonly args: readonly ScriptArg[];
+  /** The first key: where on a Cluster the script runs. */
+  readonly routingKey: string;
+  /** EVALSHA with everything that follows it. */
+  readonly command: readonly ScriptArg[];
 }
 
 /** A script of any signature; what loading and running need. */
@@ -85,18 +87,30 @@ export function luaScript<const Keys extends readonly string[], const Args exten
     readOnly: /^#!lua [^\n]*\bno-writes\b/.test(source),
     parse: definition.parse,
   };
+  const { keys: keyNames, args: argNames } = definition;
   return {
     ...script,
-    bind: (keys, args) => ({ script, keys: inOrder(definition.keys, keys), args: inOrder(definition.args, args) }),
+    bind: (keys, args) => {
+      const command: ScriptArg[] = ['EVALSHA', script.sha1, ''];
+      pushInOrder(command, keyNames, keys);
+      command[2] = String(command.length - FIRST_KEY);
+      pushInOrder(command, argNames, args);
+      return { script, routingKey: String(command[FIRST_KEY] ?? ''), command };
+    },
   };
 }
 
-function inOrder<Names extends readonly string[], Value>(names: Names, values: Named<Names, Value>): readonly Value[] {
-  const ordered: Value[] = [];
+/** In EVALSHA sha1 numkeys key… */
+const FIRST_KEY = 3;
+
+function pushInOrder<Names extends readonly string[], Value extends ScriptArg>(
+  command: ScriptArg[],
+  names: Names,
+  values: Named<Names, Value>,
+): void {
   for (const name of names as readonly Names[number][]) {
     const value: Value | readonly Value[] = values[name];
-    if (name.startsWith('...')) ordered.push(...(value as readonly Value[]));
-    else ordered.push(value as Value);
+    if (Array.isArray(value)) command.push(...(value as readonly Value[]));
+    else command.push(value as Value);
   }
-  return ordered;
 }

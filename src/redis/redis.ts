@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { BatchedReads } from './batched-reads.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
+import type { DomainError } from '../errors.js';
 import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import type { AnyLuaScript, BoundScript, ScriptArg } from './lua-script.js';
@@ -24,6 +26,22 @@ const RETRY_MAX_MS = 50;
 /** The last try must be over early enough for its answer to reach the caller. */
 const RETRY_MARGIN_MS = 50;
 
+interface Operation {
+  readonly name: string;
+  readonly routingKey: string;
+  readonly command: readonly ScriptArg[];
+  /** Undefined for a plain read. */
+  readonly script: Pick<AnyLuaScript, 'source' | 'readOnly'> | undefined;
+}
+
+function hasEnded(call: Call): boolean {
+  return call.ended || performance.now() >= call.deadlineAt;
+}
+
+function endedBefore(): DomainError {
+  return redisUnavailable('the call ended before Redis was asked');
+}
+
 /**
  * One Redis (a server or a Cluster) as the stores see it: runs a script or a plain command for a call, turns what goes
  * wrong into domain errors, and comes back by itself after any outage. Nothing is queued while Redis is away.
@@ -33,6 +51,7 @@ export class Redis {
   private readonly connection: RedisConnection;
   private readonly listeners: ((ready: boolean) => void)[] = [];
   private readonly errorLog: ErrorLog;
+  private readonly reads: BatchedReads | undefined;
   private ready = false;
 
   constructor(private readonly options: RedisOptions) {
@@ -47,6 +66,9 @@ export class Redis {
       },
       options.logger,
     );
+    if (this.connection.topology === 'standalone') {
+      this.reads = new BatchedReads((command) => this.connection.send(undefined, command));
+    }
   }
 
   get topology(): 'standalone' | 'cluster' {
@@ -69,21 +91,23 @@ export class Redis {
   }
 
   /** Runs a script: one round trip, atomic. Throws domain errors; what a caller may not see passes as it is. */
-  async run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
-    const { script, keys, args } = bound;
-    const command = ['EVALSHA', script.sha1, String(keys.length), ...keys, ...args];
-    const reply = await this.attempt(keys[0], command, script, call);
-    return script.parse(reply);
+  run<Reply>({ script, routingKey, command }: BoundScript<Reply>, call: Call): Promise<Reply> {
+    if (hasEnded(call)) return Promise.reject(endedBefore());
+    return this.connection
+      .send(routingKey, command)
+      .then(script.parse, async (error: unknown) =>
+        script.parse(await this.recover(error, { name: script.name, routingKey, command, script }, call)),
+      );
   }
 
-  /** Sends one plain command that is atomic by itself. `key` routes it. */
-  async command(
-    key: string,
-    command: readonly ScriptArg[],
-    call: Call,
-    options: { readOnly: boolean },
-  ): Promise<unknown> {
-    return this.attempt(key, command, options, call);
+  /** The string at a key; null where there is none. The reads of one tick share a command. */
+  get(key: string, call: Call): Promise<unknown> {
+    if (hasEnded(call)) return Promise.reject(endedBefore());
+    const command = ['GET', key];
+    const value = this.reads?.get(key) ?? this.connection.send(key, command);
+    return value.catch((error: unknown) =>
+      this.recover(error, { name: 'GET', routingKey: key, command, script: undefined }, call),
+    );
   }
 
   async close(): Promise<void> {
@@ -96,44 +120,34 @@ export class Redis {
     this.connection.destroy();
   }
 
-  private async attempt(
-    key: string | undefined,
-    command: readonly ScriptArg[],
-    operation: Pick<AnyLuaScript, 'readOnly'> & Partial<Pick<AnyLuaScript, 'name' | 'source'>>,
-    call: Call,
-  ): Promise<unknown> {
-    for (let retries = 0; ; retries++) {
-      if (call.ended || performance.now() >= call.deadlineAt)
-        throw redisUnavailable('the call ended before Redis was asked');
+  /**
+   * What can still be done when a command failed: a node that lost the script (restart, SCRIPT FLUSH, failover, new
+   * master) gets its text, once; a slot on its way is asked again until the deadline. Otherwise throws a domain error.
+   */
+  private async recover(failure: unknown, operation: Operation, call: Call): Promise<unknown> {
+    const { name, routingKey, script } = operation;
+    let { command } = operation;
+    let error = failure;
+    for (let retries = 0; ;) {
+      if (script !== undefined && replyCode(error) === 'NOSCRIPT' && command[0] === 'EVALSHA') {
+        command = ['EVAL', script.source, ...command.slice(2)];
+      } else if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
+        const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries++, RETRY_MAX_MS);
+        const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);
+        if (performance.now() + delayMs + RETRY_MARGIN_MS >= call.deadlineAt) break;
+        await sleep(delayMs);
+        if (hasEnded(call)) break;
+      } else {
+        break;
+      }
       try {
-        return await this.sendWithScript(key, command, operation.source);
-      } catch (error) {
-        if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
-          const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries, RETRY_MAX_MS);
-          const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);
-          if (performance.now() + delayMs + RETRY_MARGIN_MS < call.deadlineAt) {
-            await sleep(delayMs);
-            continue;
-          }
-        }
-        this.errorLog.record(operation.name ?? String(command[0]), error);
-        throw toDomainError(error, operation);
+        return await this.connection.send(routingKey, command);
+      } catch (again) {
+        error = again;
       }
     }
-  }
-
-  /** A node that lost the script (restart, SCRIPT FLUSH, failover, new master) gets its text, once a call. */
-  private async sendWithScript(
-    key: string | undefined,
-    command: readonly ScriptArg[],
-    source: string | undefined,
-  ): Promise<unknown> {
-    try {
-      return await this.connection.send(key, command);
-    } catch (error) {
-      if (source === undefined || replyCode(error) !== 'NOSCRIPT') throw error;
-      return this.connection.send(key, ['EVAL', source, ...command.slice(2)]);
-    }
+    this.errorLog.record(name, error);
+    throw toDomainError(error, { readOnly: script?.readOnly ?? true });
   }
 
   private async prepareNode(node: NodeCommand, address: string): Promise<void> {

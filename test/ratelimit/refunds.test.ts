@@ -19,7 +19,7 @@ class InterruptedRedis extends Redis {
   interfere: Interfere = () => undefined;
 
   override async run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
-    await this.interfere(bound.script.name, bound.keys[0] ?? '');
+    await this.interfere(bound.script.name, bound.routingKey);
     return super.run(bound, call);
   }
 }

@@ -4,7 +4,7 @@ import { ConfigError } from '../../src/config/config.js';
 import { DomainError } from '../../src/errors.js';
 import type { RpcLimitSettings } from '../../src/config/policies.js';
 import { RatePolicies } from '../../src/ratelimit/policies.js';
-import { createRpcGate, type RpcGate } from '../../src/ratelimit/rpc-gate.js';
+import { createRpcGates } from '../../src/ratelimit/rpc-gate.js';
 import { rateLimitScripts } from '../../src/ratelimit/scripts.js';
 import { RateLimitStore } from '../../src/ratelimit/store.js';
 import type { Call } from '../../src/redis/call.js';
@@ -53,7 +53,10 @@ const limit = (policy: string, ...subjects: readonly [kind: string, field: strin
   policy,
   subjects: subjects.map(([kind, field]) => ({ kind, field })),
 });
-const gateOf = (...rpcLimits: RpcLimitSettings[]): RpcGate => createRpcGate({ store, policies, rpcLimits, rpcs });
+const gateOf = (...rpcLimits: RpcLimitSettings[]) => {
+  const gates = createRpcGates({ store, policies, rpcLimits, rpcs });
+  return (rpc: string, message: unknown, call: Call) => gates.get(rpc)?.(message, call);
+};
 const userAndIp = limit('two', ['user', 'user_id'], ['ip', 'metadata.ip']);
 
 async function failureOf(charge: Promise<void> | undefined): Promise<DomainError> {

@@ -27,7 +27,8 @@ function loadRoot(): protobuf.Root {
 function rpcsIn(namespace: protobuf.NamespaceBase): ProtoRpc[] {
   return namespace.nestedArray.flatMap((nested) => {
     if (nested instanceof protobuf.Service) {
-      return nested.methodsArray.map((method) => {
+      const unary = nested.methodsArray.filter(({ requestStream }) => requestStream !== true);
+      return unary.map((method) => {
         method.resolve();
         const request = method.resolvedRequestType;
         if (request === null) throw new Error(`${method.fullName} has no request`);
@@ -38,7 +39,7 @@ function rpcsIn(namespace: protobuf.NamespaceBase): ProtoRpc[] {
   });
 }
 
-/** Every RPC of every service. */
+/** Every unary RPC of every service. */
 export const protoRpcs: readonly ProtoRpc[] = rpcsIn(loadRoot());
 
 /** A string of two bytes that `encode` turns into bytes that are no UTF-8. */

@@ -1,0 +1,88 @@
+import type { Metadata } from '@grpc/grpc-js';
+import { status as Code } from '@grpc/grpc-js';
+import { BadRequest, ErrorInfo, RetryInfo, Any } from 'nice-grpc-error-details';
+import { ByteReader } from '../wire/byte-reader.js';
+import { LENGTH_DELIMITED, VARINT } from '../wire/byte-writer.js';
+
+export interface ShardkeepErrorOptions {
+  /** `google.rpc.ErrorInfo.reason`. */
+  readonly reason?: string | undefined;
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
+  readonly retryAfterMs?: number | undefined;
+  readonly fields?: readonly string[] | undefined;
+}
+
+/** How a call failed. Decide by `code`, or by `reason` where you need more; the message is for people and changes. */
+export class ShardkeepError extends Error {
+  override readonly name = 'ShardkeepError';
+  /** A code of docs/errors.md; '' where there is none. */
+  readonly reason: string;
+  /** What the service tells beyond the reason. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** When a retry can succeed, as far as the service knows. */
+  readonly retryAfterMs: number | undefined;
+  /** The wrong fields of the request, by their paths in the proto. */
+  readonly fields: readonly string[];
+
+  constructor(
+    /** The gRPC status code. */
+    readonly code: Code,
+    message: string,
+    options: ShardkeepErrorOptions = {},
+  ) {
+    super(`${Code[code]}: ${message}`);
+    this.reason = options.reason ?? '';
+    this.metadata = options.metadata ?? {};
+    this.retryAfterMs = options.retryAfterMs;
+    this.fields = options.fields ?? [];
+  }
+}
+
+/** The call was not sent, or is known not to have been started. */
+export function notSent(message: string): ShardkeepError {
+  return new ShardkeepError(Code.UNAVAILABLE, message);
+}
+
+/** The call was sent and its answer is lost. */
+export function outcomeUnknown(message: string): ShardkeepError {
+  return new ShardkeepError(Code.UNAVAILABLE, message, { reason: 'OUTCOME_UNKNOWN' });
+}
+
+/** Of a unary call that grpc-js failed. */
+export function errorOfStatus(status: { code: Code; details: string; metadata: Metadata }): ShardkeepError {
+  const [packed] = status.metadata.get('grpc-status-details-bin');
+  if (Buffer.isBuffer(packed)) return errorOfDetails(packed);
+  return new ShardkeepError(status.code, status.details);
+}
+
+/** Of an encoded google.rpc.Status: code = 1, message = 2, details = 3. */
+export function errorOfDetails(status: Buffer): ShardkeepError {
+  const reader = new ByteReader(status, 0, status.length);
+  let code = Code.UNKNOWN;
+  let message = '';
+  const details: Any[] = [];
+  while (reader.hasMore) {
+    const tag = reader.varint();
+    if (tag === ((1 << 3) | VARINT)) code = toCode(reader.varint());
+    else if (tag === ((2 << 3) | LENGTH_DELIMITED)) message = reader.text();
+    else if (tag === ((3 << 3) | LENGTH_DELIMITED)) details.push(Any.decode(reader.bytes()));
+    else reader.skipField(tag);
+  }
+  const find = <Detail>(type: string, decode: (bytes: Uint8Array) => Detail): Detail | undefined => {
+    const detail = details.find(({ typeUrl }) => typeUrl === `type.googleapis.com/google.rpc.${type}`);
+    return detail === undefined ? undefined : decode(detail.value);
+  };
+  const info = find('ErrorInfo', (bytes) => ErrorInfo.decode(bytes));
+  const delay = find('RetryInfo', (bytes) => RetryInfo.decode(bytes))?.retryDelay;
+  const violations = find('BadRequest', (bytes) => BadRequest.decode(bytes))?.fieldViolations ?? [];
+  return new ShardkeepError(code, message, {
+    reason: info?.reason,
+    metadata: info?.metadata,
+    retryAfterMs: delay === undefined ? undefined : delay.seconds * 1_000 + delay.nanos / 1_000_000,
+    fields: violations.map(({ field }) => field),
+  });
+}
+
+function toCode(code: number): Code {
+  return code in Code ? (code as Code) : Code.UNKNOWN;
+}

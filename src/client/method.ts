@@ -1,0 +1,56 @@
+import type { ByteWriter } from '../wire/byte-writer.js';
+
+/** One unary RPC as the client calls it. */
+export interface ClientMethod {
+  /** `package.Service/Method`. */
+  readonly name: string;
+  readonly encode: (request: object) => Buffer;
+  readonly decode: (response: Buffer) => unknown;
+  /** Writes a request without building its bytes first. */
+  readonly requestWriter: RequestWriter<object> | undefined;
+}
+
+export interface RequestWriter<Request> {
+  readonly length: (request: Request) => number;
+  readonly write: (request: Request, writer: ByteWriter) => void;
+}
+
+/** What ts-proto generates for a method of a service. */
+export interface MethodDefinition {
+  readonly path: string;
+  readonly requestSerialize: (request: never) => Buffer;
+  readonly requestDeserialize: (bytes: Buffer) => unknown;
+  readonly responseDeserialize: (bytes: Buffer) => unknown;
+}
+
+export type ServiceDefinition = Readonly<Record<string, MethodDefinition>>;
+
+type RequestOf<Method extends MethodDefinition> = ReturnType<Method['requestDeserialize']>;
+type ResponseOf<Method extends MethodDefinition> = ReturnType<Method['responseDeserialize']>;
+
+export interface CallOptions {
+  /** How long to wait for the answer; the client's default where it is absent. */
+  readonly timeoutMs?: number;
+  /** Gives the call up: it fails with CANCELLED, and a write may or may not have happened. */
+  readonly signal?: AbortSignal;
+}
+
+/** A service's RPCs as functions. A field that a request leaves out has its default. */
+export type ServiceClient<Service extends ServiceDefinition> = {
+  readonly [Method in keyof Service]: (
+    request: Partial<RequestOf<Service[Method]>>,
+    options?: CallOptions,
+  ) => Promise<ResponseOf<Service[Method]>>;
+};
+
+export function clientMethod(definition: MethodDefinition): ClientMethod {
+  // the decoding of nothing is the message of defaults
+  const defaults = definition.requestDeserialize(Buffer.alloc(0)) as object;
+  const serialize = definition.requestSerialize as (request: object) => Buffer;
+  return {
+    name: definition.path.slice(1),
+    encode: (request) => serialize({ ...defaults, ...request }),
+    decode: definition.responseDeserialize,
+    requestWriter: undefined,
+  };
+}

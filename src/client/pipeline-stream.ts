@@ -1,0 +1,164 @@
+import { Metadata, status as Code, type Client, type ClientDuplexStream, type StatusObject } from '@grpc/grpc-js';
+import { readAnswerFrame, type AnswerFrameVisitor, type PipelineLimits } from '../wire/answer-frame.js';
+import { ByteWriter } from '../wire/byte-writer.js';
+import { beginCall, writeCancelledId, writeMethod } from '../wire/request-frame.js';
+import type { ClientMethod } from './method.js';
+import type { PendingCall } from './pending-call.js';
+
+const PIPELINE_PATH = '/shardkeep.pipeline.v1.PipelineService/Pipeline';
+const INITIAL_FRAME_BYTES = 8_192;
+/** A frame leaves at this size without waiting for the rest of the tick. */
+const FRAME_BYTES = 65_536;
+/** Also at this many calls: the service works on them while the next frame is written, and not after. */
+const FRAME_CALLS = 64;
+const MAX_METHODS = 256;
+const MAX_ID = 0xffffffff;
+
+export interface PipelineStreamEvents {
+  /** The service has accepted the stream. */
+  onOpen(limits: PipelineLimits): void;
+  onAnswer(call: PendingCall, ok: boolean, bytes: Buffer): void;
+  /** The service is going away: no more calls on this stream. */
+  onDraining(): void;
+  /** The stream is over; `calls` were sent on it and have no answer. */
+  onClosed(status: Pick<StatusObject, 'code' | 'details'>, calls: readonly PendingCall[]): void;
+}
+
+/** One stream of PipelineService/Pipeline: the calls of one tick leave as one frame. */
+export class PipelineStream implements AnswerFrameVisitor {
+  private readonly stream: ClientDuplexStream<Buffer, Buffer>;
+  private readonly inFlight = new Map<number, PendingCall>();
+  private readonly methods = new Map<ClientMethod, number>();
+  private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
+  private readonly flushSoon: () => void;
+  private flushScheduled = false;
+  private callsInFrame = 0;
+  private nextId = 1;
+  private closed = false;
+
+  constructor(
+    client: Client,
+    private readonly events: PipelineStreamEvents,
+  ) {
+    this.flushSoon = () => {
+      this.flushScheduled = false;
+      this.flush();
+    };
+    this.stream = client.makeBidiStreamRequest<Buffer, Buffer>(PIPELINE_PATH, identity, identity, new Metadata(), {});
+    this.stream.on('data', (bytes: Buffer) => {
+      this.receive(bytes);
+    });
+    // 'status' comes after it and tells the same
+    this.stream.on('error', () => undefined);
+    this.stream.on('status', ({ code, details }: StatusObject) => {
+      this.close({ code, details });
+    });
+  }
+
+  get callsInFlight(): number {
+    return this.inFlight.size;
+  }
+
+  /** Puts a call into the frame of this tick. Throws what the encoding throws, having written nothing. */
+  send(call: PendingCall, { payload, length }: { payload: Buffer | undefined; length: number }): void {
+    const { frame } = this;
+    const method = this.numberOf(call.method);
+    const id = this.freeId();
+    const start = frame.length;
+    try {
+      beginCall(frame, { id, method, timeoutMs: call.timeoutMs, requestLength: length });
+      if (payload === undefined) call.method.requestWriter?.write(call.request, frame);
+      else frame.raw(payload);
+    } catch (error) {
+      frame.truncate(start);
+      throw error;
+    }
+    call.id = id;
+    this.inFlight.set(id, call);
+    this.callsInFrame++;
+    if (this.callsInFrame === FRAME_CALLS || frame.length >= FRAME_BYTES) this.flush();
+    else this.scheduleFlush();
+  }
+
+  /** Tells the service that nobody waits for a call any more. */
+  cancel(call: PendingCall): void {
+    if (this.closed || this.inFlight.get(call.id) !== call) return;
+    writeCancelledId(this.frame, call.id);
+    this.scheduleFlush();
+  }
+
+  /** Sends no more; the stream ends when its calls are answered. */
+  end(): void {
+    if (this.closed) return;
+    this.flush();
+    this.stream.end();
+  }
+
+  onLimits(limits: PipelineLimits): void {
+    this.events.onOpen(limits);
+  }
+
+  onAnswer({ id, ok, bytes }: { id: number; ok: boolean; bytes: Buffer }): void {
+    const call = this.inFlight.get(id);
+    if (call === undefined) return;
+    this.inFlight.delete(id);
+    this.events.onAnswer(call, ok, bytes);
+  }
+
+  onDraining(): void {
+    this.events.onDraining();
+  }
+
+  private receive(bytes: Buffer): void {
+    try {
+      readAnswerFrame(bytes, this);
+    } catch {
+      this.stream.cancel();
+      this.close({ code: Code.INTERNAL, details: 'the service sent a frame that cannot be decoded' });
+    }
+  }
+
+  private close(status: Pick<StatusObject, 'code' | 'details'>): void {
+    if (this.closed) return;
+    this.closed = true;
+    const calls = [...this.inFlight.values()];
+    this.inFlight.clear();
+    this.events.onClosed(status, calls);
+  }
+
+  private numberOf(method: ClientMethod): number {
+    const known = this.methods.get(method);
+    if (known !== undefined) return known;
+    const number = this.methods.size;
+    if (number >= MAX_METHODS) throw new RangeError('too many methods for one stream');
+    this.methods.set(method, number);
+    writeMethod(this.frame, method.name);
+    return number;
+  }
+
+  private freeId(): number {
+    let id = this.nextId;
+    while (this.inFlight.has(id)) id = id === MAX_ID ? 1 : id + 1;
+    this.nextId = id === MAX_ID ? 1 : id + 1;
+    return id;
+  }
+
+  private scheduleFlush(): void {
+    if (this.flushScheduled) return;
+    this.flushScheduled = true;
+    setImmediate(this.flushSoon);
+  }
+
+  private flush(): void {
+    if (this.frame.length === 0 || this.closed) return;
+    this.callsInFrame = 0;
+    const bytes = this.frame.take();
+    this.stream.write(bytes, () => {
+      this.frame.recycle(bytes);
+    });
+  }
+}
+
+function identity(bytes: Buffer): Buffer {
+  return bytes;
+}

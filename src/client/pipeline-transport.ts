@@ -1,0 +1,231 @@
+import { status as Code, type Client } from '@grpc/grpc-js';
+import type { PipelineLimits } from '../wire/answer-frame.js';
+import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import { errorOfDetails, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
+import type { CallOptions, ClientMethod } from './method.js';
+import { PendingCall } from './pending-call.js';
+import { PipelineStream } from './pipeline-stream.js';
+import type { Transport } from './transport.js';
+import type { UnaryTransport } from './unary-transport.js';
+
+/** Calls that wait for a stream, or for room on it; one more fails. */
+const MAX_QUEUED = 16_384;
+const BACKOFF_BASE_MS = 50;
+const BACKOFF_MAX_MS = 2_000;
+/** A longer timeout than a frame can carry is cut to this. */
+const MAX_TIMEOUT_MS = 0xffffffff;
+
+export interface PipelineTransportOptions {
+  readonly defaultTimeoutMs: number;
+  /** For what the pipeline cannot take. */
+  readonly unary: UnaryTransport;
+}
+
+/**
+ * Calls over one stream of the pipeline. A stream that ends is opened again with back-off; while the service is away
+ * calls fail at once, and those on a lost stream fail with OUTCOME_UNKNOWN. A service without the pipeline gets unary calls.
+ */
+export class PipelineTransport implements Transport {
+  private readonly deadlines = new DeadlineWheel();
+  /** Calls not sent yet: there is no stream, or it has as many in flight as it may. */
+  private readonly queue: PendingCall[] = [];
+  private stream: PipelineStream | undefined;
+  /** Undefined until the service has accepted the stream. */
+  private limits: PipelineLimits | undefined;
+  private backoffTimer: NodeJS.Timeout | undefined;
+  private failedAttempts = 0;
+  private lastFailure = '';
+  private unaryOnly = false;
+  /** Calls without an answer, sent or not. */
+  private waiting = 0;
+  private whenAnswered: (() => void) | undefined;
+  private closed = false;
+
+  constructor(
+    private readonly client: Client,
+    private readonly options: PipelineTransportOptions,
+  ) {
+    this.open();
+  }
+
+  call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
+    if (this.unaryOnly) return this.options.unary.call(method, request, options);
+    if (this.closed) return Promise.reject(notSent('the client is closed'));
+    if (this.backoffTimer !== undefined) return Promise.reject(notSent(this.lastFailure));
+    return new Promise((resolve, reject) => {
+      const timeoutMs = Math.min(Math.max(1, options.timeoutMs ?? this.options.defaultTimeoutMs), MAX_TIMEOUT_MS);
+      const call = new PendingCall(method, request, {
+        timeoutMs: Math.ceil(timeoutMs),
+        deadlineAt: performance.now() + timeoutMs,
+        resolve,
+        reject,
+        onExpired: this.expire,
+      });
+      this.waiting++;
+      this.deadlines.add(call);
+      if (options.signal !== undefined) this.obey(options.signal, call);
+      if (!call.settled) this.begin(call);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.backoffTimer);
+    for (const call of this.queue.splice(0)) this.fail(call, notSent('the client is closed'));
+    const answered = new Promise<void>((resolve) => {
+      if (this.waiting === 0) resolve();
+      else this.whenAnswered = resolve;
+    });
+    this.stream?.end();
+    await Promise.all([answered, this.options.unary.close()]);
+  }
+
+  private begin(call: PendingCall): void {
+    if (this.hasRoom && this.queue.length === 0) this.send(call);
+    else if (this.queue.length < MAX_QUEUED) this.queue.push(call);
+    else this.fail(call, new ShardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
+  }
+
+  private get hasRoom(): boolean {
+    return this.stream !== undefined && this.stream.callsInFlight < (this.limits?.maxCallsInFlight ?? 0);
+  }
+
+  private send(call: PendingCall): void {
+    const { method, request } = call;
+    try {
+      const writer = method.requestWriter;
+      const payload = writer === undefined ? method.encode(request) : undefined;
+      const length = payload === undefined ? (writer?.length(request) ?? 0) : payload.length;
+      if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload ?? method.encode(request));
+      else this.stream?.send(call, { payload, length });
+    } catch (error) {
+      // the request is no message of its RPC
+      this.fail(call, error instanceof Error ? error : new TypeError(String(error)));
+    }
+  }
+
+  private sendUnary(call: PendingCall, payload: Buffer): void {
+    const timeoutMs = Math.max(1, call.deadlineAt - performance.now());
+    this.options.unary.send(call.method, payload, { timeoutMs, ...(call.signal && { signal: call.signal }) }).then(
+      (response) => {
+        this.succeed(call, response);
+      },
+      (error: unknown) => {
+        this.fail(call, error as Error);
+      },
+    );
+  }
+
+  private sendQueued(): void {
+    while (this.hasRoom) {
+      const call = this.queue.shift();
+      if (call === undefined) return;
+      if (!call.settled) this.send(call);
+    }
+  }
+
+  private open(): void {
+    this.limits = undefined;
+    const stream = new PipelineStream(this.client, {
+      onOpen: (limits) => {
+        if (this.stream === stream) this.limits = limits;
+        this.sendQueued();
+      },
+      onAnswer: (call, ok, bytes) => {
+        this.answer(call, ok, bytes);
+        if (this.queue.length > 0) this.sendQueued();
+      },
+      onDraining: () => {
+        stream.end();
+        if (this.stream === stream && !this.closed) this.open();
+      },
+      onClosed: ({ code, details }, calls) => {
+        for (const call of calls) this.fail(call, outcomeUnknown(details));
+        if (this.stream === stream) this.reopen(code, details);
+      },
+    });
+    this.stream = stream;
+  }
+
+  private reopen(code: Code, details: string): void {
+    this.stream = undefined;
+    if (this.closed) return;
+    if (code === Code.UNIMPLEMENTED) {
+      this.unaryOnly = true;
+      for (const call of this.queue.splice(0)) this.sendUnary(call, call.method.encode(call.request));
+      return;
+    }
+    if (this.limits !== undefined && this.failedAttempts++ === 0) {
+      // it was up: its successor may be there already
+      this.open();
+      return;
+    }
+    this.lastFailure = details;
+    for (const call of this.queue.splice(0)) this.fail(call, notSent(details));
+    const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** this.failedAttempts++, BACKOFF_MAX_MS);
+    this.backoffTimer = setTimeout(
+      () => {
+        this.backoffTimer = undefined;
+        this.open();
+      },
+      ceiling / 2 + Math.random() * (ceiling / 2),
+    );
+    this.backoffTimer.unref();
+  }
+
+  private answer(call: PendingCall, ok: boolean, bytes: Buffer): void {
+    this.failedAttempts = 0;
+    if (call.settled) return;
+    try {
+      if (ok) {
+        this.succeed(call, call.method.decode(bytes));
+        return;
+      }
+      const error = errorOfDetails(bytes);
+      // known not to have been started, so it may go to the service's successor
+      if (error.reason === 'DRAINING' && !this.closed && this.backoffTimer === undefined) this.begin(call);
+      else this.fail(call, error);
+    } catch {
+      this.fail(call, new ShardkeepError(Code.INTERNAL, 'the answer cannot be decoded'));
+    }
+  }
+
+  private succeed(call: PendingCall, response: unknown): void {
+    if (this.settle(call)) call.resolve(response);
+  }
+
+  private fail(call: PendingCall, error: Error): void {
+    if (this.settle(call)) call.reject(error);
+  }
+
+  private settle(call: PendingCall): boolean {
+    if (call.settled) return false;
+    call.settled = true;
+    this.deadlines.remove(call);
+    call.forgetSignal?.();
+    this.waiting--;
+    if (this.waiting === 0) this.whenAnswered?.();
+    return true;
+  }
+
+  private readonly expire = (call: PendingCall): void => {
+    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a write may have happened'));
+    this.stream?.cancel(call);
+  };
+
+  private obey(signal: AbortSignal, call: PendingCall): void {
+    const abort = (): void => {
+      this.fail(call, new ShardkeepError(Code.CANCELLED, 'cancelled; a write may have happened'));
+      this.stream?.cancel(call);
+    };
+    if (signal.aborted) {
+      abort();
+      return;
+    }
+    signal.addEventListener('abort', abort, { once: true });
+    call.signal = signal;
+    call.forgetSignal = () => {
+      signal.removeEventListener('abort', abort);
+    };
+  }
+}

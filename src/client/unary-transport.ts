@@ -1,0 +1,59 @@
+import { Metadata, status as Code, type Client } from '@grpc/grpc-js';
+import { errorOfStatus, notSent, ShardkeepError } from './errors.js';
+import type { CallOptions, ClientMethod } from './method.js';
+import type { Transport } from './transport.js';
+
+/** Each call as a unary RPC: for requests too large for the pipeline, and for services or proxies without it. */
+export class UnaryTransport implements Transport {
+  private readonly inFlight = new Set<Promise<unknown>>();
+  private closed = false;
+
+  constructor(
+    private readonly client: Client,
+    private readonly defaultTimeoutMs: number,
+  ) {}
+
+  call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
+    return this.send(method, method.encode(request), options);
+  }
+
+  send(method: ClientMethod, payload: Buffer, options: CallOptions): Promise<unknown> {
+    if (this.closed) return Promise.reject(notSent('the client is closed'));
+    if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
+    const answer = new Promise<unknown>((resolve, reject) => {
+      const deadline = Date.now() + (options.timeoutMs ?? this.defaultTimeoutMs);
+      const cancel = (): void => {
+        call.cancel();
+      };
+      const call = this.client.makeUnaryRequest<Buffer, unknown>(
+        `/${method.name}`,
+        identity,
+        (bytes) => method.decode(bytes),
+        payload,
+        new Metadata(),
+        { deadline },
+        (error, response) => {
+          options.signal?.removeEventListener('abort', cancel);
+          if (error === null) resolve(response);
+          else reject(errorOfStatus(error));
+        },
+      );
+      options.signal?.addEventListener('abort', cancel, { once: true });
+    });
+    this.inFlight.add(answer);
+    const done = (): void => {
+      this.inFlight.delete(answer);
+    };
+    answer.then(done, done);
+    return answer;
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    await Promise.allSettled(this.inFlight);
+  }
+}
+
+function identity(bytes: Buffer): Buffer {
+  return bytes;
+}

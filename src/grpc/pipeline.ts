@@ -1,0 +1,290 @@
+import { Metadata, status as Code, type handleBidiStreamingCall, type ServerDuplexStream } from '@grpc/grpc-js';
+import { DomainError } from '../errors.js';
+import {
+  answerLength,
+  beginResponse,
+  writeDraining,
+  writeFailure,
+  writeLimits,
+  type PipelineLimits,
+} from '../wire/answer-frame.js';
+import { ByteWriter } from '../wire/byte-writer.js';
+import { readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
+import type { Invoker } from './invoke.js';
+import type { PreparedRpc } from './prepared-rpc.js';
+import { toStatus, unimplemented, type RpcStatus } from './status.js';
+import { timeoutMsOf, TransportCall, type CallTimes } from './transport-call.js';
+import { answerTooLarge, type UnaryOptions } from './unary.js';
+
+/** `package.Service/Method`. */
+export const PIPELINE_RPC = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
+
+export interface PipelineOptions extends UnaryOptions {
+  readonly invoker: Invoker;
+  readonly rpcs: ReadonlyMap<string, PreparedRpc>;
+  readonly maxCallsInFlight: number;
+}
+
+type Stream = ServerDuplexStream<Buffer, Buffer>;
+
+const MAX_METHODS = 256;
+const MAX_REQUEST_BYTES = 262_144;
+/** A frame is closed at this size; a longer answer goes alone. */
+const FRAME_BYTES = 65_536;
+/** Also at this many answers: the caller works on them while the rest is written, and not after. */
+const FRAME_ANSWERS = 64;
+const INITIAL_FRAME_BYTES = 16_384;
+/** Unsent answers from which on no more calls are read. */
+const PAUSE_ABOVE_BYTES = 1_048_576;
+/** Unsent answers from which on a long answer is given up: the calls already in flight still answer. */
+const MAX_UNSENT_BYTES = 33_554_432;
+/** How long a stream without calls stays open in a drain, for its caller to end it. */
+const DRAIN_QUIET_MS = 500;
+
+/** All streams of PipelineService/Pipeline. */
+export class Pipeline {
+  private readonly streams = new Set<PipelineStream>();
+  private draining = false;
+
+  constructor(private readonly options: PipelineOptions) {}
+
+  readonly handler: handleBidiStreamingCall<Buffer, Buffer> = (grpcCall) => {
+    const stream = new PipelineStream(grpcCall, this.options);
+    this.streams.add(stream);
+    this.options.openCalls.opened();
+    grpcCall.on('cancelled', () => {
+      this.streams.delete(stream);
+      stream.closed();
+      this.options.openCalls.closed();
+    });
+    if (this.draining) stream.drain();
+  };
+
+  /** Tells the callers to go elsewhere. */
+  drain(): void {
+    this.draining = true;
+    for (const stream of this.streams) stream.drain();
+  }
+}
+
+class PipelineCall extends TransportCall {
+  constructor(
+    readonly id: number,
+    private readonly stream: PipelineStream,
+    prepared: PreparedRpc,
+    times: CallTimes,
+  ) {
+    super(prepared, stream.options.principal, times);
+  }
+
+  override succeed(response: unknown): void {
+    this.stream.respond(this, response);
+  }
+
+  override fail(status: RpcStatus): void {
+    this.stream.fail(this.id, status);
+  }
+}
+
+/**
+ * One stream: decodes frames into calls, brings each to the invoker and gathers the answers of a tick in one frame. A
+ * caller that does not read its answers is not read either.
+ */
+class PipelineStream {
+  private readonly methods: { readonly name: string; readonly prepared: PreparedRpc | undefined }[] = [];
+  private readonly inFlight = new Map<number, PipelineCall>();
+  private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
+  private readonly flushSoon: () => void;
+  private flushScheduled = false;
+  private answersInFrame = 0;
+  private unsentBytes = 0;
+  /** No more calls are read: the caller ended its half, or broke the protocol. */
+  private closing = false;
+  private violation: string | undefined;
+  private draining = false;
+  private quietTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly stream: Stream,
+    readonly options: PipelineOptions,
+  ) {
+    this.flushSoon = () => {
+      this.flushScheduled = false;
+      this.flush();
+    };
+    stream.on('data', (bytes: Buffer) => {
+      this.receive(bytes);
+    });
+    stream.on('end', () => {
+      this.closing = true;
+      this.endWhenDone();
+    });
+    const limits: PipelineLimits = {
+      maxCallsInFlight: options.maxCallsInFlight,
+      maxRequestBytes: MAX_REQUEST_BYTES,
+      maxFrameBytes: options.maxMessageBytes,
+    };
+    writeLimits(this.frame, limits);
+    this.flush();
+  }
+
+  drain(): void {
+    this.draining = true;
+    writeDraining(this.frame);
+    this.flush();
+    this.endWhenQuiet();
+  }
+
+  /** The stream is gone, in whatever way: nobody waits for what is still in flight. */
+  closed(): void {
+    this.closing = true;
+    clearTimeout(this.quietTimer);
+    const calls = [...this.inFlight.values()];
+    this.inFlight.clear();
+    for (const call of calls) call.end('cancelled');
+  }
+
+  /** Writes a response into the frame of this tick; throws, having written nothing, when it is too large. */
+  respond(call: PipelineCall, response: unknown): void {
+    const { rpc } = call.prepared;
+    if (rpc.writer === undefined) {
+      const payload = rpc.encode(response);
+      this.beginAnswer(call.id, payload.length);
+      this.frame.raw(payload);
+    } else {
+      this.beginAnswer(call.id, rpc.writer.length(response));
+      rpc.writer.write(response, this.frame);
+    }
+    this.answered(call.id);
+  }
+
+  fail(id: number, { details }: RpcStatus): void {
+    this.makeRoom(answerLength(id, details.length));
+    writeFailure(this.frame, id, details);
+    this.answered(id);
+  }
+
+  private receive(bytes: Buffer): void {
+    if (this.closing) return;
+    let frame: RequestFrame;
+    try {
+      frame = readRequestFrame(bytes);
+    } catch {
+      this.refuseFrame('a frame cannot be decoded');
+      return;
+    }
+    for (const name of frame.methods) this.methods.push({ name, prepared: this.options.rpcs.get(name) });
+    const problem = this.problemOf(frame);
+    if (problem !== undefined) {
+      this.refuseFrame(problem);
+      return;
+    }
+    const arrivedAt = performance.now();
+    for (const call of frame.calls) this.start(call, bytes, arrivedAt);
+    for (const id of frame.cancelledIds) this.inFlight.get(id)?.end('cancelled');
+  }
+
+  /** What makes a frame's answers ambiguous; none of its calls is started then. */
+  private problemOf({ calls }: RequestFrame): string | undefined {
+    if (this.methods.length > MAX_METHODS) return 'too many methods';
+    const ids = new Set<number>();
+    for (const { id, method } of calls) {
+      if (id === 0) return 'a call has the id 0';
+      if (this.inFlight.has(id)) return 'a call has the id of one in flight';
+      ids.add(id);
+      if (method >= this.methods.length) return 'a call has a method number outside the table';
+    }
+    return ids.size === calls.length ? undefined : 'two calls of a frame have the same id';
+  }
+
+  private start({ id, method, timeoutMs, requestFrom, requestTo }: FramedCall, frame: Buffer, arrivedAt: number): void {
+    const { options } = this;
+    const { name, prepared } = this.methods[method] ?? { name: '', prepared: undefined };
+    if (prepared === undefined) {
+      this.fail(id, unimplemented(`no unary RPC has the name ${name}`));
+      return;
+    }
+    const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);
+    const call = new PipelineCall(id, this, prepared, { arrivedAt, deadlineAt });
+    if (requestTo - requestFrom > MAX_REQUEST_BYTES) {
+      this.fail(id, toStatus(new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call')));
+      return;
+    }
+    if (this.inFlight.size >= options.maxCallsInFlight) {
+      this.fail(id, toStatus(new DomainError('OVERLOADED', 'too many calls in flight on this stream')));
+      return;
+    }
+    this.inFlight.set(id, call);
+    options.invoker.invoke(call, frame.subarray(requestFrom, requestTo));
+  }
+
+  private beginAnswer(id: number, responseLength: number): void {
+    const length = answerLength(id, responseLength);
+    if (length > this.options.maxMessageBytes) throw answerTooLarge();
+    if (length > FRAME_BYTES && this.unsentBytes > MAX_UNSENT_BYTES) {
+      throw new DomainError('OVERLOADED', 'the caller does not read its answers');
+    }
+    this.makeRoom(length);
+    beginResponse(this.frame, id, responseLength);
+  }
+
+  /** Sends the frame first when the next answer would make it too long. */
+  private makeRoom(byteLength: number): void {
+    if (this.frame.length + byteLength > FRAME_BYTES) this.flush();
+  }
+
+  private answered(id: number): void {
+    this.inFlight.delete(id);
+    this.answersInFrame++;
+    if (this.answersInFrame === FRAME_ANSWERS) {
+      this.flush();
+    } else if (!this.flushScheduled) {
+      this.flushScheduled = true;
+      // behind everything that this turn of the event loop has to say
+      setImmediate(this.flushSoon);
+    }
+  }
+
+  private flush(): void {
+    if (this.frame.length > 0 && this.stream.writable) {
+      this.answersInFrame = 0;
+      const bytes = this.frame.take();
+      this.unsentBytes += bytes.length;
+      this.stream.write(bytes, () => {
+        this.unsentBytes -= bytes.length;
+        this.frame.recycle(bytes);
+        if (this.stream.isPaused() && this.unsentBytes < PAUSE_ABOVE_BYTES) this.stream.resume();
+      });
+      if (this.unsentBytes >= PAUSE_ABOVE_BYTES) this.stream.pause();
+    }
+    this.endWhenDone();
+    if (this.draining) this.endWhenQuiet();
+  }
+
+  private refuseFrame(problem: string): void {
+    this.closing = true;
+    this.violation = problem;
+    this.endWhenDone();
+  }
+
+  private endWhenDone(): void {
+    if (!this.closing || this.inFlight.size > 0 || this.frame.length > 0 || !this.stream.writable) return;
+    if (this.violation === undefined) this.stream.end();
+    else this.endWith(Code.INVALID_ARGUMENT, this.violation);
+  }
+
+  /** A caller that does not know of draining must not hold the drain. */
+  private endWhenQuiet(): void {
+    clearTimeout(this.quietTimer);
+    if (this.inFlight.size > 0) return;
+    this.quietTimer = setTimeout(() => {
+      if (this.inFlight.size === 0 && this.stream.writable) this.endWith(Code.UNAVAILABLE, 'the service is going away');
+    }, DRAIN_QUIET_MS);
+  }
+
+  private endWith(code: Code, message: string): void {
+    this.closing = true;
+    const metadata = new Metadata();
+    this.stream.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
+  }
+}

@@ -1,0 +1,17 @@
+import type { CallContext } from './call-context.js';
+import type { Rpc } from './rpc.js';
+
+/** Charges a call to the rate policies of its RPC; throws RATE_LIMITED. Undefined where the call has none. */
+export type RateGate = (request: unknown, context: CallContext) => Promise<void> | undefined;
+
+/** Counts the calls of one RPC; `code` is a gRPC status code. */
+export interface RpcObserver {
+  ended(code: number, durationMs: number): void;
+}
+
+/** An RPC with what is looked up once and not for each call. */
+export interface PreparedRpc {
+  readonly rpc: Rpc;
+  readonly gate: RateGate | undefined;
+  readonly observer: RpcObserver | undefined;
+}
