@@ -30,11 +30,17 @@ export interface IncrementBounds {
 
 /** Cache entries and counters on the `cache` Redis. Every method is atomic a key. */
 export class CacheStore {
+  private readonly toEntry = (packed: unknown): LiveEntry | undefined => {
+    if (packed === null) return undefined;
+    if (!Buffer.isBuffer(packed)) throw new UnexpectedReplyError('GET is no bulk string');
+    return readEntry(packed, this.redis.clock.nowMs());
+  };
+
   constructor(private readonly redis: Redis) {}
 
   /** A plain read, 1.7 times cheaper than a script; what it says of time comes from the copy of Redis's clock. */
   get(key: string, call: Call): Promise<LiveEntry | undefined> {
-    return this.redis.get(keys.cache(call.namespace, key), call).then((packed) => this.liveEntry(packed));
+    return this.redis.get(keys.cache(call.namespace, key), call).then(this.toEntry);
   }
 
   /** The reads of one tick leave in one write (on Cluster one a master). */
@@ -103,12 +109,6 @@ export class CacheStore {
       throw new DomainError('COUNTER_OVERFLOW', 'the counter would leave the signed 64-bit range');
     }
     return { applied: reply.status === 'applied', value: reply.value };
-  }
-
-  private liveEntry(packed: unknown): LiveEntry | undefined {
-    if (packed === null) return undefined;
-    if (!Buffer.isBuffer(packed)) throw new UnexpectedReplyError('GET is no bulk string');
-    return readEntry(packed, this.redis.clock.nowMs());
   }
 }
 

@@ -13,8 +13,8 @@ const ENTRY_TTL_MS = 2;
 const ENTRY_CREATED_AT_MS = 3;
 const ENTRY_VERSION = 4;
 
-export function decodeGetRequest(bytes: Buffer): GetRequest {
-  const reader = new ByteReader(bytes, 0, bytes.length);
+export function decodeGetRequest(bytes: Buffer, from: number, to: number): GetRequest {
+  const reader = new ByteReader(bytes, from, to);
   let key = '';
   while (reader.hasMore) {
     const tag = reader.varint();

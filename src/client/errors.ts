@@ -83,6 +83,12 @@ export function errorOfDetails(status: Buffer): ShardkeepError {
   });
 }
 
+const CODES: ReadonlyMap<number, Code> = new Map(
+  Object.values(Code)
+    .filter((code) => typeof code === 'number')
+    .map((code) => [code, code]),
+);
+
 function toCode(code: number): Code {
-  return code in Code ? (code as Code) : Code.UNKNOWN;
+  return CODES.get(code) ?? Code.UNKNOWN;
 }

@@ -23,8 +23,8 @@ const getRequestWriter: RequestWriter<Partial<GetRequest>> = {
   },
 };
 
-function decodeGetResponse(bytes: Buffer): GetResponse {
-  const reader = new ByteReader(bytes, 0, bytes.length);
+function decodeGetResponse(bytes: Buffer, from: number, to: number): GetResponse {
+  const reader = new ByteReader(bytes, from, to);
   let entry: GetResponse['entry'];
   while (reader.hasMore) {
     const tag = reader.varint();
@@ -38,7 +38,7 @@ const NO_BYTES = Buffer.alloc(0);
 
 function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
   const end = reader.endOfLengthDelimited();
-  let value = NO_BYTES;
+  let value: Buffer = NO_BYTES;
   let ttlMs: bigint | undefined;
   let createdAtMs = 0;
   let version = 0;
@@ -47,7 +47,7 @@ function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
     switch (tag) {
       case (ENTRY_VALUE << 3) | LENGTH_DELIMITED:
         // a copy, because whoever keeps a view keeps the whole frame
-        value = Buffer.from(reader.bytes());
+        value = reader.copyOfBytes();
         break;
       case (ENTRY_TTL_MS << 3) | VARINT:
         ttlMs = BigInt(reader.varint());

@@ -5,7 +5,8 @@ export interface ClientMethod {
   /** `package.Service/Method`. */
   readonly name: string;
   readonly encode: (request: object) => Buffer;
-  readonly decode: (response: Buffer) => unknown;
+  /** Reads the response that is a part of `bytes`. */
+  readonly decode: (bytes: Buffer, from: number, to: number) => unknown;
   /** Writes a request without building its bytes first. */
   readonly requestWriter: RequestWriter<object> | undefined;
 }
@@ -50,7 +51,7 @@ export function clientMethod(definition: MethodDefinition): ClientMethod {
   return {
     name: definition.path.slice(1),
     encode: (request) => serialize({ ...defaults, ...request }),
-    decode: definition.responseDeserialize,
+    decode: (bytes, from, to) => definition.responseDeserialize(bytes.subarray(from, to)),
     requestWriter: undefined,
   };
 }

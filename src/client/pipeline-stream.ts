@@ -2,6 +2,7 @@ import { Metadata, status as Code, type Client, type ClientDuplexStream, type St
 import { readAnswerFrame, type AnswerFrameVisitor, type PipelineLimits } from '../wire/answer-frame.js';
 import { ByteWriter } from '../wire/byte-writer.js';
 import { beginCall, writeCancelledId, writeMethod } from '../wire/request-frame.js';
+import { CallsInFlight } from './calls-in-flight.js';
 import type { ClientMethod } from './method.js';
 import type { PendingCall } from './pending-call.js';
 
@@ -12,12 +13,12 @@ const FRAME_BYTES = 65_536;
 /** Also at this many calls: the service works on them while the next frame is written, and not after. */
 const FRAME_CALLS = 64;
 const MAX_METHODS = 256;
-const MAX_ID = 0xffffffff;
 
 export interface PipelineStreamEvents {
   /** The service has accepted the stream. */
   onOpen(limits: PipelineLimits): void;
-  onAnswer(call: PendingCall, ok: boolean, bytes: Buffer): void;
+  /** The answer is a part of `frame`; see AnswerFrameVisitor. */
+  onAnswer(call: PendingCall, ok: boolean, frame: Buffer, from: number, to: number): void;
   /** The service is going away: no more calls on this stream. */
   onDraining(): void;
   /** The stream is over; `calls` were sent on it and have no answer. */
@@ -27,13 +28,12 @@ export interface PipelineStreamEvents {
 /** One stream of PipelineService/Pipeline: the calls of one tick leave as one frame. */
 export class PipelineStream implements AnswerFrameVisitor {
   private readonly stream: ClientDuplexStream<Buffer, Buffer>;
-  private readonly inFlight = new Map<number, PendingCall>();
+  private readonly inFlight = new CallsInFlight();
   private readonly methods = new Map<ClientMethod, number>();
   private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
   private readonly flushSoon: () => void;
   private flushScheduled = false;
   private callsInFrame = 0;
-  private nextId = 1;
   private closed = false;
 
   constructor(
@@ -59,22 +59,24 @@ export class PipelineStream implements AnswerFrameVisitor {
     return this.inFlight.size;
   }
 
-  /** Puts a call into the frame of this tick. Throws what the encoding throws, having written nothing. */
-  send(call: PendingCall, { payload, length }: { payload: Buffer | undefined; length: number }): void {
+  /**
+   * Puts a call into the frame of this tick. `payload` is its encoded request; undefined: the method's writer writes it.
+   * Throws what the writer throws, having sent nothing.
+   */
+  send(call: PendingCall, payload: Buffer | undefined, length: number): void {
     const { frame } = this;
     const method = this.numberOf(call.method);
-    const id = this.freeId();
     const start = frame.length;
+    this.inFlight.add(call);
     try {
-      beginCall(frame, { id, method, timeoutMs: call.timeoutMs, requestLength: length });
+      beginCall(frame, call.id, method, call.timeoutMs, length);
       if (payload === undefined) call.method.requestWriter?.write(call.request, frame);
       else frame.raw(payload);
     } catch (error) {
       frame.truncate(start);
+      this.inFlight.take(call.id);
       throw error;
     }
-    call.id = id;
-    this.inFlight.set(id, call);
     this.callsInFrame++;
     if (this.callsInFrame === FRAME_CALLS || frame.length >= FRAME_BYTES) this.flush();
     else this.scheduleFlush();
@@ -82,7 +84,7 @@ export class PipelineStream implements AnswerFrameVisitor {
 
   /** Tells the service that nobody waits for a call any more. */
   cancel(call: PendingCall): void {
-    if (this.closed || this.inFlight.get(call.id) !== call) return;
+    if (this.closed || !this.inFlight.has(call)) return;
     writeCancelledId(this.frame, call.id);
     this.scheduleFlush();
   }
@@ -98,11 +100,9 @@ export class PipelineStream implements AnswerFrameVisitor {
     this.events.onOpen(limits);
   }
 
-  onAnswer({ id, ok, bytes }: { id: number; ok: boolean; bytes: Buffer }): void {
-    const call = this.inFlight.get(id);
-    if (call === undefined) return;
-    this.inFlight.delete(id);
-    this.events.onAnswer(call, ok, bytes);
+  onAnswer(id: number, ok: boolean, frame: Buffer, from: number, to: number): void {
+    const call = this.inFlight.take(id);
+    if (call !== undefined) this.events.onAnswer(call, ok, frame, from, to);
   }
 
   onDraining(): void {
@@ -121,9 +121,7 @@ export class PipelineStream implements AnswerFrameVisitor {
   private close(status: Pick<StatusObject, 'code' | 'details'>): void {
     if (this.closed) return;
     this.closed = true;
-    const calls = [...this.inFlight.values()];
-    this.inFlight.clear();
-    this.events.onClosed(status, calls);
+    this.events.onClosed(status, this.inFlight.takeAll());
   }
 
   private numberOf(method: ClientMethod): number {
@@ -134,13 +132,6 @@ export class PipelineStream implements AnswerFrameVisitor {
     this.methods.set(method, number);
     writeMethod(this.frame, method.name);
     return number;
-  }
-
-  private freeId(): number {
-    let id = this.nextId;
-    while (this.inFlight.has(id)) id = id === MAX_ID ? 1 : id + 1;
-    this.nextId = id === MAX_ID ? 1 : id + 1;
-    return id;
   }
 
   private scheduleFlush(): void {

@@ -3,7 +3,7 @@ import type { PipelineLimits } from '../wire/answer-frame.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { errorOfDetails, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
 import type { CallOptions, ClientMethod } from './method.js';
-import { PendingCall } from './pending-call.js';
+import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
 import type { Transport } from './transport.js';
 import type { UnaryTransport } from './unary-transport.js';
@@ -12,7 +12,6 @@ import type { UnaryTransport } from './unary-transport.js';
 const MAX_QUEUED = 16_384;
 const BACKOFF_BASE_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
-/** A longer timeout than a frame can carry is cut to this. */
 const MAX_TIMEOUT_MS = 0xffffffff;
 
 export interface PipelineTransportOptions {
@@ -25,7 +24,7 @@ export interface PipelineTransportOptions {
  * Calls over one stream of the pipeline. A stream that ends is opened again with back-off; while the service is away
  * calls fail at once, and those on a lost stream fail with OUTCOME_UNKNOWN. A service without the pipeline gets unary calls.
  */
-export class PipelineTransport implements Transport {
+export class PipelineTransport implements Transport, CallOwner {
   private readonly deadlines = new DeadlineWheel();
   /** Calls not sent yet: there is no stream, or it has as many in flight as it may. */
   private readonly queue: PendingCall[] = [];
@@ -53,31 +52,31 @@ export class PipelineTransport implements Transport {
     if (this.closed) return Promise.reject(notSent('the client is closed'));
     if (this.backoffTimer !== undefined) return Promise.reject(notSent(this.lastFailure));
     return new Promise((resolve, reject) => {
-      const timeoutMs = Math.min(Math.max(1, options.timeoutMs ?? this.options.defaultTimeoutMs), MAX_TIMEOUT_MS);
-      const call = new PendingCall(method, request, {
-        timeoutMs: Math.ceil(timeoutMs),
-        deadlineAt: performance.now() + timeoutMs,
-        resolve,
-        reject,
-        onExpired: this.expire,
-      });
+      const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
+      // whole, from 1, and no longer than a frame can carry
+      const wholeMs = Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMEOUT_MS);
+      const call = new PendingCall(this, method, request, wholeMs, performance.now() + wholeMs, resolve, reject);
       this.waiting++;
       this.deadlines.add(call);
-      if (options.signal !== undefined) this.obey(options.signal, call);
+      if (signal !== undefined) this.obey(signal, call);
       if (!call.settled) this.begin(call);
     });
+  }
+
+  expire(call: PendingCall): void {
+    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a write may have happened'));
+    this.stream?.cancel(call);
   }
 
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.backoffTimer);
-    for (const call of this.queue.splice(0)) this.fail(call, notSent('the client is closed'));
-    const answered = new Promise<void>((resolve) => {
+    await new Promise<void>((resolve) => {
       if (this.waiting === 0) resolve();
       else this.whenAnswered = resolve;
     });
     this.stream?.end();
-    await Promise.all([answered, this.options.unary.close()]);
+    await this.options.unary.close();
   }
 
   private begin(call: PendingCall): void {
@@ -97,7 +96,7 @@ export class PipelineTransport implements Transport {
       const payload = writer === undefined ? method.encode(request) : undefined;
       const length = payload === undefined ? (writer?.length(request) ?? 0) : payload.length;
       if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload ?? method.encode(request));
-      else this.stream?.send(call, { payload, length });
+      else this.stream?.send(call, payload, length);
     } catch (error) {
       // the request is no message of its RPC
       this.fail(call, error instanceof Error ? error : new TypeError(String(error)));
@@ -131,8 +130,8 @@ export class PipelineTransport implements Transport {
         if (this.stream === stream) this.limits = limits;
         this.sendQueued();
       },
-      onAnswer: (call, ok, bytes) => {
-        this.answer(call, ok, bytes);
+      onAnswer: (call, ok, frame, from, to) => {
+        this.answer(call, ok, frame, from, to);
         if (this.queue.length > 0) this.sendQueued();
       },
       onDraining: () => {
@@ -149,19 +148,19 @@ export class PipelineTransport implements Transport {
 
   private reopen(code: Code, details: string): void {
     this.stream = undefined;
-    if (this.closed) return;
     if (code === Code.UNIMPLEMENTED) {
       this.unaryOnly = true;
       for (const call of this.queue.splice(0)) this.sendUnary(call, call.method.encode(call.request));
       return;
     }
-    if (this.limits !== undefined && this.failedAttempts++ === 0) {
+    if (this.limits !== undefined && !this.closed && this.failedAttempts++ === 0) {
       // it was up: its successor may be there already
       this.open();
       return;
     }
     this.lastFailure = details;
     for (const call of this.queue.splice(0)) this.fail(call, notSent(details));
+    if (this.closed) return;
     const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** this.failedAttempts++, BACKOFF_MAX_MS);
     this.backoffTimer = setTimeout(
       () => {
@@ -173,15 +172,15 @@ export class PipelineTransport implements Transport {
     this.backoffTimer.unref();
   }
 
-  private answer(call: PendingCall, ok: boolean, bytes: Buffer): void {
+  private answer(call: PendingCall, ok: boolean, frame: Buffer, from: number, to: number): void {
     this.failedAttempts = 0;
     if (call.settled) return;
     try {
       if (ok) {
-        this.succeed(call, call.method.decode(bytes));
+        this.succeed(call, call.method.decode(frame, from, to));
         return;
       }
-      const error = errorOfDetails(bytes);
+      const error = errorOfDetails(frame.subarray(from, to));
       // known not to have been started, so it may go to the service's successor
       if (error.reason === 'DRAINING' && !this.closed && this.backoffTimer === undefined) this.begin(call);
       else this.fail(call, error);
@@ -207,11 +206,6 @@ export class PipelineTransport implements Transport {
     if (this.waiting === 0) this.whenAnswered?.();
     return true;
   }
-
-  private readonly expire = (call: PendingCall): void => {
-    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a write may have happened'));
-    this.stream?.cancel(call);
-  };
 
   private obey(signal: AbortSignal, call: PendingCall): void {
     const abort = (): void => {

@@ -28,7 +28,7 @@ export class UnaryTransport implements Transport {
       const call = this.client.makeUnaryRequest<Buffer, unknown>(
         `/${method.name}`,
         identity,
-        (bytes) => method.decode(bytes),
+        (bytes) => method.decode(bytes, 0, bytes.length),
         payload,
         new Metadata(),
         { deadline },

@@ -46,11 +46,12 @@ export class Invoker {
     this.draining = true;
   }
 
-  invoke(call: TransportCall, payload: Buffer): void {
+  /** The request is a part of `bytes`. */
+  invoke(call: TransportCall, bytes: Buffer, from: number, to: number): void {
     let work: Promise<unknown>;
     try {
       this.admit(call);
-      work = start(call, payload);
+      work = start(call, bytes, from, to);
     } catch (error) {
       this.fail(call, error);
       return;
@@ -113,17 +114,17 @@ export class Invoker {
 }
 
 /** Decodes, validates, charges, hands over. Throws, or rejects, with what the caller did wrong. */
-function start(call: TransportCall, payload: Buffer): Promise<unknown> {
+function start(call: TransportCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
   const { rpc, gate } = call.prepared;
-  const request = decode(rpc, payload);
+  const request = decode(rpc, bytes, from, to);
   rpc.check(request);
   const charged = gate?.(request, call);
   return charged === undefined ? rpc.handle(request, call) : charged.then(() => rpc.handle(request, call));
 }
 
-function decode(rpc: Rpc, payload: Buffer): unknown {
+function decode(rpc: Rpc, bytes: Buffer, from: number, to: number): unknown {
   try {
-    return rpc.decode(payload);
+    return rpc.decode(bytes, from, to);
   } catch {
     throw invalidField('', 'the message cannot be decoded');
   }

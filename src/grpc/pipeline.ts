@@ -13,7 +13,7 @@ import { readRequestFrame, type FramedCall, type RequestFrame } from '../wire/re
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
-import { timeoutMsOf, TransportCall, type CallTimes } from './transport-call.js';
+import { timeoutMsOf, TransportCall } from './transport-call.js';
 import { answerTooLarge, type UnaryOptions } from './unary.js';
 
 /** `package.Service/Method`. */
@@ -72,9 +72,10 @@ class PipelineCall extends TransportCall {
     readonly id: number,
     private readonly stream: PipelineStream,
     prepared: PreparedRpc,
-    times: CallTimes,
+    arrivedAt: number,
+    deadlineAt: number,
   ) {
-    super(prepared, stream.options.principal, times);
+    super(prepared, stream.options.principal, arrivedAt, deadlineAt);
   }
 
   override succeed(response: unknown): void {
@@ -187,14 +188,18 @@ class PipelineStream {
   /** What makes a frame's answers ambiguous; none of its calls is started then. */
   private problemOf({ calls }: RequestFrame): string | undefined {
     if (this.methods.length > MAX_METHODS) return 'too many methods';
-    const ids = new Set<number>();
+    let previousId = 0;
+    let ascending = true;
     for (const { id, method } of calls) {
       if (id === 0) return 'a call has the id 0';
       if (this.inFlight.has(id)) return 'a call has the id of one in flight';
-      ids.add(id);
       if (method >= this.methods.length) return 'a call has a method number outside the table';
+      ascending &&= id > previousId;
+      previousId = id;
     }
-    return ids.size === calls.length ? undefined : 'two calls of a frame have the same id';
+    // most callers count upwards, and what does cannot repeat
+    if (ascending || new Set(calls.map(({ id }) => id)).size === calls.length) return undefined;
+    return 'two calls of a frame have the same id';
   }
 
   private start({ id, method, timeoutMs, requestFrom, requestTo }: FramedCall, frame: Buffer, arrivedAt: number): void {
@@ -204,8 +209,6 @@ class PipelineStream {
       this.fail(id, unimplemented(`no unary RPC has the name ${name}`));
       return;
     }
-    const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);
-    const call = new PipelineCall(id, this, prepared, { arrivedAt, deadlineAt });
     if (requestTo - requestFrom > MAX_REQUEST_BYTES) {
       this.fail(id, toStatus(new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call')));
       return;
@@ -214,8 +217,10 @@ class PipelineStream {
       this.fail(id, toStatus(new DomainError('OVERLOADED', 'too many calls in flight on this stream')));
       return;
     }
+    const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);
+    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt);
     this.inFlight.set(id, call);
-    options.invoker.invoke(call, frame.subarray(requestFrom, requestTo));
+    options.invoker.invoke(call, frame, requestFrom, requestTo);
   }
 
   private beginAnswer(id: number, responseLength: number): void {

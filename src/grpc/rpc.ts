@@ -15,7 +15,8 @@ export interface Rpc {
   readonly name: string;
   /** `package.Service`. */
   readonly service: string;
-  readonly decode: (bytes: Buffer) => unknown;
+  /** Reads the request that is a part of `bytes`. */
+  readonly decode: (bytes: Buffer, from: number, to: number) => unknown;
   readonly encode: (response: unknown) => Buffer;
   /** Does what `encode` does, into a buffer that is there already. */
   readonly writer: ResponseWriter<unknown> | undefined;
@@ -48,7 +49,7 @@ interface MethodImplementation<Request, Response> {
 
 /** An RPC that reads its request and writes its response by hand, for the few that are called most. */
 export interface HandWrittenMethod<Request, Result> extends MethodImplementation<Request, Result> {
-  readonly decode: (bytes: Buffer) => Request;
+  readonly decode: (bytes: Buffer, from: number, to: number) => Request;
   readonly writer: ResponseWriter<Result>;
 }
 
@@ -82,7 +83,7 @@ export function implement<Service extends ServiceDefinition>(
       HAND_WRITTEN in implemented
         ? { decode: implemented.decode, ...encodingBy(implemented.writer as ResponseWriter<unknown>) }
         : {
-            decode: requestDeserialize,
+            decode: (bytes: Buffer, from: number, to: number) => requestDeserialize(bytes.subarray(from, to)),
             encode: responseSerialize as (response: unknown) => Buffer,
             writer: undefined,
           };

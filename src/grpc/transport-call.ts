@@ -2,26 +2,19 @@ import { CallContext, type EndReason, type Principal } from './call-context.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { RpcStatus } from './status.js';
 
-export interface CallTimes {
-  /** On the clock of `performance.now()`, as all times of a call. */
-  readonly arrivedAt: number;
-  readonly deadlineAt: number;
-}
-
 /** A call as a transport brings it. It is answered once: by `succeed`, or by `fail`. */
 export abstract class TransportCall extends CallContext {
-  /** When the caller's request arrived. */
-  readonly arrivedAt: number;
   /** Set by the invoker while it works for the call. */
-  onEarlyEnd: ((call: TransportCall, reason: Exclude<EndReason, 'answered'>) => void) | undefined;
+  onEarlyEnd: ((call: TransportCall, reason: Exclude<EndReason, 'answered'>) => void) | undefined = undefined;
 
   constructor(
     readonly prepared: PreparedRpc,
     principal: Principal,
-    { arrivedAt, deadlineAt }: CallTimes,
+    /** When the caller's request arrived, on the clock of `performance.now()`. */
+    readonly arrivedAt: number,
+    deadlineAt: number,
   ) {
     super(principal, deadlineAt);
-    this.arrivedAt = arrivedAt;
   }
 
   /** Sends the response of the call's RPC. May throw, having sent nothing: the call fails then. */

@@ -4,7 +4,7 @@ import type { Principal } from './call-context.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { RpcStatus } from './status.js';
-import { timeoutMsOf, TransportCall, type CallTimes, type DeadlineLimits } from './transport-call.js';
+import { timeoutMsOf, TransportCall, type DeadlineLimits } from './transport-call.js';
 
 export interface UnaryOptions extends DeadlineLimits {
   readonly invoker: Invoker;
@@ -39,11 +39,12 @@ export class OpenCalls {
 class UnaryCall extends TransportCall {
   constructor(
     prepared: PreparedRpc,
-    times: CallTimes,
+    arrivedAt: number,
+    deadlineAt: number,
     private readonly options: UnaryOptions,
     private readonly callback: sendUnaryData<Buffer>,
   ) {
-    super(prepared, options.principal, times);
+    super(prepared, options.principal, arrivedAt, deadlineAt);
   }
 
   override succeed(response: unknown): void {
@@ -68,14 +69,14 @@ export function unaryHandler(prepared: PreparedRpc, options: UnaryOptions): hand
   return (grpcCall, callback) => {
     const arrivedAt = performance.now();
     const deadlineAt = arrivedAt + timeoutMsOf(remainingMs(grpcCall.getDeadline()), options);
-    const call = new UnaryCall(prepared, { arrivedAt, deadlineAt }, options, callback);
+    const call = new UnaryCall(prepared, arrivedAt, deadlineAt, options, callback);
     options.openCalls.opened();
     // grpc-js emits 'cancelled' when the stream closes, after every call; a call keeps its first end
     grpcCall.on('cancelled', () => {
       call.end('cancelled');
       options.openCalls.closed();
     });
-    options.invoker.invoke(call, grpcCall.request);
+    options.invoker.invoke(call, grpcCall.request, 0, grpcCall.request.length);
   };
 }
 

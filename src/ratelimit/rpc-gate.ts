@@ -10,7 +10,10 @@ export interface RpcGateOptions {
   readonly policies: RatePolicies;
   readonly rpcLimits: readonly RpcLimitSettings[];
   /** Every RPC that is served. */
-  readonly rpcs: readonly { readonly name: string; readonly decode: (bytes: Buffer) => unknown }[];
+  readonly rpcs: readonly {
+    readonly name: string;
+    readonly decode: (bytes: Buffer, from: number, to: number) => unknown;
+  }[];
 }
 
 /** Charges a call to the rate policies of its RPC; undefined where it has none. Throws RATE_LIMITED. */
@@ -78,7 +81,7 @@ function readersByRpc(
       return;
     }
     // the decoding of nothing is the message of defaults
-    const defaults = rpc.decode(Buffer.alloc(0));
+    const defaults = rpc.decode(Buffer.alloc(0), 0, 0);
     const readers = byRpc.get(name) ?? [];
     subjects.forEach(({ kind, field }, at) => {
       const read = readerOf(field, defaults);

@@ -25,7 +25,11 @@ const MAX_KEYS = 256;
 export class BatchedReads {
   private batch: Batch | undefined;
 
-  constructor(private readonly send: Send) {}
+  constructor(
+    private readonly send: Send,
+    /** What a failed read is rejected with. */
+    private readonly toError: (error: unknown) => unknown,
+  ) {}
 
   /** Answers null for a key that is not there. */
   get(key: string): Promise<unknown> {
@@ -43,7 +47,8 @@ export class BatchedReads {
     // node-redis writes at the end of the turn, so this has to come before it: when the running callback is done
     process.nextTick(() => {
       if (this.batch === batch) this.batch = undefined;
-      this.read(batch).catch((error: unknown) => {
+      this.read(batch).catch((failure: unknown) => {
+        const error = this.toError(failure);
         for (const { reject } of batch.reads) reject(error);
       });
     });
@@ -69,9 +74,16 @@ export class BatchedReads {
   private async readMissing(missing: readonly number[], { keys, reads }: Batch): Promise<void> {
     const existing = await this.send(['EXISTS', ...missing.map((index) => keys[index] ?? '')]);
     for (const index of missing) {
-      const value = existing === 0 ? null : this.send(['GET', keys[index] ?? '']);
-      // a promise passes its failure on
-      reads[index]?.resolve(value);
+      const read = reads[index];
+      if (existing === 0) read?.resolve(null);
+      else this.readAlone(keys[index] ?? '', read);
     }
+  }
+
+  private readAlone(key: string, read: Read | undefined): void {
+    this.send(['GET', key]).then(
+      (value) => read?.resolve(value),
+      (error: unknown) => read?.reject(this.toError(error)),
+    );
   }
 }

@@ -67,7 +67,10 @@ export class Redis {
       options.logger,
     );
     if (this.connection.topology === 'standalone') {
-      this.reads = new BatchedReads((command) => this.connection.send(undefined, command));
+      this.reads = new BatchedReads(
+        (command) => this.connection.send(undefined, command),
+        (error) => this.domainError(error, 'GET', { readOnly: true }),
+      );
     }
   }
 
@@ -103,11 +106,13 @@ export class Redis {
   /** The string at a key; null where there is none. The reads of one tick share a command. */
   get(key: string, call: Call): Promise<unknown> {
     if (hasEnded(call)) return Promise.reject(endedBefore());
+    if (this.reads !== undefined) return this.reads.get(key);
     const command = ['GET', key];
-    const value = this.reads?.get(key) ?? this.connection.send(key, command);
-    return value.catch((error: unknown) =>
-      this.recover(error, { name: 'GET', routingKey: key, command, script: undefined }, call),
-    );
+    return this.connection
+      .send(key, command)
+      .catch((error: unknown) =>
+        this.recover(error, { name: 'GET', routingKey: key, command, script: undefined }, call),
+      );
   }
 
   async close(): Promise<void> {
@@ -146,8 +151,12 @@ export class Redis {
         error = again;
       }
     }
+    throw this.domainError(error, name, { readOnly: script?.readOnly ?? true });
+  }
+
+  private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
-    throw toDomainError(error, { readOnly: script?.readOnly ?? true });
+    return toDomainError(error, options);
   }
 
   private async prepareNode(node: NodeCommand, address: string): Promise<void> {

@@ -75,8 +75,8 @@ export function writeDraining(writer: ByteWriter): void {
 /** What a frame of the service may carry; each is called in the order of the frame. */
 export interface AnswerFrameVisitor {
   onLimits(limits: PipelineLimits): void;
-  /** `bytes` are the response, or an encoded google.rpc.Status where the call failed; a view of the frame. */
-  onAnswer(answer: { readonly id: number; readonly ok: boolean; readonly bytes: Buffer }): void;
+  /** The bytes from `from` to `to` are the response, or an encoded google.rpc.Status where the call failed. */
+  onAnswer(id: number, ok: boolean, frame: Buffer, from: number, to: number): void;
   onDraining(): void;
 }
 
@@ -87,7 +87,7 @@ export function readAnswerFrame(frame: Buffer, visitor: AnswerFrameVisitor): voi
     const tag = reader.varint();
     switch (tag) {
       case (ANSWERS << 3) | LENGTH_DELIMITED:
-        visitor.onAnswer(readAnswer(reader));
+        readAnswer(reader, visitor);
         break;
       case (LIMITS << 3) | LENGTH_DELIMITED:
         visitor.onLimits(readLimits(reader));
@@ -101,11 +101,12 @@ export function readAnswerFrame(frame: Buffer, visitor: AnswerFrameVisitor): voi
   }
 }
 
-function readAnswer(reader: ByteReader): { id: number; ok: boolean; bytes: Buffer } {
+function readAnswer(reader: ByteReader, visitor: AnswerFrameVisitor): void {
   const end = reader.endOfLengthDelimited();
   let id = 0;
   let ok: boolean | undefined;
-  let bytes: Buffer | undefined;
+  let from = 0;
+  let to = 0;
   while (reader.position < end) {
     const tag = reader.varint();
     switch (tag) {
@@ -113,21 +114,18 @@ function readAnswer(reader: ByteReader): { id: number; ok: boolean; bytes: Buffe
         id = reader.uint32();
         break;
       case (ANSWER_RESPONSE << 3) | LENGTH_DELIMITED:
-        ok = true;
-        bytes = reader.bytes();
-        break;
       case (ANSWER_FAILURE << 3) | LENGTH_DELIMITED:
-        ok = false;
-        bytes = reader.bytes();
+        ok = tag >> 3 === ANSWER_RESPONSE;
+        to = reader.endOfLengthDelimited();
+        from = reader.position;
+        reader.position = to;
         break;
       default:
         reader.skipField(tag);
     }
   }
-  if (reader.position !== end || ok === undefined || bytes === undefined) {
-    throw new MalformedMessageError('an answer without outcome');
-  }
-  return { id, ok, bytes };
+  if (reader.position !== end || ok === undefined) throw new MalformedMessageError('an answer without outcome');
+  visitor.onAnswer(id, ok, reader.buffer, from, to);
 }
 
 function readLimits(reader: ByteReader): PipelineLimits {

@@ -56,6 +56,15 @@ export class ByteReader {
     return bytes;
   }
 
+  /** The bytes behind their length, to keep. */
+  copyOfBytes(): Buffer {
+    const end = this.endOfLengthDelimited();
+    const bytes = Buffer.allocUnsafe(end - this.position);
+    this.buffer.copy(bytes, 0, this.position, end);
+    this.position = end;
+    return bytes;
+  }
+
   text(): string {
     const end = this.endOfLengthDelimited();
     const text = this.buffer.toString('utf8', this.position, end);

@@ -101,9 +101,11 @@ export function writeMethod(writer: ByteWriter, name: string): void {
 /** Everything of a call but its request, whose bytes the caller writes next. */
 export function beginCall(
   writer: ByteWriter,
-  call: { readonly id: number; readonly method: number; readonly timeoutMs: number; readonly requestLength: number },
+  id: number,
+  method: number,
+  timeoutMs: number,
+  requestLength: number,
 ): void {
-  const { id, method, timeoutMs, requestLength } = call;
   // four tags of one byte
   const head = 4 + varintLength(id) + varintLength(method) + varintLength(timeoutMs) + varintLength(requestLength);
   writer.tag(CALLS, LENGTH_DELIMITED);
