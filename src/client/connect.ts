@@ -43,6 +43,8 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     'grpc.initial_reconnect_backoff_ms': INITIAL_RECONNECT_MS,
     'grpc.max_reconnect_backoff_ms': MAX_RECONNECT_MS,
     'grpc.max_receive_message_length': UNLIMITED,
+    // a connection of its own: clients of one process would share one, and so one worker of the service
+    'grpc.use_local_subchannel_pool': 1,
   });
   const unary = new UnaryTransport(client, timeoutMs);
   const transport = kind === 'unary' ? unary : new PipelineTransport(client, { defaultTimeoutMs: timeoutMs, unary });

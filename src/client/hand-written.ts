@@ -1,27 +1,36 @@
 import type { GetRequest, GetResponse } from '../gen/shardkeep/cache/v1/cache.js';
+import type { GetSessionRequest, ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
 import { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength } from '../wire/byte-writer.js';
 import type { ClientMethod, RequestWriter } from './method.js';
 
 /** Messages of the RPCs that are called most, read and written by hand. A test holds them to the generated code. */
 
-const KEY = 1;
 const ENTRY = 1;
 const ENTRY_VALUE = 1;
 const ENTRY_TTL_MS = 2;
 const ENTRY_CREATED_AT_MS = 3;
 const ENTRY_VERSION = 4;
 
-const getRequestWriter: RequestWriter<Partial<GetRequest>> = {
-  length: ({ key = '' }) => {
-    const length = Buffer.byteLength(key);
-    return 1 + varintLength(length) + length;
-  },
-  write: ({ key = '' }, writer) => {
-    writer.tag(KEY, LENGTH_DELIMITED);
-    writer.text(key);
-  },
-};
+/** Of a request whose only field is a text with the number 1. */
+function singleTextWriter<Request>(
+  textOf: (request: Partial<Request>) => string | undefined,
+): RequestWriter<Partial<Request>> {
+  return {
+    length: (request) => {
+      const length = Buffer.byteLength(textOf(request) ?? '');
+      return 1 + varintLength(length) + length;
+    },
+    write: (request, writer) => {
+      writer.tag(1, LENGTH_DELIMITED);
+      writer.text(textOf(request) ?? '');
+    },
+  };
+}
+
+const getRequestWriter = singleTextWriter<GetRequest>(({ key }) => key);
+const getSessionRequestWriter = singleTextWriter<GetSessionRequest>(({ sessionId }) => sessionId);
+const validateSessionRequestWriter = singleTextWriter<ValidateSessionRequest>(({ sessionToken }) => sessionToken);
 
 function decodeGetResponse(bytes: Buffer, from: number, to: number): GetResponse {
   const reader = new ByteReader(bytes, from, to);
@@ -68,4 +77,6 @@ function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
 /** By the RPC's name. */
 export const HAND_WRITTEN: Readonly<Record<string, Partial<ClientMethod>>> = {
   'shardkeep.cache.v1.CacheService/Get': { requestWriter: getRequestWriter, decode: decodeGetResponse },
+  'shardkeep.session.v1.SessionService/GetSession': { requestWriter: getSessionRequestWriter },
+  'shardkeep.session.v1.SessionService/ValidateSession': { requestWriter: validateSessionRequestWriter },
 };

@@ -30,6 +30,7 @@ export function encodeIdentifier(identifier: string): string {
 
 /** The inverse of {@link encodeIdentifier}. */
 export function decodeIdentifier(encoded: string): string {
+  if (!encoded.includes('%')) return encoded;
   return encoded.replace(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
@@ -97,6 +98,10 @@ export const keys = {
    */
   inlineRateLimit: (namespace: string, subject: string, name: string, windowMs: number): string =>
     `${namespace}:ratelimit:{${encodeIdentifier(subject)}}:inline.${name}.${String(windowMs)}`,
+
+  /** A session. */
+  session: (namespace: string, partition: number, sessionId: string): string =>
+    `${namespace}:session:{${partitionTag(partition)}}:${sessionId}`,
 
   /** The keys of one session partition. */
   sessions: (namespace: string, partition: number): SessionKeys => {

@@ -3,18 +3,19 @@ import {
   CreateSessionStatus,
   SessionEndCause,
   SessionServiceService,
+  ValidateSessionResponse,
   ValidateSessionStatus,
   type CreateSessionResponse,
   type SessionFields,
-  type ValidateSessionResponse,
 } from '../gen/shardkeep/session/v1/session.js';
-import { implement, type Rpc } from '../grpc/rpc.js';
+import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { anything, fieldMask, integer, list, map, message, optional, text, type Rule } from '../grpc/rules.js';
 import { applyChanges, MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import type { Profiles } from './profiles.js';
 import type { EndCause } from './scripts.js';
 import type { CreateSessionResult, SessionStore, ValidateSessionResult } from './store.js';
-import { parseToken, partitionOfSession } from './token.js';
+import { isToken, parseToken, partitionOfSession } from './token.js';
+import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
 
 export interface SessionHandlerOptions {
   readonly store: SessionStore;
@@ -42,7 +43,7 @@ const noOrSessionId: Rule<string> = (value, field, violations) => {
   if (value !== '') sessionId(value, field, violations);
 };
 const sessionToken: Rule<string> = (value, field, violations) => {
-  if (parseToken(value) === undefined) violations.push({ field, description: 'is no session token' });
+  if (!isToken(value)) violations.push({ field, description: 'is no session token' });
 };
 const updatableField: Rule<string> = (value, field, violations) => {
   if (!(UPDATABLE_FIELDS as readonly string[]).includes(value)) {
@@ -86,14 +87,17 @@ export function sessionRpcs({ store, profiles }: SessionHandlerOptions): readonl
         );
       },
     },
-    validateSession: {
+    validateSession: handWritten({
+      decode: decodeValidateSessionRequest,
       rules: { sessionToken },
       handle: async (request, call) => {
         const token = parseToken(request.sessionToken);
         if (token === undefined) throw invalidField('session_token', 'is no session token');
-        return toValidateResponse(await store.validateSession(token.sessionId, token.secretHash, call));
+        const result = await store.validateSession(token.sessionId, token.secretHash, call);
+        return result.status === 'valid' ? result.session : encodeOtherOutcome(result);
       },
-    },
+      writer: validateSessionResponseWriter,
+    }),
     getSession: {
       rules: { sessionId },
       handle: async (request, call) => ({ session: await store.getSession(request.sessionId, call) }),
@@ -206,20 +210,19 @@ const END_CAUSES: Readonly<Record<EndCause, SessionEndCause>> = {
   expired_absolute: SessionEndCause.EXPIRED_ABSOLUTE,
 };
 
-function toValidateResponse(result: ValidateSessionResult): ValidateSessionResponse {
-  switch (result.status) {
-    case 'valid':
-      return { status: ValidateSessionStatus.VALID, session: result.session, end: undefined };
-    case 'unknown':
-      return { status: ValidateSessionStatus.UNKNOWN, session: undefined, end: undefined };
-    case 'ended': {
-      const { cause, reason: why, message: words, endedAtMs } = result.end;
-      const expired = cause === 'expired_idle' || cause === 'expired_absolute';
-      return {
-        status: expired ? ValidateSessionStatus.EXPIRED : ValidateSessionStatus.REVOKED,
-        session: undefined,
-        end: { cause: END_CAUSES[cause], reason: why, message: words, endedAtMs: BigInt(endedAtMs) },
-      };
-    }
+function encodeOtherOutcome(result: Exclude<ValidateSessionResult, { status: 'valid' }>): Buffer {
+  return Buffer.from(ValidateSessionResponse.encode(toValidateResponse(result)).finish());
+}
+
+function toValidateResponse(result: Exclude<ValidateSessionResult, { status: 'valid' }>): ValidateSessionResponse {
+  if (result.status === 'unknown') {
+    return { status: ValidateSessionStatus.UNKNOWN, session: undefined, end: undefined };
   }
+  const { cause, reason: why, message: words, endedAtMs } = result.end;
+  const expired = cause === 'expired_idle' || cause === 'expired_absolute';
+  return {
+    status: expired ? ValidateSessionStatus.EXPIRED : ValidateSessionStatus.REVOKED,
+    session: undefined,
+    end: { cause: END_CAUSES[cause], reason: why, message: words, endedAtMs: BigInt(endedAtMs) },
+  };
 }

@@ -12,8 +12,16 @@ const LAST_ACTIVE = 26;
 const EXPIRES_AT = 32;
 const ABSOLUTE_EXPIRES_AT = 38;
 const AUTHENTICATED_AT = 44;
+const TOUCH_GRANULARITY = 56;
+const SECRET_HASH = 60;
+const SECRET_HASH_END = 92;
 const USER_LENGTH = 93;
 const USER = 95;
+
+const UINT32_SIZE = 0x100000000;
+
+/** More than the service's copy of Redis's clock can be off, also where Cluster masters differ. */
+const CLOCK_MARGIN_MS = 1_000;
 
 /** The fields of a session that the caller gives; kept as protobuf behind the header. */
 export type SessionContent = Pick<
@@ -28,19 +36,82 @@ export function encodeRecord(content: SessionContent): Buffer {
   return Buffer.from(Session.encode(Session.fromPartial(fields)).finish());
 }
 
+/** A live session as Redis holds it; its fields are read from the packed bytes when they are asked for. */
+export class PackedSession {
+  readonly lastActiveMs: number;
+  readonly expiresAtMs: number;
+
+  /** `touched`: the times after a touch that `packed` does not know of. Throws UnexpectedReplyError. */
+  constructor(
+    readonly sessionId: string,
+    readonly packed: Buffer,
+    touched?: { readonly lastActiveMs: number; readonly expiresAtMs: number },
+  ) {
+    if (!isSession(packed)) throw new UnexpectedReplyError('no packed session');
+    this.lastActiveMs = touched?.lastActiveMs ?? readUint48(packed, LAST_ACTIVE);
+    this.expiresAtMs = touched?.expiresAtMs ?? readUint48(packed, EXPIRES_AT);
+  }
+
+  /** Where in `packed` the protobuf record begins; it ends where `packed` ends. */
+  get recordAt(): number {
+    return this.packed.readUInt16BE(RECORD_AT);
+  }
+
+  get userId(): string {
+    return decodeIdentifier(this.packed.toString('utf8', USER, USER + this.packed.readUInt16BE(USER_LENGTH)));
+  }
+
+  get createdAtMs(): number {
+    return readUint48(this.packed, CREATED_AT);
+  }
+
+  /** 0: none. */
+  get absoluteExpiresAtMs(): number {
+    return readUint48(this.packed, ABSOLUTE_EXPIRES_AT);
+  }
+
+  get authenticatedAtMs(): number {
+    return readUint48(this.packed, AUTHENTICATED_AT);
+  }
+
+  /** A logical clock in µs, below 2^53. */
+  get version(): number {
+    return this.packed.readUInt32BE(VERSION) * UINT32_SIZE + this.packed.readUInt32BE(VERSION + 4);
+  }
+}
+
+/**
+ * True where the packed session is open to the secret whatever the clocks say: far from its deadline and touched so
+ * lately that another touch would not be written. Everything else is for validate-session.lua to decide.
+ */
+export function isPlainlyValid(packed: Buffer, secretHash: string, nowMs: number): boolean {
+  return (
+    isSession(packed) &&
+    nowMs + CLOCK_MARGIN_MS < readUint48(packed, EXPIRES_AT) &&
+    nowMs + CLOCK_MARGIN_MS < readUint48(packed, LAST_ACTIVE) + packed.readUInt32BE(TOUCH_GRANULARITY) &&
+    packed.toString('hex', SECRET_HASH, SECRET_HASH_END) === secretHash
+  );
+}
+
 export function decodeSession(sessionId: string, packed: Buffer): Session {
-  if (packed.length < USER || packed[0] !== FORMAT) throw new UnexpectedReplyError('no packed session');
-  const time = (offset: number): bigint => BigInt(packed.readUIntBE(offset, 6));
-  const record = Session.decode(packed.subarray(packed.readUInt16BE(RECORD_AT)));
+  const session = new PackedSession(sessionId, packed);
   return {
-    ...record,
+    ...Session.decode(packed.subarray(session.recordAt)),
     sessionId,
-    userId: decodeIdentifier(packed.toString('utf8', USER, USER + packed.readUInt16BE(USER_LENGTH))),
-    createdAtMs: time(CREATED_AT),
-    lastActiveMs: time(LAST_ACTIVE),
-    expiresAtMs: time(EXPIRES_AT),
-    absoluteExpiresAtMs: time(ABSOLUTE_EXPIRES_AT),
-    authenticatedAtMs: time(AUTHENTICATED_AT),
-    version: packed.readBigUInt64BE(VERSION),
+    userId: session.userId,
+    createdAtMs: BigInt(session.createdAtMs),
+    lastActiveMs: BigInt(session.lastActiveMs),
+    expiresAtMs: BigInt(session.expiresAtMs),
+    absoluteExpiresAtMs: BigInt(session.absoluteExpiresAtMs),
+    authenticatedAtMs: BigInt(session.authenticatedAtMs),
+    version: BigInt(session.version),
   };
+}
+
+function isSession(packed: Buffer): boolean {
+  return packed.length >= USER && packed[0] === FORMAT;
+}
+
+function readUint48(packed: Buffer, offset: number): number {
+  return packed.readUInt16BE(offset) * UINT32_SIZE + packed.readUInt32BE(offset + 2);
 }

@@ -63,7 +63,7 @@ export const createSessionScript = luaScript({
 });
 
 export type ValidateSessionReply =
-  | { readonly status: 'valid'; readonly packed: Buffer; readonly lastActiveMs: bigint; readonly expiresAtMs: bigint }
+  | { readonly status: 'valid'; readonly packed: Buffer; readonly lastActiveMs: number; readonly expiresAtMs: number }
   | {
       readonly status: 'ended';
       readonly cause: EndCause;
@@ -83,7 +83,7 @@ export const validateSessionScript = luaScript({
     const status = reader.text();
     switch (status) {
       case 'VALID':
-        return { status: 'valid', packed: reader.bytes(), lastActiveMs: reader.bigint(), expiresAtMs: reader.bigint() };
+        return { status: 'valid', packed: reader.bytes(), lastActiveMs: reader.number(), expiresAtMs: reader.number() };
       case 'ENDED': {
         const cause = END_CAUSES[reader.number() - 1];
         if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
