@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { Metrics } from './admin/metrics.js';
 import { cacheRpcs } from './cache/handlers.js';
 import { cacheScripts } from './cache/scripts.js';
 import { CacheStore } from './cache/store.js';
@@ -30,6 +31,7 @@ export interface ServiceOptions {
 export interface Service {
   /** Where the API listens, with the port that was chosen for port 0. */
   readonly address: string;
+  readonly metrics: Metrics;
   /** Resolves when every Redis answers. */
   readonly ready: Promise<void>;
   /** NOT_SERVING first, then the calls in flight, then the connections to Redis. Answers whether every call finished. */
@@ -70,8 +72,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     readinessGraceMs: config.grpc.readinessGraceMs,
   });
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
+  const metrics = new Metrics();
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
+    observerOf: (rpc) => metrics.observerOf(rpc),
     maxInFlight: config.grpc.maxInFlight,
     logger,
   });
@@ -100,6 +104,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
 
   return {
     address,
+    metrics,
     ready,
     drain: async () => {
       health.drain();

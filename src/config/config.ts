@@ -27,7 +27,11 @@ const RPC_NAMES = new Set(
 
 export interface Config {
   readonly logLevel: string;
+  /** Processes that serve; above 1 this one only looks after them. */
+  readonly workers: number;
   readonly namespace: string;
+  /** `host:port` of the HTTP side port; undefined: there is none. */
+  readonly adminListen: string | undefined;
   readonly grpc: {
     /** `host:port` or `unix:/path`. */
     readonly listen: string;
@@ -104,12 +108,18 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   warnings.push(...unusedSettings(settings));
   checkListen('GRPC_LISTEN', settings.GRPC_LISTEN, problems);
   if (settings.HEALTH_LISTEN !== undefined) checkListen('HEALTH_LISTEN', settings.HEALTH_LISTEN, problems);
+  if (settings.ADMIN_LISTEN !== undefined) {
+    checkListen('ADMIN_LISTEN', settings.ADMIN_LISTEN, problems);
+    if (settings.ADMIN_LISTEN.startsWith('unix:')) problems.push('ADMIN_LISTEN: must be host:port');
+  }
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
     logLevel: settings.LOG_LEVEL,
+    workers: settings.WORKERS,
+    adminListen: settings.ADMIN_LISTEN,
     namespace,
     grpc: {
       listen: settings.GRPC_LISTEN,

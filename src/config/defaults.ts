@@ -25,6 +25,7 @@ export const DEFAULTS = {
   namespace: 'aeturnis',
   grpcListen: '127.0.0.1:50051',
   logLevel: 'info',
+  workers: 1,
   maxValueBytes: 1_048_576,
   /** For calls that come without a deadline. */
   defaultDeadlineMs: 2_000,

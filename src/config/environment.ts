@@ -19,8 +19,11 @@ export const environmentSchema = z.object({
   NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default(DEFAULTS.logLevel),
 
+  WORKERS: count(1, 64).default(DEFAULTS.workers),
+
   GRPC_LISTEN: text.default(DEFAULTS.grpcListen),
   HEALTH_LISTEN: text.optional(),
+  ADMIN_LISTEN: text.optional(),
   REFLECTION: flag.optional(),
   SIDECAR: flag.default(false),
   MAX_VALUE_BYTES: count(1, 64 * 1_048_576).default(DEFAULTS.maxValueBytes),

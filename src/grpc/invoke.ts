@@ -9,7 +9,7 @@ import type { TransportCall } from './transport-call.js';
 export interface InvokerOptions {
   /** The gate of an RPC by its name; undefined where no policy names it. */
   readonly rateGateOf: (rpc: string) => RateGate | undefined;
-  readonly observerOf?: (rpc: string) => RpcObserver;
+  readonly observerOf: (rpc: string) => RpcObserver;
   readonly maxInFlight: number;
   readonly logger: Logger;
 }
@@ -38,7 +38,7 @@ export class Invoker {
   }
 
   prepare(rpc: Rpc): PreparedRpc {
-    return { rpc, gate: this.options.rateGateOf(rpc.name), observer: this.options.observerOf?.(rpc.name) };
+    return { rpc, gate: this.options.rateGateOf(rpc.name), observer: this.options.observerOf(rpc.name) };
   }
 
   /** From now on calls answer DRAINING; those in flight go on. */
@@ -91,7 +91,7 @@ export class Invoker {
       this.refuse(call, toStatus(error));
       return;
     }
-    call.prepared.observer?.ended(OK, performance.now() - call.arrivedAt);
+    call.prepared.observer.ended(OK, performance.now() - call.arrivedAt);
   }
 
   private fail(call: TransportCall, error: unknown): void {
@@ -109,7 +109,7 @@ export class Invoker {
       logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
     }
     call.fail(status);
-    observer?.ended(status.code, performance.now() - call.arrivedAt);
+    observer.ended(status.code, performance.now() - call.arrivedAt);
   }
 }
 

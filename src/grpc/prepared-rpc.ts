@@ -13,5 +13,5 @@ export interface RpcObserver {
 export interface PreparedRpc {
   readonly rpc: Rpc;
   readonly gate: RateGate | undefined;
-  readonly observer: RpcObserver | undefined;
+  readonly observer: RpcObserver;
 }

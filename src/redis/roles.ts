@@ -46,28 +46,36 @@ export interface Roles extends Readonly<Record<Role, Redis>> {
 
 const OLDEST_MAJOR_VERSION = 7;
 
+type EmbeddedPlan = Extract<RedisPlan, { kind: 'embedded' }>;
+
+/** Running children, and where they are. */
+export interface EmbeddedRoles {
+  readonly targets: Readonly<Record<Role, RedisTarget>>;
+  stop(): Promise<void>;
+}
+
+export function startEmbeddedRoles(plan: EmbeddedPlan, logger: Logger): EmbeddedRoles {
+  const start = (role: 'cache' | 'state', maxMemoryMb: number): EmbeddedRedis => {
+    const { binary, dataDir } = plan;
+    return startEmbeddedRedis({ role, binary, maxMemoryMb, logger, ...(dataDir === undefined ? {} : { dataDir }) });
+  };
+  const state = start('state', plan.stateMaxMemoryMb);
+  const cache = start('cache', plan.cacheMaxMemoryMb);
+  return {
+    targets: { cache: cache.target, state: state.target, limit: state.target },
+    stop: async () => {
+      await Promise.all([state.stop(), cache.stop()]);
+    },
+  };
+}
+
 export function createRoles(options: RolesOptions): Roles {
   const { plan } = options;
-  const embedded: EmbeddedRedis[] = [];
-  let targets: Readonly<Record<Role, RedisTarget>>;
-  if (plan.kind === 'external') {
-    targets = plan.targets;
-  } else {
-    const start = (role: 'cache' | 'state', maxMemoryMb: number): RedisTarget => {
-      const { binary, dataDir } = plan;
-      const child = startEmbeddedRedis({
-        role,
-        binary,
-        maxMemoryMb,
-        logger: options.logger,
-        ...(dataDir === undefined ? {} : { dataDir }),
-      });
-      embedded.push(child);
-      return child.target;
-    };
-    const state = start('state', plan.stateMaxMemoryMb);
-    targets = { cache: start('cache', plan.cacheMaxMemoryMb), state, limit: state };
-  }
+  const running =
+    plan.kind === 'embedded'
+      ? startEmbeddedRoles(plan, options.logger)
+      : { targets: plan.targets, stop: () => Promise.resolve() };
+  const { targets } = running;
 
   const byTarget = new Map<string, Redis>();
   const connect = (role: Role): Redis => {
@@ -94,7 +102,7 @@ export function createRoles(options: RolesOptions): Roles {
     },
     close: async () => {
       await Promise.all([...byTarget.values()].map((redis) => redis.close()));
-      await Promise.all(embedded.map((child) => child.stop()));
+      await running.stop();
     },
   };
 }

@@ -1,0 +1,66 @@
+import type { Logger } from 'pino';
+import { AggregatorRegistry } from 'prom-client';
+import type { Config } from './config/config.js';
+import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
+import { Workers } from './workers.js';
+
+export interface SupervisorOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  /** A worker's settings or its Redis will not do. */
+  readonly onUnusable: () => void;
+}
+
+export interface Supervisor {
+  readonly address: string;
+  /** In Prometheus' text format, summed over the workers. */
+  metrics(): Promise<string>;
+  /** Answers whether every call of every worker finished. */
+  drain(): Promise<boolean>;
+}
+
+/**
+ * Looks after `WORKERS` processes that serve; resolves when all do. Embedded Redis children belong to this process, so
+ * that they outlive a worker. SIGHUP replaces the workers one by one.
+ */
+export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
+  const { plan } = config.redis;
+  const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
+  const workers = new Workers({
+    count: config.workers,
+    environment: embedded === undefined ? {} : environmentOf(embedded.targets),
+    logger,
+    onUnusable,
+  });
+  const aggregate = new AggregatorRegistry();
+  const address = await workers.start();
+  process.on('SIGHUP', () => {
+    logger.info('replacing the workers');
+    void workers.reload().then(() => {
+      logger.info('workers replaced');
+    });
+  });
+  return {
+    address,
+    metrics: () => aggregate.clusterMetrics(),
+    drain: async () => {
+      const finished = await workers.stop();
+      await embedded?.stop();
+      return finished;
+    },
+  };
+}
+
+type Targets = Extract<RedisPlan, { kind: 'external' }>['targets'];
+
+/** Names the embedded Redis to workers as if it were not; an empty variable counts as absent. */
+function environmentOf(targets: Targets): Record<string, string> {
+  const urlOf = (target: Targets['cache']): string => ('socketPath' in target ? `unix:${target.socketPath}` : '');
+  return {
+    CACHE_REDIS_URL: urlOf(targets.cache),
+    STATE_REDIS_URL: urlOf(targets.state),
+    ALLOW_REDIS_WITHOUT_PASSWORD: '1',
+    EMBEDDED_REDIS: '',
+    DATA_DIR: '',
+  };
+}

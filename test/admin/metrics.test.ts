@@ -1,0 +1,49 @@
+import { afterEach, expect, test } from '@jest/globals';
+import { connect } from '../../src/client/index.js';
+import { errorOf } from '../support/client-error.js';
+import { scrape } from '../support/metrics.js';
+import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { sharedRedisUrl } from '../support/service.js';
+
+/** Calls as Prometheus sees them. */
+
+afterEach(killServiceProcesses);
+
+const GET = 'shardkeep.cache.v1.CacheService/Get';
+
+test.each([1, 2])(
+  'calls are counted by RPC and status, over every transport and connection, by %i workers',
+  async (workers) => {
+    const service = await startServiceProcess({
+      REDIS_URL: sharedRedisUrl('standalone'),
+      WORKERS: String(workers),
+      ADMIN_LISTEN: '127.0.0.1:0',
+    });
+    const { address } = await service.log('admin port listening');
+    const clients = Array.from({ length: 8 }, (_, index) =>
+      connect(service.address, { transport: index % 2 === 0 ? 'pipeline' : 'unary' }),
+    );
+    for (const { cache } of clients) {
+      await Promise.all(Array.from({ length: 25 }, () => cache.get({ key: 'k' })));
+      await errorOf(cache.get({ key: '' }));
+    }
+    await Promise.all(clients.map((client) => client.close()));
+
+    const metrics = await scrape(String(address));
+    expect(metrics.get(`shardkeep_rpc_handled_total{rpc="${GET}",code="OK"}`)).toBe(200);
+    expect(metrics.get(`shardkeep_rpc_handled_total{rpc="${GET}",code="INVALID_ARGUMENT"}`)).toBe(8);
+    expect(metrics.get(`shardkeep_rpc_duration_seconds_count{rpc="${GET}"}`)).toBe(208);
+    expect(metrics.get(`shardkeep_rpc_duration_seconds_bucket{rpc="${GET}",le="+Inf"}`)).toBe(208);
+    expect(metrics.get(`shardkeep_rpc_duration_seconds_sum{rpc="${GET}"}`)).toBeGreaterThan(0);
+    // what nobody called is not there
+    expect([...metrics.keys()].filter((name) => name.includes('Increment') && name.includes('handled'))).toEqual([]);
+  },
+);
+
+test('the side port answers GET /metrics and nothing else', async () => {
+  const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone'), ADMIN_LISTEN: '127.0.0.1:0' });
+  const { address } = await service.log('admin port listening');
+  expect((await fetch(`http://${String(address)}/metrics`)).status).toBe(200);
+  expect((await fetch(`http://${String(address)}/metrics`, { method: 'POST' })).status).toBe(404);
+  expect((await fetch(`http://${String(address)}/`)).status).toBe(404);
+});
