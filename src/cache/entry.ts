@@ -1,4 +1,5 @@
 import { wrongType } from '../redis/errors.js';
+import { readUint48, readUint53 } from '../redis/packed.js';
 
 /** The packed form of a cache entry as `lua/lib/entry.lua` writes it; this side only reads it. */
 
@@ -11,14 +12,15 @@ const EXPIRES_AT = 18;
 const FIXED_BYTES = 24;
 const HAS_VALUE = 1;
 
-const UINT32_SIZE = 0x100000000;
-
-/** An entry as it was read, with the time it has left. Its fields are read from the packed bytes when they are asked for. */
+/** An entry as it was read, with the time it has left. */
 export class LiveEntry {
   /** Where in `packed` the value begins; it ends where `packed` ends. */
   readonly valueAt: number;
   /** At least 1; undefined: does not expire. */
   readonly ttlMs: number | undefined;
+  readonly createdAtMs: number;
+  /** A logical clock in µs, below 2^53. */
+  readonly version: number;
 
   /** `nowMs`: Redis's clock, about. */
   constructor(
@@ -28,19 +30,12 @@ export class LiveEntry {
     this.valueAt = packed.readUInt16BE(VALUE_AT);
     const expiresAtMs = readUint48(packed, EXPIRES_AT);
     this.ttlMs = expiresAtMs === 0 ? undefined : Math.max(1, expiresAtMs - nowMs);
+    this.createdAtMs = readUint48(packed, CREATED_AT);
+    this.version = readUint53(packed, VERSION);
   }
 
   get value(): Buffer {
     return this.packed.subarray(this.valueAt);
-  }
-
-  /** A logical clock in µs, below 2^53. */
-  get version(): number {
-    return this.packed.readUInt32BE(VERSION) * UINT32_SIZE + this.packed.readUInt32BE(VERSION + 4);
-  }
-
-  get createdAtMs(): number {
-    return readUint48(this.packed, CREATED_AT);
   }
 }
 
@@ -48,8 +43,4 @@ export class LiveEntry {
 export function readEntry(packed: Buffer, nowMs: number): LiveEntry | undefined {
   if (packed.length < FIXED_BYTES || packed[0] !== FORMAT) throw wrongType();
   return (packed.readUInt8(FLAGS) & HAS_VALUE) === 0 ? undefined : new LiveEntry(packed, nowMs);
-}
-
-function readUint48(packed: Buffer, offset: number): number {
-  return packed.readUInt16BE(offset) * UINT32_SIZE + packed.readUInt32BE(offset + 2);
 }

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { DomainError } from '../errors.js';
 import type { Call } from '../redis/call.js';
 import { keys } from '../redis/keys.js';

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { GetRequest, GetResponse } from '../gen/shardkeep/cache/v1/cache.js';
 import type { GetSessionRequest, ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
 import { ByteReader } from '../wire/byte-reader.js';

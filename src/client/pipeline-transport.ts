@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { status as Code, type Client } from '@grpc/grpc-js';
 import type { PipelineLimits } from '../wire/answer-frame.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';

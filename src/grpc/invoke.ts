@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import { DomainError, invalidField } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { Metadata, status as Code, type handleBidiStreamingCall, type ServerDuplexStream } from '@grpc/grpc-js';
 import { DomainError } from '../errors.js';
 import {

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { DomainError, type FieldViolation } from '../errors.js';
 
 /**
@@ -48,15 +49,26 @@ export function message<Message>(rules: Rules<Message>): Rule<Message> {
 export function text(limits: { minBytes: number; maxBytes: number; pattern?: RegExp }): Rule<string> {
   const { minBytes, maxBytes, pattern } = limits;
   return (value, field, violations) => {
-    const bytes = Buffer.byteLength(value);
+    const ascii = isShortAscii(value);
+    const bytes = ascii ? value.length : Buffer.byteLength(value);
     if (bytes < minBytes || bytes > maxBytes) {
       violations.push({ field, description: `must have ${String(minBytes)} to ${String(maxBytes)} bytes` });
-    } else if (value.includes('\uFFFD') || value.includes('\0')) {
+    } else if (!ascii && (value.includes('\uFFFD') || value.includes('\0'))) {
       violations.push({ field, description: 'must be valid UTF-8 without U+FFFD and NUL' });
     } else if (pattern !== undefined && !pattern.test(value)) {
       violations.push({ field, description: `must match ${pattern.source}` });
     }
   };
+}
+
+/** What most keys are; checking them here is cheaper than three calls into the runtime. NUL is not counted among them. */
+function isShortAscii(value: string): boolean {
+  if (value.length > 64) return false;
+  for (let index = 0; index < value.length; index++) {
+    const code = value.charCodeAt(index);
+    if (code === 0 || code > 0x7f) return false;
+  }
+  return true;
 }
 
 export function bytes(limits: { maxBytes: number }): Rule<Uint8Array> {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { Metadata, type handleUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { DomainError } from '../errors.js';
 import type { Principal } from './call-context.js';

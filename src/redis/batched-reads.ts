@@ -64,7 +64,8 @@ export class BatchedReads {
     const values = await this.send(['MGET', ...keys]);
     if (!Array.isArray(values) || values.length !== keys.length) throw new UnexpectedReplyError('MGET is no list');
     const missing: number[] = [];
-    for (const [index, value] of (values as unknown[]).entries()) {
+    for (let index = 0; index < keys.length; index++) {
+      const value: unknown = values[index];
       if (value === null) missing.push(index);
       else reads[index]?.resolve(value);
     }

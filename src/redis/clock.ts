@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { NodeCommand } from './connection.js';
 import { ReplyReader } from './reply.js';
 

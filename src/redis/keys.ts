@@ -22,10 +22,28 @@ export const NAME_PATTERN = /^[a-z0-9_-]{1,32}$/;
  * and `%` itself. Injective, so two identifiers never meet in one key, and none chooses its slot.
  */
 export function encodeIdentifier(identifier: string): string {
-  // eslint-disable-next-line no-control-regex -- control bytes are what is looked for
-  return identifier.replace(/[%{}\u0000-\u001f\u007f]/g, (char) => {
-    return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
-  });
+  for (let index = 0; index < identifier.length; index++) {
+    if (mustBeEncoded(identifier.charCodeAt(index))) return encodeAll(identifier);
+  }
+  return identifier;
+}
+
+const PERCENT = 0x25;
+const OPENING_BRACE = 0x7b;
+const CLOSING_BRACE = 0x7d;
+const DELETE = 0x7f;
+
+function mustBeEncoded(code: number): boolean {
+  return code < 0x20 || code === PERCENT || code === OPENING_BRACE || code === CLOSING_BRACE || code === DELETE;
+}
+
+function encodeAll(identifier: string): string {
+  let encoded = '';
+  for (const char of identifier) {
+    const code = char.charCodeAt(0);
+    encoded += mustBeEncoded(code) ? `%${code.toString(16).toUpperCase().padStart(2, '0')}` : char;
+  }
+  return encoded;
 }
 
 /** The inverse of {@link encodeIdentifier}. */

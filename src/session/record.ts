@@ -1,5 +1,6 @@
 import { Session } from '../gen/shardkeep/session/v1/session.js';
 import { decodeIdentifier } from '../redis/keys.js';
+import { readUint48, readUint53 } from '../redis/packed.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
 
 /** The packed form of a session as `lua/lib/record.lua` describes and writes it. */
@@ -17,8 +18,6 @@ const SECRET_HASH = 60;
 const SECRET_HASH_END = 92;
 const USER_LENGTH = 93;
 const USER = 95;
-
-const UINT32_SIZE = 0x100000000;
 
 /** More than the service's copy of Redis's clock can be off, also where Cluster masters differ. */
 const CLOCK_MARGIN_MS = 1_000;
@@ -76,7 +75,7 @@ export class PackedSession {
 
   /** A logical clock in µs, below 2^53. */
   get version(): number {
-    return this.packed.readUInt32BE(VERSION) * UINT32_SIZE + this.packed.readUInt32BE(VERSION + 4);
+    return readUint53(this.packed, VERSION);
   }
 }
 
@@ -110,8 +109,4 @@ export function decodeSession(sessionId: string, packed: Buffer): Session {
 
 function isSession(packed: Buffer): boolean {
   return packed.length >= USER && packed[0] === FORMAT;
-}
-
-function readUint48(packed: Buffer, offset: number): number {
-  return packed.readUInt16BE(offset) * UINT32_SIZE + packed.readUInt32BE(offset + 2);
 }

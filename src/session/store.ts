@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Logger } from 'pino';
 import { DomainError } from '../errors.js';
 import type { Session } from '../gen/shardkeep/session/v1/session.js';

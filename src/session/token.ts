@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { hash, randomBytes } from 'node:crypto';
 import { PARTITION_COUNT, partitionOfUser } from '../redis/keys.js';
 

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { ValidateSessionStatus, type ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
 import { ByteReader } from '../wire/byte-reader.js';

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { FIXED32, FIXED64, LENGTH_DELIMITED, VARINT } from './byte-writer.js';
 
 /** The bytes are no protobuf message of the shape they should have. */

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 /** Protobuf wire types that the frames use. */
 export const VARINT = 0;
 export const FIXED64 = 1;

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 /** Something that ends at a time; the links belong to the wheel it is on. */
 export interface Timed {
   /** On the clock of `performance.now()`. */
