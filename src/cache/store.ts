@@ -41,7 +41,7 @@ export class CacheStore {
 
   /** A plain read, 1.7 times cheaper than a script; what it says of time comes from the copy of Redis's clock. */
   get(key: string, call: Call): Promise<LiveEntry | undefined> {
-    return this.redis.get(keys.cache(call.namespace, key), call).then(this.toEntry);
+    return this.redis.get(keys.cache(call.namespace, key), this.toEntry, call);
   }
 
   /** The reads of one tick leave in one write (on Cluster one a master). */

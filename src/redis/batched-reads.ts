@@ -3,13 +3,23 @@ import { UnexpectedReplyError } from './lua-script.js';
 type Send = (command: readonly string[]) => Promise<unknown>;
 
 interface Read {
-  readonly resolve: (value: unknown) => void;
+  readonly parse: (value: unknown) => unknown;
+  readonly resolve: (parsed: unknown) => void;
   readonly reject: (error: unknown) => void;
 }
 
 interface Batch {
   readonly keys: string[];
   readonly reads: Read[];
+}
+
+/** Parses here and not behind another promise: at this rate each one counts. */
+function settle({ parse, resolve, reject }: Read, value: unknown): void {
+  try {
+    resolve(parse(value));
+  } catch (error) {
+    reject(error);
+  }
 }
 
 /** A longer command would keep Redis from everybody else for too long. */
@@ -31,13 +41,13 @@ export class BatchedReads {
     private readonly toError: (error: unknown) => unknown,
   ) {}
 
-  /** Answers null for a key that is not there. */
-  get(key: string): Promise<unknown> {
+  /** Answers what `parse` makes of the value; it gets null for a key that is not there. */
+  get<Value>(key: string, parse: (value: unknown) => Value): Promise<Value> {
     return new Promise((resolve, reject) => {
       this.batch ??= this.begin();
       const { keys, reads } = this.batch;
       keys.push(key);
-      reads.push({ resolve, reject });
+      reads.push({ parse, resolve: resolve as (parsed: unknown) => void, reject });
       if (keys.length === MAX_KEYS) this.batch = undefined;
     });
   }
@@ -56,18 +66,21 @@ export class BatchedReads {
   }
 
   private async read({ keys, reads }: Batch): Promise<void> {
-    const [first = ''] = keys;
+    const [firstKey] = keys;
+    const [firstRead] = reads;
+    if (firstKey === undefined || firstRead === undefined) return;
     if (keys.length === 1) {
-      reads[0]?.resolve(await this.send(['GET', first]));
+      settle(firstRead, await this.send(['GET', firstKey]));
       return;
     }
     const values = await this.send(['MGET', ...keys]);
     if (!Array.isArray(values) || values.length !== keys.length) throw new UnexpectedReplyError('MGET is no list');
     const missing: number[] = [];
     for (let index = 0; index < keys.length; index++) {
+      const read = reads[index];
       const value: unknown = values[index];
       if (value === null) missing.push(index);
-      else reads[index]?.resolve(value);
+      else if (read !== undefined) settle(read, value);
     }
     if (missing.length > 0) await this.readMissing(missing, { keys, reads });
   }
@@ -76,15 +89,20 @@ export class BatchedReads {
     const existing = await this.send(['EXISTS', ...missing.map((index) => keys[index] ?? '')]);
     for (const index of missing) {
       const read = reads[index];
-      if (existing === 0) read?.resolve(null);
+      if (read === undefined) continue;
+      if (existing === 0) settle(read, null);
       else this.readAlone(keys[index] ?? '', read);
     }
   }
 
-  private readAlone(key: string, read: Read | undefined): void {
+  private readAlone(key: string, read: Read): void {
     this.send(['GET', key]).then(
-      (value) => read?.resolve(value),
-      (error: unknown) => read?.reject(this.toError(error)),
+      (value) => {
+        settle(read, value);
+      },
+      (error: unknown) => {
+        read.reject(this.toError(error));
+      },
     );
   }
 }

@@ -104,16 +104,18 @@ export class Redis {
       );
   }
 
-  /** The string at a key; null where there is none. The reads of one tick share a command. */
-  get(key: string, call: Call): Promise<unknown> {
-    if (hasEnded(call)) return Promise.reject(endedBefore());
-    if (this.reads !== undefined) return this.reads.get(key);
+  /** What `parse` makes of the string at a key; it gets null where there is none. The reads of one tick share a command. */
+  get<Value>(key: string, parse: (value: unknown) => Value, call: Call): Promise<Value> {
+    // no look at the clock: the call's own timer ends it
+    if (call.ended) return Promise.reject(endedBefore());
+    if (this.reads !== undefined) return this.reads.get(key, parse);
     const command = ['GET', key];
     return this.connection
       .send(key, command)
       .catch((error: unknown) =>
         this.recover(error, { name: 'GET', routingKey: key, command, script: undefined }, call),
-      );
+      )
+      .then(parse);
   }
 
   async close(): Promise<void> {

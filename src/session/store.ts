@@ -124,7 +124,7 @@ export class SessionStore {
    */
   async validateSession(sessionId: string, secretHash: string, call: Call): Promise<ValidateSessionResult> {
     const session = sessionKey(sessionId, call);
-    const packed = await this.redis.get(session, call);
+    const packed = await this.redis.get(session, anyValue, call);
     if (Buffer.isBuffer(packed) && isPlainlyValid(packed, secretHash, this.redis.clock.nowMs())) {
       return { status: 'valid', session: new PackedSession(sessionId, packed) };
     }
@@ -257,6 +257,10 @@ export class SessionStore {
       this.logger.warn({ sessionId, err: error }, 'unclaimed session not given back');
     });
   }
+}
+
+function anyValue(value: unknown): unknown {
+  return value;
 }
 
 function partitionOf(sessionId: string): number {
