@@ -2,9 +2,9 @@ import { tsImport } from 'tsx/esm/api';
 
 /** One standalone Redis and one Cluster of six for all tests that only need some Redis; each uses its own namespace. */
 export default async function setup() {
-  const { startRedis, startCluster } = await tsImport('./redis-server.ts', import.meta.url);
-  const [standalone, cluster] = await Promise.all([startRedis(), startCluster(3, 1)]);
-  process.env.TEST_STANDALONE_URL = standalone.url;
-  process.env.TEST_CLUSTER_URL = cluster.url;
-  globalThis.removeSharedRedis = () => Promise.all([standalone.remove(), cluster.remove()]);
+  const { startSharedRedis } = await tsImport('./shared-redis.ts', import.meta.url);
+  const shared = await startSharedRedis(process.env.REDIS_FIXTURE);
+  process.env.TEST_STANDALONE_URL = shared.standaloneUrl;
+  process.env.TEST_CLUSTER_URL = shared.clusterUrl;
+  globalThis.removeSharedRedis = () => shared.remove();
 }

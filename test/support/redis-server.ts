@@ -10,6 +10,8 @@ import { findRedisBinary } from '../../src/redis/embedded.js';
 
 /** Real Redis processes for tests, on free loopback ports. */
 
+const LOOPBACK = '127.0.0.1';
+
 export interface RedisServer {
   readonly port: number;
   readonly url: string;
@@ -26,7 +28,7 @@ export interface RedisServer {
 }
 
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
+  const server = createServer().listen(0, LOOPBACK);
   await once(server, 'listening');
   const address = server.address();
   server.close();
@@ -43,8 +45,7 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
   let child: ChildProcess | undefined;
 
   const start = async (): Promise<void> => {
-    const base = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--loglevel', 'warning'];
-    child = spawn(binary, [...base, ...flags], { stdio: 'ignore' });
+    child = spawn(binary, [...serverFlags(port, LOOPBACK, dir), ...flags], { stdio: 'ignore' });
     await untilAnswers(port);
   };
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<void> => {
@@ -57,7 +58,7 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
   await start();
   return {
     port,
-    url: `redis://127.0.0.1:${String(port)}`,
+    url: `redis://${LOOPBACK}:${String(port)}`,
     get pid() {
       if (child?.pid === undefined) throw new Error('not running');
       return child.pid;
@@ -73,8 +74,13 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
   };
 }
 
+/** What every Redis of the tests is started with, as a process or in a container. */
+export function serverFlags(port: number, bind: string, dir: string): string[] {
+  return ['--port', String(port), '--bind', bind, '--dir', dir, '--save', '', '--loglevel', 'warning'];
+}
+
 export async function commandOn(port: number, args: readonly string[]): Promise<unknown> {
-  const client = createClient({ socket: { host: '127.0.0.1', port, reconnectStrategy: false } });
+  const client = createClient({ socket: { host: LOOPBACK, port, reconnectStrategy: false } });
   client.on('error', () => undefined);
   await client.connect();
   try {
@@ -84,7 +90,7 @@ export async function commandOn(port: number, args: readonly string[]): Promise<
   }
 }
 
-async function untilAnswers(port: number): Promise<void> {
+export async function untilAnswers(port: number): Promise<void> {
   await until(async () => (await commandOn(port, ['PING'])) === 'PONG');
 }
 
@@ -116,27 +122,55 @@ export interface RedisCluster {
 const SLOTS = 16_384;
 const NODE_TIMEOUT_MS = 2_000;
 
+/** A running node that is to be part of a Cluster; on loopback for us and for the other nodes. */
+export interface ClusterNode {
+  readonly port: number;
+  readonly busPort: number;
+}
+
+export function clusterFlags(busPort: number): string[] {
+  const flags = {
+    'cluster-enabled': 'yes',
+    'cluster-config-file': 'nodes.conf',
+    'cluster-port': String(busPort),
+    'cluster-node-timeout': String(NODE_TIMEOUT_MS),
+    'cluster-require-full-coverage': 'no',
+    'repl-diskless-sync-delay': '0',
+  };
+  return Object.entries(flags).flatMap(([name, value]) => [`--${name}`, value]);
+}
+
 /** A Cluster of so many masters and as many replicas each; ready to fail over. */
 export async function startCluster(masterCount: number, replicasEach: number): Promise<RedisCluster> {
   const count = masterCount * (1 + replicasEach);
   const nodes = await Promise.all(
     Array.from({ length: count }, async () => {
       const busPort = await freePort();
-      const clusterFlags = {
-        'cluster-enabled': 'yes',
-        'cluster-config-file': 'nodes.conf',
-        'cluster-port': String(busPort),
-        'cluster-node-timeout': String(NODE_TIMEOUT_MS),
-        'cluster-require-full-coverage': 'no',
-        'repl-diskless-sync-delay': '0',
-      };
-      const flags = Object.entries(clusterFlags).flatMap(([name, value]) => [`--${name}`, value]);
-      return { server: await startRedis(flags), busPort };
+      const server = await startRedis(clusterFlags(busPort));
+      return { server, port: server.port, busPort };
     }),
   );
+  await formCluster(nodes, masterCount);
   const servers = nodes.map(({ server }) => server);
   const masters = servers.slice(0, masterCount);
-  const replicas = servers.slice(masterCount);
+  return {
+    url: clusterUrl(masters),
+    masters,
+    replicas: servers.slice(masterCount),
+    remove: async () => {
+      await Promise.all(servers.map((server) => server.remove()));
+    },
+  };
+}
+
+export function clusterUrl(nodes: readonly { readonly port: number }[]): string {
+  return `redis+cluster://${nodes.map(({ port }) => `${LOOPBACK}:${String(port)}`).join(',')}`;
+}
+
+/** Makes a Cluster of running nodes, the first of them its masters, and waits until it is ready to fail over. */
+export async function formCluster(nodes: readonly ClusterNode[], masterCount: number): Promise<void> {
+  const masters = nodes.slice(0, masterCount);
+  const replicas = nodes.slice(masterCount);
   const [first] = nodes;
   if (first === undefined) throw new Error('a Cluster needs a node');
 
@@ -144,39 +178,31 @@ export async function startCluster(masterCount: number, replicasEach: number): P
     masters.map((master, index) => {
       const from = Math.floor((SLOTS * index) / masterCount);
       const to = Math.floor((SLOTS * (index + 1)) / masterCount) - 1;
-      return master.command('CLUSTER', 'ADDSLOTSRANGE', String(from), String(to));
+      return commandOn(master.port, ['CLUSTER', 'ADDSLOTSRANGE', String(from), String(to)]);
     }),
   );
-  for (const [index, server] of servers.entries()) {
-    await server.command('CLUSTER', 'SET-CONFIG-EPOCH', String(index + 1));
+  for (const [index, node] of nodes.entries()) {
+    await commandOn(node.port, ['CLUSTER', 'SET-CONFIG-EPOCH', String(index + 1)]);
   }
-  for (const server of servers.slice(1)) {
-    await server.command('CLUSTER', 'MEET', '127.0.0.1', String(first.server.port), String(first.busPort));
+  for (const node of nodes.slice(1)) {
+    await commandOn(node.port, ['CLUSTER', 'MEET', LOOPBACK, String(first.port), String(first.busPort)]);
   }
   await until(async () => {
-    const known = await Promise.all(servers.map((server) => server.command('CLUSTER', 'NODES')));
-    return known.every((text) => String(text).trim().split('\n').length === count);
+    const known = await Promise.all(nodes.map((node) => commandOn(node.port, ['CLUSTER', 'NODES'])));
+    return known.every((text) => String(text).trim().split('\n').length === nodes.length);
   });
   for (const [index, replica] of replicas.entries()) {
     const master = masters[index % masterCount];
     if (master === undefined) throw new Error('no master');
-    const id = String(await master.command('CLUSTER', 'MYID'));
-    await until(async () => (await replica.command('CLUSTER', 'REPLICATE', id)) === 'OK');
+    const id = String(await commandOn(master.port, ['CLUSTER', 'MYID']));
+    await until(async () => (await commandOn(replica.port, ['CLUSTER', 'REPLICATE', id])) === 'OK');
   }
   await until(async () => {
-    const states = await Promise.all(servers.map((server) => server.command('CLUSTER', 'INFO')));
-    const links = await Promise.all(replicas.map((replica) => replica.command('INFO', 'replication')));
+    const states = await Promise.all(nodes.map((node) => commandOn(node.port, ['CLUSTER', 'INFO'])));
+    const links = await Promise.all(replicas.map((replica) => commandOn(replica.port, ['INFO', 'replication'])));
     return (
       states.every((text) => String(text).includes('cluster_state:ok')) &&
       links.every((text) => String(text).includes('master_link_status:up'))
     );
   });
-  return {
-    url: `redis+cluster://${masters.map(({ port }) => `127.0.0.1:${String(port)}`).join(',')}`,
-    masters,
-    replicas,
-    remove: async () => {
-      await Promise.all(servers.map((server) => server.remove()));
-    },
-  };
 }
