@@ -1,10 +1,11 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, test } from '@jest/globals';
 import { environmentSchema } from '../../src/config/environment.js';
+import { pythonWith } from '../support/python.js';
 import { sharedRedisUrl, startTestService } from '../support/service.js';
 
 /** The README says what is. */
@@ -40,17 +41,7 @@ test('the TypeScript client runs', async () => {
   await service.stop();
 });
 
-/** A Python that can generate and run the client; undefined where there is none. */
-function pythonWithGrpc(): string | undefined {
-  try {
-    execFileSync('python3', ['-c', 'import grpc, grpc_tools'], { stdio: 'ignore' });
-    return 'python3';
-  } catch {
-    return undefined;
-  }
-}
-
-const python = pythonWithGrpc();
+const python = pythonWith('grpc', 'grpc_tools');
 // grpcio and grpcio-tools are not there on every machine; the test is then counted as skipped
 const withPython = python === undefined ? test.skip : test;
 
