@@ -10,11 +10,13 @@ PROTOS := $(shell find proto -name '*.proto')
 SOURCES := $(shell find src -path src/gen -prune -o \( -name '*.ts' -o -name '*.lua' \) -print)
 JEST := node --experimental-vm-modules node_modules/jest/bin/jest.js
 CONTRACT := proto/contract.binpb
+BENCH_PEERS := bench/node_modules/.installed
+BENCH_BUILT := dist/bench/.built
 # a Redis that is named needs none on this machine
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test lint types proto contract image demo clean
+.PHONY: help install redis gen build run try test bench lint types proto contract image demo clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -37,6 +39,12 @@ try: gen ## set and get a value on the service that runs at GRPC_LISTEN
 
 test: install redis gen build ## run every test on real Redis; ARGS picks some, and then coverage is left out
 	NODE_NO_WARNINGS=1 $(JEST) $(if $(ARGS),$(ARGS),--coverage)
+
+bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers; SUITE picks some, QUICK=1 takes 2 minutes
+	@$(BIN)/tsx bench/run.ts $(SUITE)
+
+bench-%:
+	@$(MAKE) --no-print-directory bench SUITE=$*
 
 lint: gen ## eslint, formatting, import rules, length of files
 	$(BIN)/eslint --max-warnings=0 .
@@ -76,4 +84,16 @@ $(BUILT): $(GENERATED) $(SOURCES) tsconfig.json tsconfig.build.json
 	@rm -rf dist
 	$(BIN)/tsc -p tsconfig.build.json
 	@node scripts/copy-lua.mjs
+	@touch $@
+
+# The peers and nothing of the product's; h2load is looked for by the suite that uses it.
+$(BENCH_PEERS): bench/package.json bench/package-lock.json bench/.npmrc
+	cd bench && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# What is measured runs as plain JavaScript. It goes with dist/; the link lets it find the peers.
+$(BENCH_BUILT): $(BUILT) $(BENCH_PEERS) $(shell find bench -name node_modules -prune -o -name '*.ts' -print) bench/tsconfig.json
+	@rm -rf dist/bench
+	$(BIN)/tsc -p bench/tsconfig.json
+	@ln -s ../../bench/node_modules dist/bench/node_modules
 	@touch $@

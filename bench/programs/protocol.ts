@@ -1,0 +1,63 @@
+/** What the runner and the processes it starts say to each other. */
+
+export type TargetName = 'service-pipeline' | 'service-unary' | 'by-hand-default' | 'by-hand-best';
+
+export type WorkloadName =
+  | 'get'
+  | 'set'
+  | 'delete'
+  | 'getTtl'
+  | 'exists'
+  | 'validateSession'
+  | 'createSession'
+  | 'getSession'
+  | 'updateSession'
+  | 'destroySession'
+  | 'checkRateLimit'
+  | 'mixed';
+
+export interface LoadPlan {
+  readonly target: TargetName;
+  /** The service (host:port or unix:/path), or for what is written by hand the URL of Redis. */
+  readonly address: string;
+  readonly workload: WorkloadName;
+  readonly keyCount: number;
+  readonly valueBytes: number;
+  /** Clients of its own connection each; loops take them in turn. */
+  readonly connections: number;
+  /** False: rates alone, and no clock is read around a call. */
+  readonly latencies: boolean;
+  /** True: somebody else wrote the keys. */
+  readonly keysExist?: boolean;
+}
+
+export type LoadCommand =
+  /** Starts so many loops, and says `warm` after the time; they go on. */
+  | { readonly kind: 'warm'; readonly inFlight: number; readonly durationMs: number }
+  /** Counts for a time. */
+  | { readonly kind: 'measure'; readonly durationMs: number }
+  /** Ends the loops. */
+  | { readonly kind: 'stop' }
+  /** Sends calls by a schedule, however long the answers take, and counts latencies from the scheduled times. */
+  | { readonly kind: 'pace'; readonly ratePerSecond: number; readonly durationMs: number };
+
+export type LoadReport =
+  | { readonly kind: 'ready' | 'warm' | 'stopped' }
+  | {
+      readonly kind: 'measured';
+      readonly operations: number;
+      readonly durationMs: number;
+      /** LatencyHistogram.toJSON(). */
+      readonly latencies: readonly number[];
+    };
+
+export interface EchoPlan {
+  readonly address: string;
+  /** What every call is answered with, in base64. */
+  readonly answer: string;
+}
+
+export interface EchoReport {
+  readonly kind: 'listening';
+  readonly address: string;
+}
