@@ -57,11 +57,11 @@ function answerSupervisor(registry: Registry): void {
   new AggregatorRegistry();
 }
 
-async function startWithWorkers(): Promise<Running> {
-  const onUnusable = (): void => {
-    process.exit(EXIT_CONFIG);
+function startWithWorkers(): Promise<Running> {
+  const onUnusable = (code: number): void => {
+    process.exit(code);
   };
-  return { ...(await startSupervisor({ config, logger, onUnusable })), ready: Promise.resolve() };
+  return startSupervisor({ config, logger, onUnusable });
 }
 
 function tellSupervisor(message: WorkerMessage): void {
@@ -70,7 +70,7 @@ function tellSupervisor(message: WorkerMessage): void {
 
 function giveUp(code: number): never {
   // another worker would fare no better
-  tellSupervisor({ kind: 'unusable' });
+  tellSupervisor({ kind: 'unusable', code });
   process.exit(code);
 }
 

@@ -7,12 +7,14 @@ import { Workers } from './workers.js';
 export interface SupervisorOptions {
   readonly config: Config;
   readonly logger: Logger;
-  /** A worker's settings or its Redis will not do. */
-  readonly onUnusable: () => void;
+  /** A worker's settings or its Redis will not do; the process should end with this status. */
+  readonly onUnusable: (code: number) => void;
 }
 
 export interface Supervisor {
   readonly address: string;
+  /** Resolves when every worker's Redis answers. */
+  readonly ready: Promise<void>;
   /** In Prometheus' text format, summed over the workers. */
   metrics(): Promise<string>;
   /** Answers whether every call of every worker finished. */
@@ -20,7 +22,7 @@ export interface Supervisor {
 }
 
 /**
- * Looks after `WORKERS` processes that serve; resolves when all do. Embedded Redis children belong to this process, so
+ * Looks after `WORKERS` processes that serve; resolves when all listen. Embedded Redis children belong to this process, so
  * that they outlive a worker. SIGHUP replaces the workers one by one.
  */
 export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
@@ -33,7 +35,7 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     onUnusable,
   });
   const aggregate = new AggregatorRegistry();
-  const address = await workers.start();
+  const { address, ready } = await workers.start();
   process.on('SIGHUP', () => {
     logger.info('replacing the workers');
     void workers.reload().then(() => {
@@ -42,6 +44,7 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
   });
   return {
     address,
+    ready,
     metrics: () => aggregate.clusterMetrics(),
     drain: async () => {
       const finished = await workers.stop();

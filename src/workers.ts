@@ -8,15 +8,21 @@ import type { Logger } from 'pino';
 export type WorkerMessage =
   | { readonly kind: 'listening'; readonly address: string }
   | { readonly kind: 'ready' }
-  /** Neither its settings nor its Redis will do: another try cannot help. */
-  | { readonly kind: 'unusable' };
+  /** It cannot serve and another try cannot help; `code` is the exit status. */
+  | { readonly kind: 'unusable'; readonly code: number };
 
 export interface WorkersOptions {
   readonly count: number;
   /** For the workers, on top of this process's own environment. */
   readonly environment: Readonly<Record<string, string>>;
   readonly logger: Logger;
-  readonly onUnusable: () => void;
+  readonly onUnusable: (code: number) => void;
+}
+
+interface StartedWorker {
+  readonly address: string;
+  /** Resolves when its Redis answers. */
+  readonly ready: Promise<void>;
 }
 
 const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
@@ -41,12 +47,13 @@ export class Workers {
     cluster.setupPrimary({ exec: MAIN });
   }
 
-  /** Resolves with the address when every worker serves. */
-  async start(): Promise<string> {
+  /** Resolves when every worker listens. */
+  async start(): Promise<StartedWorker> {
     // the first one finds out whether anybody else listens there; the others share its listener
     const first = await this.startOne();
-    await Promise.all(Array.from({ length: this.options.count - 1 }, () => this.startOne()));
-    return first.address;
+    const others = await Promise.all(Array.from({ length: this.options.count - 1 }, () => this.startOne()));
+    const ready = Promise.all([first, ...others].map((worker) => worker.ready));
+    return { address: first.address, ready: ready.then(() => undefined) };
   }
 
   /** Replaces the workers one by one, each when its successor serves: no call is refused meanwhile. */
@@ -54,7 +61,8 @@ export class Workers {
     this.reloading = this.reloading.then(async () => {
       for (const old of [...this.running]) {
         if (this.stopping) return;
-        await this.startOne();
+        const successor = await this.startOne();
+        await successor.ready;
         await this.stopOne(old);
       }
     });
@@ -72,33 +80,36 @@ export class Workers {
     for (const worker of this.running) worker.process.kill('SIGKILL');
   }
 
-  private async startOne(): Promise<{ address: string }> {
+  private startOne(): Promise<StartedWorker> {
     const worker = cluster.fork(this.options.environment);
     const startedAt = performance.now();
     this.running.add(worker);
     this.options.logger.info({ worker: worker.id, pid: worker.process.pid }, 'worker started');
-    worker.once('exit', (code: number, signal: string | null) => {
-      // a worker that was told to go is no longer among the running
-      if (!this.running.delete(worker) || this.stopping) return;
-      this.options.logger.error({ worker: worker.id, code, signal }, 'worker died');
-      void this.replace(performance.now() - startedAt);
-    });
     return new Promise((resolve) => {
-      let address = '';
-      // prom-client's messages come the same way
-      worker.on('message', (message: WorkerMessage | { readonly kind?: undefined }) => {
-        if (message.kind === 'listening') ({ address } = message);
-        else if (message.kind === 'ready') resolve({ address });
-        else if (message.kind === 'unusable') this.options.onUnusable();
+      worker.once('exit', (code: number, signal: string | null) => {
+        // a worker that was told to go is no longer among the running
+        if (!this.running.delete(worker) || this.stopping) return;
+        this.options.logger.error({ worker: worker.id, code, signal }, 'worker died');
+        // whoever waits for one that died before it listened gets its replacement
+        void this.replace(performance.now() - startedAt).then(resolve);
+      });
+      const ready = new Promise<void>((serve) => {
+        // prom-client's messages come the same way
+        worker.on('message', (message: WorkerMessage | { readonly kind?: undefined }) => {
+          if (message.kind === 'listening') resolve({ address: message.address, ready });
+          else if (message.kind === 'ready') serve();
+          else if (message.kind === 'unusable') this.options.onUnusable(message.code);
+        });
       });
     });
   }
 
-  private async replace(livedMs: number): Promise<void> {
+  private async replace(livedMs: number): Promise<StartedWorker> {
     if (livedMs > SETTLED_MS) this.restartDelayMs = RESTART_MIN_MS;
-    await sleep(this.restartDelayMs, undefined, { ref: false });
+    await sleep(this.restartDelayMs);
     this.restartDelayMs = Math.min(this.restartDelayMs * 2, RESTART_MAX_MS);
-    if (!this.stopping) await this.startOne();
+    // nobody waits for workers once they are told to stop
+    return this.stopping ? new Promise(() => undefined) : this.startOne();
   }
 
   private async stopOne(worker: Worker): Promise<number> {

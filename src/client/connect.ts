@@ -30,6 +30,10 @@ const DEFAULT_TIMEOUT_MS = 2_000;
 /** grpc-js has 20 s and 120 s: a sidecar that restarts is back within a second. */
 const INITIAL_RECONNECT_MS = 50;
 const MAX_RECONNECT_MS = 2_000;
+/** HTTP/2's own 64 KiB is one large answer: with it values of 64 KiB come five times slower. */
+const FLOW_CONTROL_WINDOW_BYTES = 8_388_608;
+const KEEPALIVE_MS = 10_000;
+const KEEPALIVE_TIMEOUT_MS = 5_000;
 /** Answers may be as large as the service allows; it is the one that bounds them. */
 const UNLIMITED = -1;
 
@@ -43,6 +47,10 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     'grpc.initial_reconnect_backoff_ms': INITIAL_RECONNECT_MS,
     'grpc.max_reconnect_backoff_ms': MAX_RECONNECT_MS,
     'grpc.max_receive_message_length': UNLIMITED,
+    'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+    // a peer that vanished without a word would otherwise keep the stream, and every call until its timeout
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     // a connection of its own: clients of one process would share one, and so one worker of the service
     'grpc.use_local_subchannel_pool': 1,
   });

@@ -42,6 +42,12 @@ const MAX_UNSENT_BYTES = 33_554_432;
 /** How long a stream without calls stays open in a drain, for its caller to end it. */
 const DRAIN_QUIET_MS = 500;
 
+// made once: whoever sends too much shall not make the service work for it
+const STREAM_IS_FULL = toStatus(new DomainError('OVERLOADED', 'too many calls in flight on this stream'));
+const REQUEST_TOO_LARGE = toStatus(
+  new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call'),
+);
+
 /** All streams of PipelineService/Pipeline. */
 export class Pipeline {
   private readonly streams = new Set<PipelineStream>();
@@ -211,11 +217,11 @@ class PipelineStream {
       return;
     }
     if (requestTo - requestFrom > MAX_REQUEST_BYTES) {
-      this.fail(id, toStatus(new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call')));
+      this.fail(id, REQUEST_TOO_LARGE);
       return;
     }
     if (this.inFlight.size >= options.maxCallsInFlight) {
-      this.fail(id, toStatus(new DomainError('OVERLOADED', 'too many calls in flight on this stream')));
+      this.fail(id, STREAM_IS_FULL);
       return;
     }
     const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);

@@ -15,6 +15,10 @@ const CALL_METHOD = 2;
 const CALL_TIMEOUT_MS = 3;
 const CALL_REQUEST = 4;
 
+/** Calls, and ids given up, in one frame: a frame of the smallest calls would otherwise hold a service for seconds. */
+const MAX_CALLS = 4_096;
+const MAX_METHOD_CHARS = 256;
+
 /** A call as it stands in a frame; the request's bytes stay where they are. */
 export interface FramedCall {
   readonly id: number;
@@ -43,7 +47,7 @@ export function readRequestFrame(bytes: Buffer): RequestFrame {
         calls.push(readCall(reader));
         break;
       case (METHODS << 3) | LENGTH_DELIMITED:
-        methods.push(reader.text());
+        methods.push(readMethod(reader));
         break;
       case (CANCELLED_IDS << 3) | LENGTH_DELIMITED: {
         const end = reader.endOfLengthDelimited();
@@ -58,7 +62,14 @@ export function readRequestFrame(bytes: Buffer): RequestFrame {
         reader.skipField(tag);
     }
   }
+  if (calls.length > MAX_CALLS || cancelledIds.length > MAX_CALLS) throw new MalformedMessageError('too many calls');
   return { methods, calls, cancelledIds };
+}
+
+function readMethod(reader: ByteReader): string {
+  const name = reader.text();
+  if (name.length > MAX_METHOD_CHARS) throw new MalformedMessageError('a method name is too long');
+  return name;
 }
 
 function readCall(reader: ByteReader): FramedCall {
