@@ -28,8 +28,8 @@ onEachTopology('the client', (service) => {
       expect(stored).toBe(true);
       const { entry } = await cache.get({ key: 'a' });
       expect(entry).toMatchObject({ value, version });
+      // how much is left is judged by a copy of Redis's clock, so no more can be said of it
       expect(entry?.ttlMs).toBeGreaterThan(0n);
-      expect(entry?.ttlMs).toBeLessThanOrEqual(60_000n);
       expect(await cache.get({ key: 'not there' })).toEqual({ entry: undefined });
     });
 
