@@ -1,68 +1,78 @@
-"""A client of shardkeep's pipeline for asyncio: docs/pipeline.md, in code."""
+"""A client of shardkeep's pipeline for asyncio: docs/pipeline.md, in code.
+
+Example::
+
+    async with PipelineClient("127.0.0.1:50051") as client:
+        cache = cache_pb2_grpc.CacheServiceStub(client)
+        response = await cache.Get(cache_pb2.GetRequest(key="user:ada:profile"), timeout=0.5)
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from pipeline_stream import Call, CallError, NotForThePipeline, PipelineStream
 from shardkeep.pipeline.v1 import pipeline_pb2, pipeline_pb2_grpc
 
-Response = TypeVar("Response", bound=Message)
+__all__ = ["CallError", "PipelineClient"]
 
-# Several frames rather than one large one: the service works on the first while the next is written.
-CALLS_PER_FRAME = 64
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+RequestOf = TypeVar("RequestOf", contravariant=True)
+ResponseOf = TypeVar("ResponseOf", covariant=True)
+
+# Calls that wait for a stream, or for room on it; one more fails.
+MAX_QUEUED = 16_384
 BACKOFF_BASE_S, BACKOFF_MAX_S = 0.05, 2.0
-CODES = {code.value[0]: code for code in grpc.StatusCode}
+# How long the service may take to end a stream that has no calls.
+CLOSE_S = 1.0
+CHANNEL_OPTIONS = [
+    # a connection of its own: clients of one process would share one, and so one worker of the service
+    ("grpc.use_local_subchannel_pool", 1),
+    # answers may be as large as the service allows
+    ("grpc.max_receive_message_length", -1),
+    # gRPC's own back-off goes up to two minutes
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", int(BACKOFF_MAX_S * 1000)),
+    # a peer that vanished without a word would otherwise keep the stream
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
 
 
-class CallError(Exception):
-    """How a call failed. `reason` is a code of docs/errors.md, '' where there is none."""
+class Rpc(Protocol[RequestOf, ResponseOf]):
+    """One RPC of a generated stub. Raises CallError; a timeout is in seconds. Cancelling its task gives the call up."""
 
-    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "", details: tuple = ()) -> None:
-        super().__init__(f"{code.name} {reason}: {message}")
-        self.code, self.reason, self.details = code, reason, details
-
-    @classmethod
-    def of_status(cls, code: int, message: str, details) -> CallError:
-        info = error_details_pb2.ErrorInfo()
-        found = next((detail for detail in details if detail.Unpack(info)), None)
-        return cls(CODES.get(code, grpc.StatusCode.UNKNOWN), message, info.reason if found else "", tuple(details))
-
-
-@dataclass(eq=False)
-class _Call:
-    method: str
-    request: bytes
-    deadline: float
-    answer: asyncio.Future = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    id: int = 0
+    def __call__(self, request: RequestOf, *, timeout: float | None = None) -> Awaitable[ResponseOf]: ...
 
 
 class PipelineClient:
-    """Calls over one stream. The calls that tasks make before the event loop turns leave together.
+    """Stands where a channel does: `CacheServiceStub(client)`. The calls that tasks make in one turn of the event loop
+    leave as frames of one stream.
 
-    A call on a stream that is lost fails with UNAVAILABLE and the reason OUTCOME_UNKNOWN; while the service is away calls
-    fail at once. Cancelling the task that awaits a call cancels the call.
+    Calls on a stream that is lost fail with UNAVAILABLE and the reason OUTCOME_UNKNOWN; while the service is away calls
+    fail at once. Without a timeout a call has the client's.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 2.0) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
-        self._timeout_s = timeout_s
-        self._unsent: deque[_Call] = deque()
-        self._in_flight: dict[int, _Call] = {}
-        self._cancelled: list[int] = []
-        self._wake = asyncio.Event()
-        self._limits: pipeline_pb2.PipelineLimits | None = None
-        self._failure: str | None = None
+    def __init__(self, address: str, *, timeout: float = 2.0) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._timeout = timeout
+        self._queue: deque[Call] = deque()
+        self._stream: PipelineStream | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        # why calls fail at once; none while there is a stream, or one is being opened
+        self._away: str | None = None
         self._unary_only = False
-        self._next_id = 1
-        self._task = asyncio.create_task(self._run())
+        self._closed = False
+        self._open_calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._keeping_open = asyncio.create_task(self._keep_open())
 
     async def __aenter__(self) -> PipelineClient:
         return self
@@ -71,146 +81,114 @@ class PipelineClient:
         await self.close()
 
     async def close(self) -> None:
-        """Waits for the answers of calls in flight, then closes."""
-        waiting = [call.answer for call in [*self._unsent, *self._in_flight.values()]]
-        await asyncio.gather(*waiting, return_exceptions=True)
-        self._task.cancel()
-        await self._channel.close()
+        """Waits for the answers of calls in flight, then closes; later calls fail."""
+        self._closed = True
+        await self._idle.wait()
+        self._keeping_open.cancel()
+        if self._stream is not None:
+            self._stream.retire()
+        if self._running:
+            await asyncio.wait(self._running, timeout=CLOSE_S)
+        await self._channel.close(None)
 
-    async def call(
-        self, method: str, request: Message, response: type[Response], timeout_s: float | None = None
-    ) -> Response:
-        """Calls `package.Service/Method`. Raises CallError."""
-        seconds = self._timeout_s if timeout_s is None else timeout_s
-        payload = request.SerializeToString()
-        if self._unary_only or (self._limits and len(payload) > self._limits.max_request_bytes):
-            return response.FromString(await self._unary(method, payload, seconds))
-        if self._failure is not None:
-            raise CallError(grpc.StatusCode.UNAVAILABLE, self._failure)
-        call = _Call(method, payload, asyncio.get_running_loop().time() + seconds)
-        self._unsent.append(call)
-        self._wake.set()
+    def unary_unary(
+        self,
+        method: str,
+        request_serializer: Callable[[Request], bytes],
+        response_deserializer: Callable[[bytes], Response],
+        _registered_method: bool = False,
+    ) -> Rpc[Request, Response]:
+        """What a generated stub asks of its channel."""
+
+        async def call(request: Request, *, timeout: float | None = None) -> Response:
+            seconds = self._timeout if timeout is None else timeout
+            answer = await self._call(method.removeprefix("/"), request_serializer(request), seconds)
+            return response_deserializer(answer)
+
+        return call
+
+    def enqueue(self, call: Call) -> None:
+        if self._away is not None:
+            call.reject(CallError(grpc.StatusCode.UNAVAILABLE, self._away))
+            return
+        self._queue.append(call)
+        if self._stream is not None:
+            self._stream.wake()
+
+    def next_call(self) -> Call | None:
+        """The next call that somebody still waits for."""
+        while self._queue:
+            call = self._queue.popleft()
+            if not call.answer.done():
+                return call
+        return None
+
+    async def _call(self, method: str, request: bytes, timeout: float) -> bytes:
+        if self._closed:
+            raise CallError(grpc.StatusCode.UNAVAILABLE, "the client is closed")
+        deadline = _now() + timeout
+        self._open_calls += 1
+        self._idle.clear()
         try:
-            return response.FromString(await asyncio.wait_for(call.answer, seconds))
-        except TimeoutError:
+            return await self._pipelined(method, request, deadline)
+        except NotForThePipeline:
+            return await self._unary(method, request, deadline)
+        finally:
+            self._open_calls -= 1
+            if self._open_calls == 0:
+                self._idle.set()
+
+    async def _pipelined(self, method: str, request: bytes, deadline: float) -> bytes:
+        if self._unary_only:
+            raise NotForThePipeline
+        if len(self._queue) >= MAX_QUEUED:
+            raise CallError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls wait for the service")
+        call = Call(method, request, deadline, asyncio.get_running_loop().create_future())
+        self.enqueue(call)
+        try:
+            return await asyncio.wait_for(call.answer, deadline - _now())
+        except asyncio.TimeoutError:  # the builtin one from Python 3.11 on
             raise CallError(grpc.StatusCode.DEADLINE_EXCEEDED, "no answer in time; a write may have happened") from None
         finally:
-            self._forget(call)
+            if call.stream is not None:
+                call.stream.give_up(call)
 
-    def _forget(self, call: _Call) -> None:
-        """Gives up a call that has no answer yet."""
-        if self._in_flight.get(call.id) is call:
-            self._cancelled.append(call.id)
-            self._wake.set()
-
-    async def _unary(self, method: str, payload: bytes, timeout_s: float) -> bytes:
+    async def _unary(self, method: str, request: bytes, deadline: float) -> bytes:
         try:
-            return await self._channel.unary_unary(f"/{method}")(payload, timeout=timeout_s)
+            return await self._channel.unary_unary(f"/{method}")(request, timeout=max(0.001, deadline - _now()))
         except grpc.aio.AioRpcError as error:
             packed = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
-            status = status_pb2.Status.FromString(packed)
-            raise CallError.of_status(error.code().value[0], error.details() or "", status.details) from None
+            # a google.rpc.Status, and Failure has its fields
+            status = pipeline_pb2.Failure.FromString(packed)
+            raise CallError(error.code(), error.details() or "", details=status.details) from None
 
-    async def _run(self) -> None:
+    async def _keep_open(self) -> None:
         failures = 0
-        while not self._unary_only:
-            stream = pipeline_pb2_grpc.PipelineServiceStub(self._channel).Pipeline()
-            code, message, was_up = await self._serve(stream)
-            self._fail_in_flight(message)
-            if code is grpc.StatusCode.UNIMPLEMENTED:
-                self._unary_only = True
-            elif was_up:
-                failures = 0  # its successor may be there already
-            else:
-                self._failure = message
-                while self._unsent:
-                    _reject(self._unsent.popleft(), CallError(grpc.StatusCode.UNAVAILABLE, message))
-                await asyncio.sleep(random.uniform(0.5, 1) * min(BACKOFF_BASE_S * 2**failures, BACKOFF_MAX_S))
-                failures += 1
-                self._failure = None
-        for call in self._unsent:
-            asyncio.create_task(self._answer_unary(call))
-        self._unsent.clear()
-
-    async def _answer_unary(self, call: _Call) -> None:
-        try:
-            payload = await self._unary(call.method, call.request, max(0.001, call.deadline - _now()))
-            if not call.answer.done():
-                call.answer.set_result(payload)
-        except CallError as error:
-            _reject(call, error)
-
-    async def _serve(self, stream: grpc.aio.StreamStreamCall) -> tuple[grpc.StatusCode, str, bool]:
-        """Works on one stream until it ends; answers how, and whether the service had accepted it."""
-        self._limits = None
-        writer: asyncio.Task | None = None
-        try:
-            while (frame := await stream.read()) is not grpc.aio.EOF:
-                if frame.HasField("limits"):
-                    self._limits = frame.limits
-                    writer = asyncio.create_task(self._write(stream))
-                for answer in frame.answers:
-                    self._settle(answer)
-                if frame.draining and writer is not None:
-                    writer.cancel()
-                    writer = None
-                    await stream.done_writing()
-                self._wake.set()  # there may be room again
-        except grpc.aio.AioRpcError:
-            pass  # code() and details() tell the same
-        finally:
-            if writer is not None:
-                writer.cancel()
-        return await stream.code(), await stream.details() or "the stream ended", self._limits is not None
-
-    async def _write(self, stream: grpc.aio.StreamStreamCall) -> None:
-        numbers: dict[str, int] = {}
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._cancelled or (self._unsent and len(self._in_flight) < self._limits.max_calls_in_flight):
-                frame = pipeline_pb2.PipelineRequest(cancelled_ids=self._cancelled)
-                self._cancelled = []
-                room = min(CALLS_PER_FRAME, self._limits.max_calls_in_flight - len(self._in_flight))
-                while self._unsent and len(frame.calls) < room:
-                    self._add(frame, self._unsent.popleft(), numbers)
-                await stream.write(frame)  # returns when the service can take more
+            rpc = pipeline_pb2_grpc.PipelineServiceStub(self._channel).Pipeline()
+            stream = self._stream = PipelineStream(self, rpc)
+            running = asyncio.create_task(stream.run())
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+            await stream.retired.wait()
+            if stream.code is grpc.StatusCode.UNIMPLEMENTED:
+                self._unary_only = True
+                self._reject_queued(NotForThePipeline())
+                return
+            if stream.answered:
+                failures = 0
+            # one that was up may have a successor already
+            if stream.limits is None or failures > 0:
+                self._away = stream.message
+                self._reject_queued(CallError(grpc.StatusCode.UNAVAILABLE, stream.message))
+                ceiling = min(BACKOFF_BASE_S * 2 ** min(failures, 10), BACKOFF_MAX_S)
+                await asyncio.sleep(random.uniform(0.5, 1) * ceiling)
+                self._away = None
+            failures += 1
 
-    def _add(self, frame: pipeline_pb2.PipelineRequest, call: _Call, numbers: dict[str, int]) -> None:
-        if call.answer.done():
-            return
-        if call.method not in numbers:
-            numbers[call.method] = len(numbers)
-            frame.methods.append(call.method)
-        while self._next_id in self._in_flight:
-            self._next_id = self._next_id % 0xFFFFFFFF + 1
-        call.id, self._next_id = self._next_id, self._next_id % 0xFFFFFFFF + 1
-        self._in_flight[call.id] = call
-        timeout_ms = min(max(1, round((call.deadline - _now()) * 1000)), 0xFFFFFFFF)
-        frame.calls.add(id=call.id, method=numbers[call.method], timeout_ms=timeout_ms, request=call.request)
-
-    def _settle(self, answer: pipeline_pb2.Answer) -> None:
-        call = self._in_flight.pop(answer.id, None)
-        if call is None or call.answer.done():
-            return
-        if answer.WhichOneof("outcome") == "response":
-            call.answer.set_result(answer.response)
-            return
-        error = CallError.of_status(answer.failure.code, answer.failure.message, answer.failure.details)
-        if error.reason == "DRAINING":
-            self._unsent.append(call)  # it was not started: the next stream takes it
-        else:
-            _reject(call, error)
-
-    def _fail_in_flight(self, message: str) -> None:
-        calls, self._in_flight = list(self._in_flight.values()), {}
-        for call in calls:
-            _reject(call, CallError(grpc.StatusCode.UNAVAILABLE, message, "OUTCOME_UNKNOWN"))
-
-
-def _reject(call: _Call, error: CallError) -> None:
-    if not call.answer.done():
-        call.answer.set_exception(error)
+    def _reject_queued(self, error: Exception) -> None:
+        while (call := self.next_call()) is not None:
+            call.reject(error)
 
 
 def _now() -> float:

@@ -5,9 +5,18 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import { Server, ServerCredentials, status as Code, type ServerDuplexStream } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { ErrorInfo } from 'nice-grpc-error-details';
+import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import {
+  PipelineResponse,
+  PipelineServiceService,
+  type PipelineRequest,
+} from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import { pythonWith } from '../support/python.js';
-import { commandOn, startRedis, until } from '../support/redis-server.js';
+import { startRedis, until } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { randomNamespace, sharedRedisUrl, startTestService } from '../support/service.js';
 
@@ -32,6 +41,23 @@ afterEach(async () => {
 afterAll(() => {
   rmSync(generated, { recursive: true, force: true });
 });
+
+/** What the scenario `load` saw. */
+interface Load {
+  readonly answered: number;
+  readonly unknown: number;
+  readonly other: readonly string[];
+}
+
+/** Where a service can be started more than once. */
+function socket(): string {
+  return `unix:${join(tmpdir(), `sk-${randomUUID().slice(0, 8)}.sock`)}`;
+}
+
+async function listen(server: Server): Promise<string> {
+  const bind = promisify<string, ServerCredentials, number>(server.bindAsync.bind(server));
+  return `127.0.0.1:${String(await bind('127.0.0.1:0', ServerCredentials.createInsecure()))}`;
+}
 
 interface Program {
   readonly child: ChildProcessWithoutNullStreams;
@@ -60,48 +86,158 @@ function start(address: string, scenario: string): Program {
     result: async () => {
       const seen: unknown = JSON.parse(await line());
       if (child.exitCode === null) await once(child, 'exit');
+      expect(complaints).toBe('');
       return seen;
     },
   };
 }
 
 withPython('calls of one turn are answered each with its own, large ones and failures too', async () => {
-  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
+  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone'), MAX_STREAM_CALLS: '100' });
   expect(await start(service.address, 'calls').result()).toEqual({
-    ...{ distinct: 2_000, large: 400_000, miss: false },
-    ...{ badKey: 'INVALID_ARGUMENT INVALID_FIELD', badMethod: 'UNIMPLEMENTED' },
+    ...{ large: 'OK', stored: 400_000, distinct: 2_000, mixedUp: 0, largeSets: ['OK'] },
+    ...{ missing: false, badMethod: 'UNIMPLEMENTED' },
   });
   await service.stop();
 });
 
-withPython('a call ends by its deadline or with its task, and the others wait on', async () => {
-  const redis = await startRedis();
-  const service = await startTestService({ REDIS_URL: redis.url });
-  redis.signal('SIGSTOP');
-  const program = start(service.address, 'silent');
-  expect(await program.line()).toBe('waiting');
-  redis.signal('SIGCONT');
-  program.child.stdin.write('\n');
-  expect(await program.result()).toEqual({ late: 'DEADLINE_EXCEEDED', value: 1, cancelled: true });
+withPython('answers and failures are those of the same calls alone', async () => {
+  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
+  const { pipeline, unary } = (await start(service.address, 'same').result()) as Record<string, unknown[]>;
+  expect(pipeline).toEqual(unary);
+  expect(pipeline).toContainEqual(['FAILED_PRECONDITION', expect.stringContaining('WRONG_TYPE')]);
   await service.stop();
-  await redis.remove();
 });
 
-withPython('a service that is restarted under load counts each answered call once, and none is lost', async () => {
+withPython('a call that waits is overtaken, ends by its deadline or with its task, and makes room', async () => {
+  const state = await startRedis();
+  const urls = {
+    CACHE_REDIS_URL: sharedRedisUrl('standalone'),
+    STATE_REDIS_URL: state.url,
+    LIMIT_REDIS_URL: state.url,
+  };
+  const service = await startTestService({ ...urls, MAX_STREAM_CALLS: '2' });
+  state.signal('SIGSTOP');
+  const program = start(service.address, 'silent');
+  expect(await program.line()).toBe('"waiting"');
+  state.signal('SIGCONT');
+  expect(await program.result()).toEqual({
+    late: 'DEADLINE_EXCEEDED',
+    heldBack: true,
+    order: ['get', 'lock'],
+    cancelled: true,
+  });
+  await service.stop();
+  await state.remove();
+});
+
+withPython('while a drained service works on its last call, its successor takes the next ones', async () => {
+  const state = await startRedis();
   const env = {
-    REDIS_URL: sharedRedisUrl('standalone'),
-    GRPC_LISTEN: `unix:${join(tmpdir(), `sk-${randomUUID().slice(0, 8)}.sock`)}`,
-    NAMESPACE: randomNamespace(),
+    ...{ CACHE_REDIS_URL: sharedRedisUrl('standalone'), STATE_REDIS_URL: state.url, LIMIT_REDIS_URL: state.url },
+    ...{ GRPC_LISTEN: socket(), NAMESPACE: randomNamespace() },
   };
   const first = await startServiceProcess(env);
-  const program = start(env.GRPC_LISTEN, 'restart');
-  const port = Number(new URL(env.REDIS_URL).port);
-  const count = async (): Promise<number> => Number(await commandOn(port, ['GET', `${env.NAMESPACE}:cache:{restart}`]));
+  state.signal('SIGSTOP');
+  const program = start(env.GRPC_LISTEN, 'replaced');
+  expect(await program.line()).toBe('"waiting"');
+  first.signal('SIGTERM');
+  await first.log('draining');
+  await startServiceProcess(env, { until: 'listening' });
+  program.child.stdin.write('\n');
+  expect(await program.line()).toBe('"served"');
+  state.signal('SIGCONT');
+  expect(await program.result()).toBe('OK');
+  expect((await first.exited).code).toBe(0);
+  await state.remove();
+});
+
+/** Ends a service in the middle of increments and starts another; what the client saw, and what was counted. */
+async function restartUnderLoad(signal: NodeJS.Signals): Promise<Load & { readonly counted: number }> {
+  const redis = await startRedis();
+  const env = { REDIS_URL: redis.url, GRPC_LISTEN: socket(), NAMESPACE: randomNamespace() };
+  const count = async (): Promise<number> => Number(await redis.command('GET', `${env.NAMESPACE}:cache:{load}`));
+  const first = await startServiceProcess(env);
+  const program = start(env.GRPC_LISTEN, 'load');
   await until(async () => (await count()) > 300);
-  expect((await first.stop('SIGTERM')).code).toBe(0);
+  await first.stop(signal);
   await startServiceProcess(env);
   const before = await count();
   await until(async () => (await count()) > before + 300);
   program.child.stdin.write('\n');
-  expect(await program.result()).toEqual({ answered: await count(), unknown: 0 });
+  const seen = { ...((await program.result()) as Load), counted: await count() };
+  await killServiceProcesses();
+  await redis.remove();
+  return seen;
+}
+
+withPython('a service that is drained under load counts each answered call once, and none is lost', async () => {
+  const { answered, unknown, other, counted } = await restartUnderLoad('SIGTERM');
+  expect({ counted, unknown }).toEqual({ counted: answered, unknown: 0 });
+  expect(['', 'UNAVAILABLE']).toContain(other.join());
+});
+
+withPython(
+  'a service that is killed under load counts each answered call, and perhaps those it did not answer',
+  async () => {
+    const { answered, unknown, other, counted } = await restartUnderLoad('SIGKILL');
+    expect(counted).toBeGreaterThanOrEqual(answered);
+    expect(counted).toBeLessThanOrEqual(answered + unknown);
+    expect(['', 'UNAVAILABLE']).toContain(other.join());
+  },
+);
+
+withPython('a service without the pipeline gets unary calls', async () => {
+  const server = new Server();
+  const { get } = CacheServiceService;
+  server.addService(
+    { get },
+    {
+      get: (_: unknown, callback: (error: null, response: unknown) => void) => {
+        callback(null, { entry: { value: Buffer.from('old'), createdAtMs: 1n, version: 2n, ttlMs: undefined } });
+      },
+    },
+  );
+  const address = await listen(server);
+  expect(await start(address, 'old').result()).toEqual(['old', 'old', 'old']);
+  server.forceShutdown();
+});
+
+withPython('a call that was not started is sent again, and one that was lost is not', async () => {
+  const server = new Server();
+  const streams: { readonly ids: number[]; halfClosed: boolean }[] = [];
+  const limits = { maxCallsInFlight: 8, maxRequestBytes: 1_024, maxFrameBytes: 65_536 };
+  const info = ErrorInfo.encode(ErrorInfo.fromPartial({ reason: 'DRAINING' })).finish();
+  const details = [{ typeUrl: 'type.googleapis.com/google.rpc.ErrorInfo', value: Buffer.from(info) }];
+  const refused = { code: Code.UNAVAILABLE, message: '', details };
+  server.addService(PipelineServiceService, {
+    pipeline: (stream: ServerDuplexStream<PipelineRequest, PipelineResponse>) => {
+      const seen = { ids: [] as number[], halfClosed: false };
+      const place = streams.push(seen);
+      stream.write(PipelineResponse.fromPartial({ limits }));
+      stream.on('end', () => {
+        seen.halfClosed = true;
+        stream.end();
+      });
+      stream.on('data', ({ calls }: PipelineRequest) => {
+        seen.ids.push(...calls.map(({ id }) => id));
+        for (const { id } of calls) {
+          if (place === 1) {
+            const answers = [{ id, outcome: { $case: 'failure', value: refused } as const }];
+            stream.write(PipelineResponse.fromPartial({ answers, draining: true }));
+          } else if (place === 2) {
+            stream.emit('error', { code: Code.UNAVAILABLE });
+          } else {
+            const answers = [{ id, outcome: { $case: 'response', value: Buffer.alloc(0) } as const }];
+            stream.write(PipelineResponse.fromPartial({ answers }));
+          }
+        }
+      });
+    },
+  });
+  const program = start(await listen(server), 'scripted');
+  expect(await program.result()).toEqual(['UNAVAILABLE OUTCOME_UNKNOWN', 'OK']);
+  expect(streams.map(({ ids }) => ids.length)).toEqual([1, 1, 1]);
+  expect(streams.map(({ halfClosed }) => halfClosed)).toEqual([true, false, true]);
+  server.forceShutdown();
 });
