@@ -15,7 +15,8 @@ export interface InvokerOptions {
   readonly logger: Logger;
 }
 
-const OVERLOAD_RETRY_MS = 100;
+/** How long a caller should wait who was told OVERLOADED. */
+export const OVERLOAD_RETRY_MS = 100;
 const OK = 0;
 
 /**

@@ -9,9 +9,10 @@ import {
   writeLimits,
   type PipelineLimits,
 } from '../wire/answer-frame.js';
+import { MalformedMessageError } from '../wire/byte-reader.js';
 import { ByteWriter } from '../wire/byte-writer.js';
 import { readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
-import type { Invoker } from './invoke.js';
+import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
 import { timeoutMsOf, TransportCall } from './transport-call.js';
@@ -43,7 +44,9 @@ const MAX_UNSENT_BYTES = 33_554_432;
 const DRAIN_QUIET_MS = 500;
 
 // made once: whoever sends too much shall not make the service work for it
-const STREAM_IS_FULL = toStatus(new DomainError('OVERLOADED', 'too many calls in flight on this stream'));
+const STREAM_IS_FULL = toStatus(
+  new DomainError('OVERLOADED', 'too many calls in flight on this stream', { retryAfterMs: OVERLOAD_RETRY_MS }),
+);
 const REQUEST_TOO_LARGE = toStatus(
   new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call'),
 );
@@ -177,8 +180,8 @@ class PipelineStream {
     let frame: RequestFrame;
     try {
       frame = readRequestFrame(bytes);
-    } catch {
-      this.refuseFrame('a frame cannot be decoded');
+    } catch (error) {
+      this.refuseFrame(error instanceof MalformedMessageError ? error.message : 'a frame cannot be decoded');
       return;
     }
     for (const name of frame.methods) this.methods.push({ name, prepared: this.options.rpcs.get(name) });
@@ -234,7 +237,7 @@ class PipelineStream {
     const length = answerLength(id, responseLength);
     if (length > this.options.maxMessageBytes) throw answerTooLarge();
     if (length > FRAME_BYTES && this.unsentBytes > MAX_UNSENT_BYTES) {
-      throw new DomainError('OVERLOADED', 'the caller does not read its answers');
+      throw new DomainError('OVERLOADED', 'the caller does not read its answers', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
     this.makeRoom(length);
     beginResponse(this.frame, id, responseLength);

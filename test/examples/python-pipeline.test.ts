@@ -69,7 +69,7 @@ interface Program {
 
 function start(address: string, scenario: string): Program {
   const child = spawn(python ?? '', ['test/examples/pipeline_check.py', address, scenario], {
-    env: { ...process.env, PYTHONPATH: `${generated}:examples/python` },
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', PYTHONPATH: `${generated}:examples/python` },
   });
   running.push(child);
   let complaints = '';
