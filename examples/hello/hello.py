@@ -1,5 +1,6 @@
 # python -m pip install grpcio grpcio-tools
 # python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. $(find proto -name '*.proto')
+# PYTHONPATH=. python examples/hello/hello.py
 import sys
 
 import grpc

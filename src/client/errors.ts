@@ -43,6 +43,11 @@ export function notSent(message: string): ShardkeepError {
   return new ShardkeepError(Code.UNAVAILABLE, message);
 }
 
+/** The call cannot be made as it was asked for; nothing was sent. */
+export function invalidArgument(message: string): ShardkeepError {
+  return new ShardkeepError(Code.INVALID_ARGUMENT, message);
+}
+
 /** The call was sent and its answer is lost. */
 export function outcomeUnknown(message: string): ShardkeepError {
   return new ShardkeepError(Code.UNAVAILABLE, message, { reason: 'OUTCOME_UNKNOWN' });

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { status as Code, type Client } from '@grpc/grpc-js';
 import type { PipelineLimits } from '../wire/answer-frame.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
-import { errorOfDetails, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
+import { errorOfDetails, invalidArgument, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
 import type { CallOptions, ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
@@ -52,6 +52,8 @@ export class PipelineTransport implements Transport, CallOwner {
     if (this.unaryOnly) return this.options.unary.call(method, request, options);
     if (this.closed) return Promise.reject(notSent('the client is closed'));
     if (this.backoffTimer !== undefined) return Promise.reject(notSent(this.lastFailure));
+    if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
+    if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
       const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
       // whole, from 1, and no longer than a frame can carry
@@ -60,7 +62,7 @@ export class PipelineTransport implements Transport, CallOwner {
       this.waiting++;
       this.deadlines.add(call);
       if (signal !== undefined) this.obey(signal, call);
-      if (!call.settled) this.begin(call);
+      this.begin(call);
     });
   }
 
@@ -99,8 +101,7 @@ export class PipelineTransport implements Transport, CallOwner {
       if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload ?? method.encode(request));
       else this.stream?.send(call, payload, length);
     } catch (error) {
-      // the request is no message of its RPC
-      this.fail(call, error instanceof Error ? error : new TypeError(String(error)));
+      this.fail(call, invalidArgument(`the request is no message of ${method.name}: ${String(error)}`));
     }
   }
 
@@ -213,10 +214,6 @@ export class PipelineTransport implements Transport, CallOwner {
       this.fail(call, new ShardkeepError(Code.CANCELLED, 'cancelled; a write may have happened'));
       this.stream?.cancel(call);
     };
-    if (signal.aborted) {
-      abort();
-      return;
-    }
     signal.addEventListener('abort', abort, { once: true });
     call.signal = signal;
     call.forgetSignal = () => {

@@ -1,5 +1,5 @@
 import { Metadata, status as Code, type Client } from '@grpc/grpc-js';
-import { errorOfStatus, notSent, ShardkeepError } from './errors.js';
+import { errorOfStatus, invalidArgument, notSent, ShardkeepError } from './errors.js';
 import type { CallOptions, ClientMethod } from './method.js';
 import type { Transport } from './transport.js';
 
@@ -14,11 +14,18 @@ export class UnaryTransport implements Transport {
   ) {}
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
-    return this.send(method, method.encode(request), options);
+    let payload: Buffer;
+    try {
+      payload = method.encode(request);
+    } catch (error) {
+      return Promise.reject(invalidArgument(`the request is no message of ${method.name}: ${String(error)}`));
+    }
+    return this.send(method, payload, options);
   }
 
   send(method: ClientMethod, payload: Buffer, options: CallOptions): Promise<unknown> {
     if (this.closed) return Promise.reject(notSent('the client is closed'));
+    if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
     if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
     const answer = new Promise<unknown>((resolve, reject) => {
       const deadline = Date.now() + (options.timeoutMs ?? this.defaultTimeoutMs);
