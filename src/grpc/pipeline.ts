@@ -11,7 +11,7 @@ import {
 } from '../wire/answer-frame.js';
 import { MalformedMessageError } from '../wire/byte-reader.js';
 import { ByteWriter } from '../wire/byte-writer.js';
-import { readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
+import { MAX_METHODS, readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
 import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
@@ -29,7 +29,6 @@ export interface PipelineOptions extends UnaryOptions {
 
 type Stream = ServerDuplexStream<Buffer, Buffer>;
 
-const MAX_METHODS = 256;
 const MAX_REQUEST_BYTES = 262_144;
 /** A frame is closed at this size; a longer answer goes alone. */
 const FRAME_BYTES = 65_536;
@@ -290,9 +289,13 @@ class PipelineStream {
 
   /** A caller that does not know of draining must not hold the drain. */
   private endWhenQuiet(): void {
-    clearTimeout(this.quietTimer);
-    if (this.inFlight.size > 0) return;
-    this.quietTimer = setTimeout(() => {
+    if (this.inFlight.size > 0) {
+      clearTimeout(this.quietTimer);
+      this.quietTimer = undefined;
+      return;
+    }
+    // one that goes on sending is only told again: that is no reason to wait
+    this.quietTimer ??= setTimeout(() => {
       if (this.inFlight.size === 0 && this.stream.writable) this.endWith(Code.UNAVAILABLE, 'the service is going away');
     }, DRAIN_QUIET_MS);
   }

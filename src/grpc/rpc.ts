@@ -20,7 +20,7 @@ export interface Rpc {
   readonly encode: (response: unknown) => Buffer;
   /** Does what `encode` does, into a buffer that is there already. */
   readonly writer: ResponseWriter<unknown> | undefined;
-  /** Throws INVALID_FIELD naming every wrong field. */
+  /** Throws INVALID_FIELD naming the wrong fields. */
   readonly check: (request: unknown) => void;
   readonly handle: (request: unknown, context: CallContext) => Promise<unknown>;
 }

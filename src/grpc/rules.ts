@@ -18,7 +18,10 @@ type OneOfRules<Value extends OneOf> = {
   readonly [Case in NonNullable<Value>['$case']]: Rule<Extract<NonNullable<Value>, { $case: Case }>['value']>;
 };
 
-/** Builds the check of a whole request: throws INVALID_FIELD with every violation. */
+/** More would outgrow the 8 KiB of metadata that most gRPC clients take: they would see another error than this one. */
+const MAX_REPORTED_VIOLATIONS = 32;
+
+/** Builds the check of a whole request: throws INVALID_FIELD with the violations, the first 32 where there are more. */
 export function checkerOf<Message>(rules: Rules<Message>): (message: Message) => void {
   const check = message(rules);
   return (request) => {
@@ -26,7 +29,9 @@ export function checkerOf<Message>(rules: Rules<Message>): (message: Message) =>
     check(request, '', violations);
     const [first] = violations;
     if (first !== undefined) {
-      throw new DomainError('INVALID_FIELD', `${first.field}: ${first.description}`, { violations });
+      throw new DomainError('INVALID_FIELD', `${first.field}: ${first.description}`, {
+        violations: violations.slice(0, MAX_REPORTED_VIOLATIONS),
+      });
     }
   };
 }

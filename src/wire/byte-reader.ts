@@ -7,6 +7,8 @@ export class MalformedMessageError extends Error {
 }
 
 const UINT32_SIZE = 0x100000000;
+/** The factor of the tenth byte of a varint is 2^63; no encoder writes an eleventh. */
+const FACTOR_BEHIND_A_VARINT = 2 ** 70;
 
 /** Reads protobuf primitives from a part of a buffer; throws MalformedMessageError where the part ends too early. */
 export class ByteReader {
@@ -31,7 +33,7 @@ export class ByteReader {
       byte = position < end ? (buffer[position++] ?? 0) : malformed();
       value += (byte & 0x7f) * factor;
       factor *= 0x80;
-      if (value > Number.MAX_SAFE_INTEGER) malformed();
+      if (value > Number.MAX_SAFE_INTEGER || factor > FACTOR_BEHIND_A_VARINT) malformed();
     }
     this.position = position;
     return value;
@@ -75,8 +77,8 @@ export class ByteReader {
 
   /** Passes over the value of a field that this side does not know: the other side may be newer. */
   skipField(tag: number): void {
-    // field number 0 does not exist
-    if (tag < 8) malformed();
+    // field number 0 does not exist, nor does one above 2^29 - 1
+    if (tag < 8 || tag >= UINT32_SIZE) malformed();
     switch (tag & 7) {
       case VARINT:
         this.skipVarint();

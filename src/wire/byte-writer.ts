@@ -8,6 +8,9 @@ export const FIXED32 = 5;
 /** Longest text that is written byte by byte: a call into the native encoder costs more for these. */
 const MAX_INLINE_TEXT = 64;
 
+/** A buffer that had to grow beyond this for one long answer is not kept. */
+const MAX_KEPT_BYTES = 131_072;
+
 const TWO_POW_28 = 0x10000000;
 
 /** Bytes that a whole number from 0 to 2^53 takes as a varint. */
@@ -40,7 +43,7 @@ export class ByteWriter {
   /** Takes what was written and begins anew. The bytes are the caller's, until they are given back by `recycle`. */
   take(): Buffer {
     const taken = this.buffer.subarray(0, this.position);
-    this.buffer = this.spare ?? Buffer.allocUnsafeSlow(this.buffer.length);
+    this.buffer = this.spare ?? Buffer.allocUnsafeSlow(Math.min(this.buffer.length, MAX_KEPT_BYTES));
     this.spare = undefined;
     this.position = 0;
     return taken;
@@ -48,7 +51,7 @@ export class ByteWriter {
 
   /** Takes back bytes that nobody needs any more: a new buffer for each frame would cost more in garbage than the frame. */
   recycle(taken: Buffer): void {
-    this.spare = Buffer.from(taken.buffer);
+    if (taken.buffer.byteLength <= MAX_KEPT_BYTES) this.spare = Buffer.from(taken.buffer);
   }
 
   /** A field's tag; field numbers up to 15. */

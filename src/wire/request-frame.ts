@@ -17,6 +17,8 @@ const CALL_REQUEST = 4;
 
 /** Calls, and ids given up, in one frame: a frame of the smallest calls would otherwise hold a service for seconds. */
 const MAX_CALLS = 4_096;
+/** Names in the table of a stream, and so in one frame. */
+export const MAX_METHODS = 256;
 const MAX_METHOD_CHARS = 256;
 
 /** A call as it stands in a frame; the request's bytes stay where they are. */
@@ -44,25 +46,28 @@ export function readRequestFrame(bytes: Buffer): RequestFrame {
     const tag = reader.varint();
     switch (tag) {
       case (CALLS << 3) | LENGTH_DELIMITED:
+        if (calls.length === MAX_CALLS) throw new MalformedMessageError('too many calls');
         calls.push(readCall(reader));
         break;
       case (METHODS << 3) | LENGTH_DELIMITED:
+        if (methods.length === MAX_METHODS) throw new MalformedMessageError('too many methods');
         methods.push(readMethod(reader));
         break;
       case (CANCELLED_IDS << 3) | LENGTH_DELIMITED: {
         const end = reader.endOfLengthDelimited();
-        while (reader.position < end) cancelledIds.push(reader.uint32());
+        while (reader.position < end && cancelledIds.length <= MAX_CALLS) cancelledIds.push(reader.uint32());
+        if (cancelledIds.length > MAX_CALLS) throw new MalformedMessageError('too many ids');
         if (reader.position !== end) throw new MalformedMessageError('a list ends inside a number');
         break;
       }
       case (CANCELLED_IDS << 3) | VARINT:
+        if (cancelledIds.length === MAX_CALLS) throw new MalformedMessageError('too many ids');
         cancelledIds.push(reader.uint32());
         break;
       default:
         reader.skipField(tag);
     }
   }
-  if (calls.length > MAX_CALLS || cancelledIds.length > MAX_CALLS) throw new MalformedMessageError('too many calls');
   return { methods, calls, cancelledIds };
 }
 

@@ -35,12 +35,10 @@ export class RawPipeline {
   private readonly watchers = new Set<() => void>();
   private over = false;
 
-  constructor(address: string) {
-    this.client = new Client(address, credentials.createInsecure(), {
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.max_receive_message_length': -1,
-      'grpc.max_send_message_length': -1,
-    });
+  /** Opens a stream on a connection of its own, or on that of a client. */
+  constructor(at: string | Client) {
+    const ownsClient = typeof at === 'string';
+    this.client = ownsClient ? connect(at) : at;
     const identity = (bytes: Buffer): Buffer => bytes;
     this.stream = this.client.makeBidiStreamRequest(PATH, identity, identity, new Metadata(), {});
     this.stream.on('data', (bytes: Buffer) => {
@@ -55,7 +53,7 @@ export class RawPipeline {
         this.over = true;
         resolve({ code, details });
         this.notify();
-        this.client.close();
+        if (ownsClient) this.client.close();
       });
     });
   }
@@ -109,6 +107,14 @@ export class RawPipeline {
   private notify(): void {
     for (const watcher of [...this.watchers]) watcher();
   }
+}
+
+function connect(address: string): Client {
+  return new Client(address, credentials.createInsecure(), {
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.max_receive_message_length': -1,
+    'grpc.max_send_message_length': -1,
+  });
 }
 
 export function encodeFrame({ methods = [], calls = [], cancelledIds = [] }: Frame): Buffer {
