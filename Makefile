@@ -20,7 +20,7 @@ REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_R
 .DELETE_ON_ERROR:
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED) ## install the npm packages of the lockfile
 
@@ -43,7 +43,7 @@ test: install redis gen build ## run every test on real Redis; ARGS picks some, 
 bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers; SUITE picks some, QUICK=1 takes 2 minutes
 	@$(BIN)/tsx bench/run.ts $(SUITE)
 
-bench-%:
+bench-%: ## one suite of the benchmark, such as bench-unary
 	@$(MAKE) --no-print-directory bench SUITE=$*
 
 lint: gen ## eslint, formatting, import rules, length of files

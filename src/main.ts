@@ -1,12 +1,12 @@
 import cluster from 'node:cluster';
-import { AggregatorRegistry, type Registry } from 'prom-client';
+import type { Registry } from 'prom-client';
 import { startAdminServer } from './admin/server.js';
-import { ConfigError, loadConfig, type Config } from './config/config.js';
+import { ConfigError, ListenError, loadConfig, type Config } from './config/config.js';
 import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
 import { startService } from './service.js';
 import { startSupervisor } from './supervisor.js';
-import type { WorkerMessage } from './workers.js';
+import type { WorkerMessage } from './worker-message.js';
 
 /** sysexits.h EX_CONFIG: a restart cannot help. */
 const EXIT_CONFIG = 78;
@@ -46,15 +46,22 @@ async function startAlone(): Promise<Running> {
     address: service.address,
     ready: service.ready,
     metrics: () => registry.metrics(),
-    drain: () => service.drain(),
+    drain: async () => {
+      const finished = await service.drain();
+      if (cluster.isWorker) await reportMetrics(registry);
+      return finished;
+    },
   };
 }
 
-/** Gives the supervisor this worker's part of the metrics when it asks. */
+/** Tells the supervisor what this worker has counted, when it asks. */
 function answerSupervisor(registry: Registry): void {
-  AggregatorRegistry.setRegistries([registry]);
-  // making one is what begins to listen
-  new AggregatorRegistry();
+  // it asks for nothing else
+  process.on('message', () => void reportMetrics(registry));
+}
+
+async function reportMetrics(registry: Registry): Promise<void> {
+  await tellSupervisor({ kind: 'metrics', metrics: await registry.getMetricsAsJSON() });
 }
 
 function startWithWorkers(): Promise<Running> {
@@ -64,13 +71,22 @@ function startWithWorkers(): Promise<Running> {
   return startSupervisor({ config, logger, onUnusable });
 }
 
-function tellSupervisor(message: WorkerMessage): void {
-  cluster.worker?.send(message);
+/** Resolves when the message is on its way, or nobody is there to have it. */
+function tellSupervisor(message: WorkerMessage): Promise<void> {
+  const { worker } = cluster;
+  return new Promise((resolve) => {
+    if (worker?.isConnected() !== true) resolve();
+    else {
+      worker.send(message, () => {
+        resolve();
+      });
+    }
+  });
 }
 
 function giveUp(code: number): never {
   // another worker would fare no better
-  tellSupervisor({ kind: 'unusable', code });
+  void tellSupervisor({ kind: 'unusable', code });
   process.exit(code);
 }
 
@@ -80,11 +96,13 @@ if (cluster.isPrimary) for (const warning of config.warnings) logger.warn(warnin
 
 const start = cluster.isPrimary && config.workers > 1 ? startWithWorkers : startAlone;
 const cannotStart = (error: unknown): never => {
-  logger.fatal({ err: error }, 'cannot start');
+  // what is the machine's or the settings' doing needs no stack
+  if (error instanceof ListenError) logger.fatal({ problem: error.message }, 'cannot start');
+  else logger.fatal({ err: error }, 'cannot start');
   return giveUp(error instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILURE);
 };
 const running = await start().catch(cannotStart);
-tellSupervisor({ kind: 'listening', address: running.address });
+void tellSupervisor({ kind: 'listening', address: running.address });
 
 const admin =
   cluster.isPrimary && config.adminListen !== undefined
@@ -114,7 +132,7 @@ process.on('SIGTERM', stop);
 process.on('SIGINT', cluster.isPrimary ? stop : () => undefined);
 
 await running.ready;
-tellSupervisor({ kind: 'ready' });
+void tellSupervisor({ kind: 'ready' });
 logger.info(
   { address: running.address, redis: describePlan(config.redis.plan) },
   cluster.isPrimary ? 'ready' : 'worker ready',

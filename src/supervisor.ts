@@ -1,5 +1,4 @@
 import type { Logger } from 'pino';
-import { AggregatorRegistry } from 'prom-client';
 import type { Config } from './config/config.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
 import { Workers } from './workers.js';
@@ -34,7 +33,6 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     logger,
     onUnusable,
   });
-  const aggregate = new AggregatorRegistry();
   const { address, ready } = await workers.start();
   process.on('SIGHUP', () => {
     logger.info('replacing the workers');
@@ -45,7 +43,7 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
   return {
     address,
     ready,
-    metrics: () => aggregate.clusterMetrics(),
+    metrics: () => workers.metrics.text(),
     drain: async () => {
       const finished = await workers.stop();
       await embedded?.stop();

@@ -3,13 +3,8 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-
-/** What a worker tells the process that looks after it. */
-export type WorkerMessage =
-  | { readonly kind: 'listening'; readonly address: string }
-  | { readonly kind: 'ready' }
-  /** It cannot serve and another try cannot help; `code` is the exit status. */
-  | { readonly kind: 'unusable'; readonly code: number };
+import type { WorkerMessage } from './worker-message.js';
+import { WorkerMetrics } from './worker-metrics.js';
 
 export interface WorkersOptions {
   readonly count: number;
@@ -36,6 +31,8 @@ const SETTLED_MS = 10_000;
  * took it, so callers need at least as many connections as there are workers. A worker that dies is replaced.
  */
 export class Workers {
+  /** What all of them count together, and what those counted that are gone. */
+  readonly metrics = new WorkerMetrics();
   private readonly running = new Set<Worker>();
   private restartDelayMs = RESTART_MIN_MS;
   private stopping = false;
@@ -94,10 +91,11 @@ export class Workers {
         void this.replace(performance.now() - startedAt).then(resolve);
       });
       const ready = new Promise<void>((serve) => {
-        // prom-client's messages come the same way
-        worker.on('message', (message: WorkerMessage | { readonly kind?: undefined }) => {
-          if (message.kind === 'listening') resolve({ address: message.address, ready });
-          else if (message.kind === 'ready') serve();
+        worker.on('message', (message: WorkerMessage) => {
+          if (message.kind === 'listening') {
+            this.metrics.add(worker);
+            resolve({ address: message.address, ready });
+          } else if (message.kind === 'ready') serve();
           else if (message.kind === 'unusable') this.options.onUnusable(message.code);
         });
       });

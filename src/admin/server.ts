@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { ListenError } from '../config/config.js';
 
 export interface AdminServer {
   /** With the port that was chosen for port 0. */
@@ -7,7 +8,7 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
-/** Serves GET /metrics in Prometheus' text format at `host:port`. */
+/** Serves GET /metrics in Prometheus' text format at `host:port`; throws ListenError. */
 export async function startAdminServer(listen: string, metrics: () => Promise<string>): Promise<AdminServer> {
   const server = createServer((request, response) => {
     if (request.method !== 'GET' || request.url !== '/metrics') {
@@ -25,7 +26,9 @@ export async function startAdminServer(listen: string, metrics: () => Promise<st
   });
   const [host, port] = splitPort(listen);
   server.listen(Number(port), host.replace(/^\[|\]$/g, ''));
-  await once(server, 'listening');
+  await once(server, 'listening').catch((error: unknown) => {
+    throw new ListenError('ADMIN_LISTEN', listen, error as Error);
+  });
   const bound = server.address();
   return {
     address: `${host}:${bound === null || typeof bound === 'string' ? port : String(bound.port)}`,

@@ -71,6 +71,14 @@ export class ConfigError extends Error {
   }
 }
 
+/** A setting says where to listen, and this machine does not let us; another time it may. */
+export class ListenError extends Error {
+  override readonly name = 'ListenError';
+  constructor(setting: string, address: string, cause: Error) {
+    super(`${setting}: cannot listen on ${address}: ${cause.message}`, { cause });
+  }
+}
+
 /** What a message may hold beyond the largest value: keys and framing. */
 const MESSAGE_OVERHEAD_BYTES = 262_144;
 const SMALLEST_MESSAGE_LIMIT = 4_194_304;

@@ -6,6 +6,7 @@ import { loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProtoPath } from 'grpc-health-check';
 import type { Logger } from 'pino';
+import { ListenError } from '../config/config.js';
 import type { Principal } from './call-context.js';
 import { isSocket, unixSocketAnswers } from '../redis/unix-socket.js';
 import type { Health } from './health.js';
@@ -78,9 +79,9 @@ export class GrpcServer {
   /** Listens; answers the address of the API, with the port that was chosen for port 0. */
   async start(): Promise<string> {
     if (this.healthServer !== undefined && this.options.healthListen !== undefined) {
-      await bind(this.healthServer, this.options.healthListen);
+      await bind(this.healthServer, 'HEALTH_LISTEN', this.options.healthListen);
     }
-    return bind(this.server, this.options.listen);
+    return bind(this.server, 'GRPC_LISTEN', this.options.listen);
   }
 
   /**
@@ -152,11 +153,12 @@ function identity(bytes: Buffer): Buffer {
   return bytes;
 }
 
-async function bind(server: Server, listen: string): Promise<string> {
+/** Throws ListenError. */
+async function bind(server: Server, setting: string, listen: string): Promise<string> {
   if (listen.startsWith('unix:')) await removeStaleSocket(listen.replace(/^unix:(?:\/\/)?/, ''));
   return new Promise((resolve, reject) => {
     server.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
-      if (error) reject(error);
+      if (error) reject(new ListenError(setting, listen, error));
       else resolve(listen.startsWith('unix:') ? listen : listen.replace(/:\d+$/, `:${String(port)}`));
     });
   });

@@ -142,6 +142,7 @@ function createStandaloneClient(target: StandaloneTarget) {
 class StandaloneConnection implements RedisConnection {
   readonly topology = 'standalone';
   private readonly client: ReturnType<typeof createStandaloneClient>;
+  private closed = false;
 
   constructor(target: StandaloneTarget, events: ConnectionEvents, logger: Logger) {
     this.client = createStandaloneClient(target);
@@ -163,7 +164,7 @@ class StandaloneConnection implements RedisConnection {
         logger.info({ address }, 'redis connected');
         prepareNode({
           prepare: () => events.onNodeReady((command) => this.send(undefined, command), address),
-          isConnected: () => this.client.isReady,
+          isConnected: () => this.client.isReady && !this.closed,
           onPrepared: () => {
             events.onStateChange(true);
           },
@@ -184,11 +185,13 @@ class StandaloneConnection implements RedisConnection {
   }
 
   async close(): Promise<void> {
+    this.closed = true;
     if (this.client.isReady) await closeWithin(this.client.close());
     this.destroy();
   }
 
   destroy(): void {
+    this.closed = true;
     if (this.client.isOpen) this.client.destroy();
   }
 }

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from '@jest/globals';
 import { connect } from '../../src/client/index.js';
 import { errorOf } from '../support/client-error.js';
 import { scrape } from '../support/metrics.js';
+import { until } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { sharedRedisUrl } from '../support/service.js';
 
@@ -39,6 +40,44 @@ test.each([1, 2])(
     expect([...metrics.keys()].filter((name) => name.includes('Increment') && name.includes('handled'))).toEqual([]);
   },
 );
+
+test('counters never fall when workers are replaced or killed, and a scrape meanwhile is answered', async () => {
+  const service = await startServiceProcess({
+    REDIS_URL: sharedRedisUrl('standalone'),
+    WORKERS: '2',
+    ADMIN_LISTEN: '127.0.0.1:0',
+  });
+  const address = String((await service.log('admin port listening')).address);
+  const ok = async (): Promise<number> =>
+    (await scrape(address)).get(`shardkeep_rpc_handled_total{rpc="${GET}",code="OK"}`) ?? 0;
+  let called = 0;
+  const callAll = async (): Promise<void> => {
+    const clients = Array.from({ length: 8 }, () => connect(service.address));
+    await Promise.all(clients.map(({ cache }) => cache.get({ key: 'k' })));
+    await Promise.all(clients.map((client) => client.close()));
+    called += clients.length;
+  };
+  await callAll();
+
+  const seen: number[] = [];
+  service.signal('SIGHUP');
+  const replaced = service.log('workers replaced').then(() => true);
+  do seen.push(await ok());
+  while (!(await Promise.race([replaced, Promise.resolve(false)])));
+  // what the old workers counted, also after their last scrape, is in the sum
+  expect(new Set(seen)).toEqual(new Set([called]));
+  await callAll();
+  expect(await ok()).toBe(called);
+
+  const pids = service.logs.filter(({ msg }) => msg === 'worker started').map(({ pid }) => Number(pid));
+  process.kill(pids.at(-1) ?? 0, 'SIGKILL');
+  await service.log('worker died');
+  // one that is killed is counted by its last scrape
+  expect(await ok()).toBe(called);
+  await until(() => service.logs.filter(({ msg }) => msg === 'worker ready').length === 5);
+  await callAll();
+  expect(await ok()).toBe(called);
+});
 
 test('the side port answers GET /metrics and nothing else', async () => {
   const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone'), ADMIN_LISTEN: '127.0.0.1:0' });

@@ -31,6 +31,22 @@ describe('the process', () => {
     expect(service.logs).toEqual([]);
   });
 
+  test.each(['GRPC_LISTEN', 'ADMIN_LISTEN', 'HEALTH_LISTEN'])(
+    'ends with 1 and names %s when its port is taken',
+    async (setting) => {
+      const other = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
+      const service = await startServiceProcess(
+        { REDIS_URL: sharedRedisUrl('standalone'), [setting]: other.address },
+        { until: 'nothing' },
+      );
+      expect(await service.exited).toEqual({ code: 1, signal: null });
+      const fatal = service.logs.filter(({ level }) => level === 60);
+      expect(fatal).toEqual([expect.objectContaining({ problem: expect.stringContaining(`${setting}: `) })]);
+      expect(fatal[0]).not.toHaveProperty('err');
+      expect(service.logs.filter(({ level }) => level === 50)).toEqual([]);
+    },
+  );
+
   test('serves with good settings, warns of ignored ones, and ends with 0 on SIGTERM', async () => {
     const service = await startServiceProcess({
       REDIS_URL: sharedRedisUrl('standalone'),

@@ -1,0 +1,68 @@
+import type { Worker } from 'node:cluster';
+import { AggregatorRegistry, type Registry } from 'prom-client';
+import type { MetricsReport, WorkerMessage } from './worker-message.js';
+
+/** A worker that does not answer in this time is counted by what it said last. */
+const ANSWER_WITHIN_MS = 1_000;
+
+/**
+ * Sums what the workers count. One that went stays in the sums with what it said last, so that a counter never falls:
+ * Prometheus would take that for a restart of the whole service.
+ */
+export class WorkerMetrics {
+  private readonly latest = new Map<Worker, MetricsReport>();
+  /** The sum of those that went; a promise, because summing is. */
+  private departed: Promise<MetricsReport> = Promise.resolve([]);
+
+  /** Counts a worker in, from now on and for good. */
+  add(worker: Worker): void {
+    this.latest.set(worker, []);
+    worker.on('message', (message: WorkerMessage) => {
+      if (message.kind === 'metrics') this.latest.set(worker, message.metrics);
+    });
+    // comes behind the worker's last message, which an exit may not
+    worker.once('disconnect', () => {
+      const report = this.latest.get(worker) ?? [];
+      this.latest.delete(worker);
+      this.departed = this.departed.then((sum) => sumOf([sum, report]).getMetricsAsJSON());
+    });
+  }
+
+  /** In Prometheus' text format. */
+  async text(): Promise<string> {
+    await Promise.all([...this.latest.keys()].map(askForMetrics));
+    let pending: Promise<MetricsReport>;
+    let departed: MetricsReport;
+    do {
+      pending = this.departed;
+      departed = await pending;
+      // one that went meanwhile is neither in this sum nor among the latest
+    } while (pending !== this.departed);
+    return sumOf([departed, ...this.latest.values()]).metrics();
+  }
+}
+
+function sumOf(reports: readonly MetricsReport[]): Registry {
+  return AggregatorRegistry.aggregate([...reports]);
+}
+
+/** Resolves when the worker has said what it counted, has gone, or takes too long. */
+function askForMetrics(worker: Worker): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      worker.off('message', onMessage);
+      worker.off('disconnect', done);
+      resolve();
+    };
+    const onMessage = ({ kind }: WorkerMessage): void => {
+      if (kind === 'metrics') done();
+    };
+    const timer = setTimeout(done, ANSWER_WITHIN_MS);
+    worker.on('message', onMessage);
+    worker.once('disconnect', done);
+    worker.send('report-metrics', (error) => {
+      if (error !== null) done();
+    });
+  });
+}
