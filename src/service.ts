@@ -2,7 +2,12 @@ import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.js';
 import { cacheRpcs } from './cache/handlers.js';
 import { cacheScripts } from './cache/scripts.js';
+import { LeaseStore } from './cache/lease-store.js';
+import { leaseScripts } from './cache/lease-scripts.js';
+import { ParkedCalls } from './cache/parked-calls.js';
 import { CacheStore } from './cache/store.js';
+import { tagScripts } from './cache/tag-scripts.js';
+import { TagTables } from './cache/tags.js';
 import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
@@ -42,7 +47,11 @@ export interface Service {
 export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
   const roles = createRoles({
     plan: config.redis.plan,
-    scripts: { cache: cacheScripts, state: [...lockScripts, ...sessionScripts], limit: rateLimitScripts },
+    scripts: {
+      cache: [...cacheScripts, ...leaseScripts, ...tagScripts],
+      state: [...lockScripts, ...sessionScripts],
+      limit: rateLimitScripts,
+    },
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
@@ -51,9 +60,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const policies = new RatePolicies(config.ratePolicies);
   const rateLimitStore = new RateLimitStore(roles.limit, logger);
+  const tags = new TagTables(roles.cache);
+  const parkedCalls = new ParkedCalls({ read: () => Promise.reject(new Error('not yet')) });
   const rpcs = [
     ...cacheRpcs({
-      store: new CacheStore(roles.cache),
+      store: new CacheStore(roles.cache, tags, config.lock),
+      leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -77,6 +89,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
     maxInFlight: config.grpc.maxInFlight,
+    maxParked: config.grpc.maxParked,
     logger,
   });
   const server = new GrpcServer({
@@ -109,6 +122,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     drain: async () => {
       health.drain();
       invoker.drain();
+      parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
       await roles.close();
       return finished;

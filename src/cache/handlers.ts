@@ -1,99 +1,119 @@
-import { invalidField } from '../errors.js';
+import { DomainError, invalidField, type FieldViolation } from '../errors.js';
 import {
   CacheServiceService,
-  type Entry,
-  type IncrementRequest,
+  type SetManyItem,
+  type SetManyRequest,
   type SetRequest,
 } from '../gen/shardkeep/cache/v1/cache.js';
+import type { CallContext } from '../grpc/call-context.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
-import { anything, bytes, integer, list, onlyTrue, oneOf, optional, text } from '../grpc/rules.js';
-import type { LiveEntry } from './entry.js';
+import { anything, bytes, integer, list, message, onlyTrue, oneOf, optional, text, type Rules } from '../grpc/rules.js';
+import { codeOf } from '../grpc/status.js';
+import { toEntry } from './entry-message.js';
+import * as fields from './fields.js';
+import { leaseMethods } from './lease-handlers.js';
+import type { LeaseStore } from './lease-store.js';
 import type { CacheStore, SetCondition } from './store.js';
+import { tagMethods } from './tag-handlers.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions {
   readonly store: CacheStore;
+  readonly leases: LeaseStore;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
   readonly maxValueBytes: number;
 }
 
-const MAX_TTL_MS = 31_536_000_000n;
-const MAX_KEYS = 256;
 const INT64_MAX = 2n ** 63n - 1n;
 
-/** Keys of this kind must expire (seed convention `temp:{purpose}:{id}`). */
-const EPHEMERAL_PREFIX = 'temp:';
+const requestId = text({ minBytes: 0, maxBytes: 128 });
+const MIN_REQUEST_ID_BYTES = 16;
 
-const key = text({ minBytes: 1, maxBytes: 512 });
-const keyList = list(key, { min: 1, max: MAX_KEYS });
-const distinctKeys = list(key, { min: 1, max: MAX_KEYS, unique: true });
-const ttlMs = integer({ min: 1n, max: MAX_TTL_MS });
+export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
+  const { store, defaultTtlMs, maxValueBytes } = options;
 
-/** `ttl_ms` and `no_expiry`, the same oneof in every request that has it. */
-type Expiry = IncrementRequest['expiry'];
-const expiry = oneOf<Expiry>({ ttlMs, noExpiry: onlyTrue });
+  const setRules: Rules<SetRequest> = {
+    key: fields.key,
+    value: bytes({ maxBytes: maxValueBytes }),
+    expiry: fields.entryExpiry,
+    condition: oneOf<SetRequest['condition']>({
+      ifAbsent: onlyTrue,
+      ifPresent: onlyTrue,
+      ifVersion: integer({ min: 1n, max: INT64_MAX }),
+    }),
+    tags: fields.entryTags,
+    jitterPercent: fields.jitterPercent,
+    guard: fields.guard,
+  };
 
-export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOptions): readonly Rpc[] {
-  /** 0: no expiry. */
-  const ttlOf = (requested: Expiry): number => {
-    if (requested === undefined) return defaultTtlMs;
-    return requested.$case === 'ttlMs' ? Number(requested.value) : 0;
+  const set = async (request: SetRequest, call: CallContext): Promise<{ stored: boolean; version: bigint }> => {
+    const { status, version } = await store.set(
+      request.key,
+      request.value,
+      {
+        ...fields.lifetimeOf(request.expiry, request.jitterPercent, defaultTtlMs),
+        condition: toCondition(request.condition),
+        tags: request.tags,
+        guard: fields.toGuard(request.guard),
+      },
+      call,
+    );
+    return { stored: status === 'stored', version };
   };
 
   return implement(CacheServiceService, {
     get: handWritten({
       decode: decodeGetRequest,
-      rules: { key },
+      rules: { key: fields.key },
       handle: (request, call) => store.get(request.key, call),
       writer: getResponseWriter,
     }),
     getMany: {
-      rules: { keys: keyList },
+      rules: { keys: fields.keyList },
       handle: async (request, call) => {
         const entries = await store.getMany(request.keys, call);
         return { items: request.keys.map((name, index) => ({ key: name, entry: toEntry(entries[index]) })) };
       },
     },
     set: {
-      rules: {
-        key,
-        value: bytes({ maxBytes: maxValueBytes }),
-        expiry,
-        condition: oneOf<SetRequest['condition']>({
-          ifAbsent: onlyTrue,
-          ifPresent: onlyTrue,
-          ifVersion: integer({ min: 1n, max: INT64_MAX }),
-        }),
-      },
+      rules: setRules,
       check: (request) => {
-        checkEphemeral(request.expiry, [request.key]);
+        fields.checkEphemeral(request.expiry, [request.key]);
       },
-      handle: async (request, call) => {
-        const options = { ttlMs: ttlOf(request.expiry), condition: toCondition(request.condition) };
-        const { status, version } = await store.set(request.key, request.value, options, call);
-        return { stored: status === 'stored', version };
-      },
+      handle: set,
+    },
+    setMany: {
+      rules: { entries: list(message(setRules), { min: 1, max: fields.MAX_KEYS }) },
+      check: checkSetMany,
+      handle: async ({ entries }, call) => ({
+        items: await Promise.all(entries.map((entry) => itemOf(entry.key, set(entry, call)))),
+      }),
     },
     delete: {
-      rules: { keys: distinctKeys },
-      handle: async (request, call) => ({ deleted: await store.delete(request.keys, call) }),
+      rules: { keys: fields.distinctKeys, guard: fields.guard },
+      check: ({ keys, guard }) => {
+        if (guard !== undefined && keys.length > 1) throw invalidField('guard', 'needs a single key');
+      },
+      handle: async (request, call) => ({
+        deleted: await store.delete(request.keys, fields.toGuard(request.guard), call),
+      }),
     },
     exists: {
-      rules: { keys: keyList },
+      rules: { keys: fields.keyList },
       handle: async (request, call) => ({ exists: await store.exists(request.keys, call) }),
     },
     touch: {
-      rules: { keys: distinctKeys, expiry },
+      rules: { keys: fields.distinctKeys, expiry: fields.expiry },
       check: (request) => {
-        checkEphemeral(request.expiry, request.keys);
+        fields.checkEphemeral(request.expiry, request.keys);
       },
       handle: async (request, call) => ({
-        touched: await store.touch(request.keys, ttlOf(request.expiry), call),
+        touched: await store.touch(request.keys, fields.ttlOf(request.expiry, defaultTtlMs), call),
       }),
     },
     getTtl: {
-      rules: { keys: keyList },
+      rules: { keys: fields.keyList },
       handle: async (request, call) => {
         const ttls = await store.getTtl(request.keys, call);
         return {
@@ -106,33 +126,67 @@ export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOp
       },
     },
     increment: {
-      rules: { key, delta: anything, expiry, floor: optional(anything), ceiling: optional(anything) },
-      check: ({ key: name, expiry: requested, floor, ceiling }) => {
-        checkEphemeral(requested, [name]);
+      rules: {
+        key: fields.key,
+        delta: anything,
+        expiry: fields.expiry,
+        floor: optional(anything),
+        ceiling: optional(anything),
+        requestId: (value, field, violations) => {
+          if (value !== '' && Buffer.byteLength(value) < MIN_REQUEST_ID_BYTES) {
+            violations.push({
+              field,
+              description: `must be empty or have at least ${String(MIN_REQUEST_ID_BYTES)} bytes`,
+            });
+          } else {
+            requestId(value, field, violations);
+          }
+        },
+        guard: fields.guard,
+      },
+      check: ({ key, expiry, floor, ceiling }) => {
+        fields.checkEphemeral(expiry, [key]);
         if (floor !== undefined && ceiling !== undefined && floor > ceiling) {
           throw invalidField('floor', 'must not be above ceiling');
         }
       },
-      handle: ({ key: name, delta, expiry: requested, floor, ceiling }, call) =>
-        store.increment(name, delta, { ttlMs: ttlOf(requested), floor, ceiling }, call),
+      handle: ({ key, delta, expiry, floor, ceiling, requestId: id, guard }, call) => {
+        const ttlMs = fields.ttlOf(expiry, defaultTtlMs);
+        return store.increment(
+          key,
+          delta,
+          { ttlMs, floor, ceiling, requestId: id, guard: fields.toGuard(guard) },
+          call,
+        );
+      },
     },
+    ...leaseMethods(options),
+    ...tagMethods(options),
   });
 }
 
-function checkEphemeral(requested: Expiry, cacheKeys: readonly string[]): void {
-  if (requested?.$case === 'noExpiry' && cacheKeys.some((name) => name.startsWith(EPHEMERAL_PREFIX))) {
-    throw invalidField('no_expiry', 'must not be set for a key that begins with temp:');
-  }
+function checkSetMany({ entries }: SetManyRequest): void {
+  const violations: FieldViolation[] = [];
+  const seen = new Set<string>();
+  entries.forEach(({ key, expiry }, index) => {
+    const field = `entries[${String(index)}]`;
+    const violation = fields.ephemeralViolation(field, expiry, key);
+    if (violation !== undefined) violations.push(violation);
+    if (seen.has(key)) violations.push({ field: `${field}.key`, description: 'must not be written twice' });
+    seen.add(key);
+  });
+  const [first] = violations;
+  if (first !== undefined) throw invalidField(first.field, first.description);
 }
 
-function toEntry(entry: LiveEntry | undefined): Entry | undefined {
-  if (entry === undefined) return undefined;
-  return {
-    value: entry.value,
-    ttlMs: entry.ttlMs === undefined ? undefined : BigInt(entry.ttlMs),
-    createdAtMs: BigInt(entry.createdAtMs),
-    version: BigInt(entry.version),
-  };
+/** One write of several: what it could not do is its own answer. A bug is that of the whole call. */
+async function itemOf(key: string, writing: Promise<{ stored: boolean; version: bigint }>): Promise<SetManyItem> {
+  try {
+    return { key, ...(await writing), code: 0, reason: '' };
+  } catch (error) {
+    if (!(error instanceof DomainError)) throw error;
+    return { key, stored: false, version: 0n, code: codeOf(error.code), reason: error.code };
+  }
 }
 
 function toCondition(condition: SetRequest['condition']): SetCondition {

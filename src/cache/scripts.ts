@@ -1,5 +1,6 @@
 import { luaScript, UnexpectedReplyError } from '../redis/lua-script.js';
 import { ReplyReader } from '../redis/reply.js';
+import { refusedGuard } from './guard.js';
 
 const from = import.meta.url;
 
@@ -19,7 +20,8 @@ export const setScript = luaScript({
   file: './lua/set.lua',
   from,
   keys: ['entry'],
-  args: ['value', 'ttlMs', 'condition', 'version'],
+  args: ['value', 'ttlMs', 'condition', 'version', 'freshMs', 'tags', 'guard'],
+  /** Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): SetReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
@@ -27,11 +29,27 @@ export const setScript = luaScript({
     reader.end();
     if (status === 'STORED') return { status: 'stored', version };
     if (status === 'UNMET') return { status: 'unmet', version };
+    if (status === 'FENCED' || status === 'TOO_MANY_GUARDS') throw refusedGuard(status, version);
     throw new UnexpectedReplyError(status);
   },
 });
 
-export const deleteScript = luaScript({ file: './lua/delete.lua', from, keys: ['key'], args: [], parse: parseFlag });
+export const deleteScript = luaScript({
+  file: './lua/delete.lua',
+  from,
+  keys: ['key'],
+  args: ['guard'],
+  /** Whether it held something. Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
+  parse: (reply): boolean => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    const detail = reader.number();
+    reader.end();
+    if (status === 'DELETED') return detail === 1;
+    if (status === 'FENCED' || status === 'TOO_MANY_GUARDS') throw refusedGuard(status, BigInt(detail));
+    throw new UnexpectedReplyError(status);
+  },
+});
 
 export const existsScript = luaScript({ file: './lua/exists.lua', from, keys: ['key'], args: [], parse: parseFlag });
 
@@ -67,27 +85,49 @@ export interface IncrementReply {
   readonly value: bigint;
 }
 
+function parseIncrement(reply: unknown): IncrementReply {
+  const reader = new ReplyReader(reply);
+  const status = reader.text();
+  const value = reader.bigint();
+  reader.end();
+  switch (status) {
+    case 'APPLIED':
+      return { status: 'applied', value };
+    case 'REFUSED':
+      return { status: 'refused', value };
+    case 'OVERFLOW':
+      return { status: 'overflow', value };
+    case 'FENCED':
+    case 'TOO_MANY_GUARDS':
+      throw refusedGuard(status, value);
+    default:
+      throw new UnexpectedReplyError(status);
+  }
+}
+
 export const incrementScript = luaScript({
   file: './lua/increment.lua',
   from,
   keys: ['counter'],
   args: ['delta', 'ttlMs', 'floor', 'ceiling'],
-  parse: (reply): IncrementReply => {
-    const reader = new ReplyReader(reply);
-    const status = reader.text();
-    const value = reader.bigint();
-    reader.end();
-    switch (status) {
-      case 'APPLIED':
-        return { status: 'applied', value };
-      case 'REFUSED':
-        return { status: 'refused', value };
-      case 'OVERFLOW':
-        return { status: 'overflow', value };
-      default:
-        throw new UnexpectedReplyError(status);
-    }
-  },
+  parse: parseIncrement,
 });
 
-export const cacheScripts = [setScript, deleteScript, existsScript, touchScript, getTtlScript, incrementScript];
+export const incrementOnceScript = luaScript({
+  file: './lua/increment-once.lua',
+  from,
+  keys: ['counter', 'fence', 'request'],
+  args: ['delta', 'ttlMs', 'floor', 'ceiling', 'guard', 'rememberMs'],
+  /** Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
+  parse: parseIncrement,
+});
+
+export const cacheScripts = [
+  setScript,
+  deleteScript,
+  existsScript,
+  touchScript,
+  getTtlScript,
+  incrementScript,
+  incrementOnceScript,
+];

@@ -12,6 +12,7 @@ const ENTRY_VALUE = 1;
 const ENTRY_TTL_MS = 2;
 const ENTRY_CREATED_AT_MS = 3;
 const ENTRY_VERSION = 4;
+const ENTRY_STALE = 5;
 
 export function decodeGetRequest(bytes: Buffer, from: number, to: number): GetRequest {
   const reader = new ByteReader(bytes, from, to);
@@ -49,6 +50,10 @@ export const getResponseWriter: ResponseWriter<LiveEntry | undefined> = {
     writer.varint(entry.createdAtMs);
     writer.tag(ENTRY_VERSION, VARINT);
     writer.varint(entry.version);
+    if (entry.stale) {
+      writer.tag(ENTRY_STALE, VARINT);
+      writer.varint(1);
+    }
   },
 };
 
@@ -61,6 +66,7 @@ function entryLength(entry: LiveEntry): number {
     1 +
     varintLength(entry.createdAtMs) +
     1 +
-    varintLength(entry.version)
+    varintLength(entry.version) +
+    (entry.stale ? 2 : 0)
   );
 }

@@ -12,6 +12,7 @@ const ENTRY_VALUE = 1;
 const ENTRY_TTL_MS = 2;
 const ENTRY_CREATED_AT_MS = 3;
 const ENTRY_VERSION = 4;
+const ENTRY_STALE = 5;
 
 /** Of a request whose only field is a text with the number 1. */
 function singleTextWriter<Request>(
@@ -52,6 +53,7 @@ function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
   let ttlMs: bigint | undefined;
   let createdAtMs = 0;
   let version = 0;
+  let stale = false;
   while (reader.position < end) {
     const tag = reader.varint();
     switch (tag) {
@@ -68,11 +70,14 @@ function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
       case (ENTRY_VERSION << 3) | VARINT:
         version = reader.varint();
         break;
+      case (ENTRY_STALE << 3) | VARINT:
+        stale = reader.varint() !== 0;
+        break;
       default:
         reader.skipField(tag);
     }
   }
-  return { value, ttlMs, createdAtMs: BigInt(createdAtMs), version: BigInt(version) };
+  return { value, ttlMs, createdAtMs: BigInt(createdAtMs), version: BigInt(version), stale };
 }
 
 /** By the RPC's name. */

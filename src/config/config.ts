@@ -42,6 +42,7 @@ export interface Config {
     readonly sidecar: boolean;
     readonly readinessGraceMs: number;
     readonly maxInFlight: number;
+    readonly maxParked: number;
     /** Calls in flight on one stream of the pipeline. */
     readonly maxStreamCalls: number;
     readonly maxMessageBytes: number;
@@ -136,6 +137,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       sidecar: settings.SIDECAR,
       readinessGraceMs: DEFAULTS.readinessGraceMs,
       maxInFlight: settings.MAX_IN_FLIGHT,
+      maxParked: settings.MAX_PARKED,
       maxStreamCalls: settings.MAX_STREAM_CALLS,
       maxMessageBytes: Math.max(SMALLEST_MESSAGE_LIMIT, settings.MAX_VALUE_BYTES + MESSAGE_OVERHEAD_BYTES),
       defaultDeadlineMs: settings.DEFAULT_DEADLINE_MS,

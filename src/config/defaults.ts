@@ -32,6 +32,7 @@ export const DEFAULTS = {
   /** Deadlines further away than this are cut to it. */
   maxDeadlineMs: 60_000,
   maxInFlight: 4_096,
+  maxParked: 16_384,
   /** Calls in flight on one stream of the pipeline. */
   maxStreamCalls: 1_024,
   drainTimeoutMs: 10_000,

@@ -28,6 +28,7 @@ export const environmentSchema = z.object({
   SIDECAR: flag.default(false),
   MAX_VALUE_BYTES: count(1, 64 * 1_048_576).default(DEFAULTS.maxValueBytes),
   MAX_IN_FLIGHT: count(1, 1_000_000).default(DEFAULTS.maxInFlight),
+  MAX_PARKED: count(0, 1_000_000).default(DEFAULTS.maxParked),
   MAX_STREAM_CALLS: count(1, 1_000_000).default(DEFAULTS.maxStreamCalls),
   DEFAULT_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.defaultDeadlineMs),
   MAX_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.maxDeadlineMs),

@@ -1,4 +1,4 @@
-import type { Call } from '../redis/call.js';
+import type { ParkableCall } from '../redis/call.js';
 import { NO_SLOT, type Timed } from '../wire/deadline-wheel.js';
 
 /** Who calls, as far as the service knows. */
@@ -11,7 +11,7 @@ export interface Principal {
 export type EndReason = 'answered' | 'deadline' | 'cancelled';
 
 /** One call on its way: what handlers and stores may know of it. */
-export class CallContext implements Call, Timed {
+export abstract class CallContext implements ParkableCall, Timed {
   slot = NO_SLOT;
   next: Timed | undefined;
   previous: Timed | undefined;
@@ -53,6 +53,9 @@ export class CallContext implements Call, Timed {
     else if (this.endListeners === undefined) this.endListeners = [listener];
     else this.endListeners.push(listener);
   }
+
+  abstract park(): boolean;
+  abstract unpark(): void;
 
   /** Called when the caller waits no more and the call has no answer yet. */
   protected endedEarly?(reason: Exclude<EndReason, 'answered'>): void;

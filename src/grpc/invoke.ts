@@ -5,13 +5,15 @@ import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import type { Rpc } from './rpc.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
-import type { TransportCall } from './transport-call.js';
+import type { Parking, TransportCall } from './transport-call.js';
 
 export interface InvokerOptions {
   /** The gate of an RPC by its name; undefined where no policy names it. */
   readonly rateGateOf: (rpc: string) => RateGate | undefined;
   readonly observerOf: (rpc: string) => RpcObserver;
   readonly maxInFlight: number;
+  /** Calls that wait for something other than Redis; they do not count as in flight. */
+  readonly maxParked: number;
   readonly logger: Logger;
 }
 
@@ -26,10 +28,11 @@ const OK = 0;
  *
  * This path decides how many calls a core can take, so what can be made once is not made for each call.
  */
-export class Invoker {
+export class Invoker implements Parking {
   private readonly deadlines = new DeadlineWheel();
   private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
   private inFlight = 0;
+  private parked = 0;
   private draining = false;
 
   constructor(private readonly options: InvokerOptions) {
@@ -41,6 +44,19 @@ export class Invoker {
 
   prepare(rpc: Rpc): PreparedRpc {
     return { rpc, gate: this.options.rateGateOf(rpc.name), observer: this.options.observerOf(rpc.name) };
+  }
+
+  /** For the call that parks: it gives its place among those in flight back, and takes one again. */
+  park(): boolean {
+    if (this.parked >= this.options.maxParked) return false;
+    this.parked++;
+    this.inFlight--;
+    return true;
+  }
+
+  unpark(): void {
+    this.parked--;
+    this.inFlight++;
   }
 
   /** From now on calls answer DRAINING; those in flight go on. */
@@ -62,6 +78,7 @@ export class Invoker {
     this.inFlight++;
     this.deadlines.add(call);
     call.onEarlyEnd = this.endEarly;
+    call.parking = this;
     work.then(
       (response) => {
         this.inFlight--;

@@ -41,6 +41,8 @@ export function codeOf(code: ErrorCode): Code {
     case 'WRONG_TYPE':
     case 'COUNTER_OVERFLOW':
     case 'NOT_AN_INTEGER':
+    case 'OLD_FENCING_TOKEN':
+    case 'TOO_MANY_GUARDS':
       return Code.FAILED_PRECONDITION;
     case 'SESSION_NOT_FOUND':
       return Code.NOT_FOUND;

@@ -42,7 +42,7 @@ export class BatchedReads {
   ) {}
 
   /** Answers what `parse` makes of the value; it gets null for a key that is not there. */
-  get<Value>(key: string, parse: (value: unknown) => Value): Promise<Value> {
+  get<Value>(key: string, parse: (value: unknown) => Value | Promise<Value>): Promise<Value> {
     return new Promise((resolve, reject) => {
       this.batch ??= this.begin();
       const { keys, reads } = this.batch;

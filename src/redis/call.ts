@@ -10,3 +10,12 @@ export interface Call {
    */
   readonly ended: boolean;
 }
+
+/** A call that may wait for something other than Redis's answer. */
+export interface ParkableCall extends Call {
+  /** Begins to wait: the call counts no longer as being worked for. Answers false where too many calls wait. */
+  park(): boolean;
+  unpark(): void;
+  /** Calls back when the call ends, also when it has ended already. */
+  whenEnded(listener: () => void): void;
+}

@@ -103,6 +103,16 @@ export const keys = {
   /** A cache entry, counter or collection. */
   cache: (namespace: string, key: string): string => `${namespace}:cache:{${encodeIdentifier(key)}}`,
 
+  /** The fence of a counter, which has no header to hold it. */
+  counterFence: (namespace: string, key: string): string => `${namespace}:fence:{${encodeIdentifier(key)}}`,
+
+  /** What an increment with a request id was answered. */
+  incrementRequest: (namespace: string, key: string, requestId: string): string =>
+    `${namespace}:request:{${encodeIdentifier(key)}}:${encodeIdentifier(requestId)}`,
+
+  /** The tag table of a namespace. */
+  tags: (namespace: string): string => `${namespace}:tags:{tags:${namespace}}`,
+
   /** A lock: one hash with holders, permits, fence and queue. */
   lock: (namespace: string, resource: string): string => `${namespace}:lock:{${encodeIdentifier(resource)}}`,
 

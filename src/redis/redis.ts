@@ -105,17 +105,21 @@ export class Redis {
   }
 
   /** What `parse` makes of the string at a key; it gets null where there is none. The reads of one tick share a command. */
-  get<Value>(key: string, parse: (value: unknown) => Value, call: Call): Promise<Value> {
+  get<Value>(key: string, parse: (value: unknown) => Value | Promise<Value>, call: Call): Promise<Value> {
     // no look at the clock: the call's own timer ends it
     if (call.ended) return Promise.reject(endedBefore());
     if (this.reads !== undefined) return this.reads.get(key, parse);
-    const command = ['GET', key];
+    return this.read(key, ['GET', key], call).then(parse);
+  }
+
+  /** Sends one plain reading command to where the key is. */
+  read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
+    if (call.ended) return Promise.reject(endedBefore());
     return this.connection
-      .send(key, command)
+      .send(routingKey, command)
       .catch((error: unknown) =>
-        this.recover(error, { name: 'GET', routingKey: key, command, script: undefined }, call),
-      )
-      .then(parse);
+        this.recover(error, { name: command[0], routingKey, command, script: undefined }, call),
+      );
   }
 
   async close(): Promise<void> {

@@ -6,7 +6,8 @@ import { onEachTopology, randomNamespace } from '../support/service.js';
 import { FENCE, fieldsOf, packEntry, type EntryBytes } from './entry-bytes.js';
 
 const value = Buffer.from('value');
-const fence = { type: FENCE, bytes: Buffer.from('00064e00aabbccdd', 'hex') };
+/** One mark, kept until the year 2100. */
+const fence = { type: FENCE, bytes: Buffer.from('03bb2cc3d80000112233445566770000000000000007', 'hex') };
 const unknown = { type: 200, bytes: Buffer.from('what a newer service knows') };
 
 onEachTopology('an entry in Redis', (service, topology) => {
@@ -46,7 +47,9 @@ onEachTopology('an entry in Redis', (service, topology) => {
   test('with header fields of a newer service is read', async () => {
     const { cache } = service();
     const key = await put(packEntry({ value, version: 42n, createdAtMs: 7, fields: [unknown, fence] }));
-    expect((await cache.get({ key })).entry).toEqual({ value, version: 42n, createdAtMs: 7n, ttlMs: undefined });
+    expect((await cache.get({ key })).entry).toEqual({
+      ...{ value, version: 42n, createdAtMs: 7n, ttlMs: undefined, stale: false },
+    });
     expect(await cache.exists({ keys: [key] })).toEqual({ exists: [true] });
     expect(await cache.touch({ keys: [key] })).toEqual({ touched: [true] });
     expect((await cache.get({ key })).entry?.value).toEqual(value);
@@ -75,7 +78,7 @@ onEachTopology('an entry in Redis', (service, topology) => {
   });
 
   describe('that is only a header', () => {
-    const stub = (): Promise<string> => put(packEntry({ flags: 0, version: 9n, fields: [fence] }));
+    const stub = (): Promise<string> => put(packEntry({ flags: 0, version: 9n, fields: [unknown] }));
 
     test('is a miss for every read', async () => {
       const { cache } = service();

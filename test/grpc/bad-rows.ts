@@ -26,6 +26,10 @@ const noExpiry = [onlyTrue, { what: 'true for temp:', value: true, beside: { key
 const optionalGroup: Row = { right: 'none of its fields set means the documented default' };
 const nested: Row = { right: 'its own fields have rows' };
 
+const tags = list(text(1, 128), { min: 0, max: 32, unique: true });
+const loadMs = integer(1n, 600_000n);
+const leaseToken = [0, 23, 25].map((length) => ({ what: `${String(length)} bytes`, value: Buffer.alloc(length, 1) }));
+
 const cache: Record<string, Row> = {
   'GetRequest.key': key,
   'GetManyRequest.keys': keys,
@@ -38,7 +42,25 @@ const cache: Record<string, Row> = {
   'SetRequest.if_absent': [onlyTrue],
   'SetRequest.if_present': [onlyTrue],
   'SetRequest.if_version': integer(1n, BigInt(INT64_MAX)),
+  'SetRequest.freshness': nested,
+  'SetRequest.tags': tags,
+  'SetRequest.jitter_percent': integer(0n, 90n, 32),
+  'SetRequest.guard': nested,
+  'Freshness.fresh_ms': ttlMs,
+  'Freshness.stale_ms': [
+    ...integer(0n, YEAR_MS),
+    { what: 'a year beside fresh_ms', value: String(YEAR_MS), beside: { fresh_ms: '1' } },
+  ],
+  'Guard.resource': text(1, 256),
+  'Guard.fencing_token': integer(1n, 9_007_199_254_740_991n),
+  'SetManyRequest.entries': [
+    { what: 'empty', value: [] },
+    { what: 'too many', value: Array.from({ length: 257 }, (_, index) => ({ key: String(index) })) },
+  ],
   'DeleteRequest.keys': distinctKeys,
+  'DeleteRequest.guard': [
+    { what: 'with two keys', value: { resource: 'r', fencing_token: '1' }, beside: { keys: ['a', 'b'] } },
+  ],
   'ExistsRequest.keys': keys,
   'TouchRequest.keys': distinctKeys,
   'TouchRequest.expiry': optionalGroup,
@@ -51,6 +73,35 @@ const cache: Record<string, Row> = {
   'IncrementRequest.ttl_ms': ttlMs,
   'IncrementRequest.no_expiry': noExpiry,
   'IncrementRequest.floor': [{ what: 'above ceiling', value: '8', beside: { ceiling: '7' } }],
+  'IncrementRequest.request_id': [...textOrEmpty(16, 128)],
+  'IncrementRequest.guard': nested,
+  'GetOrLeaseRequest.key': key,
+  'GetOrLeaseRequest.lease_ms': loadMs,
+  'GetOrLeaseRequest.wait_ms': integer(0n, 60_000n),
+  'GetOrLeaseRequest.early': { right: 'none of its fields set means no early load' },
+  'GetOrLeaseRequest.early_fraction': [0, 1, -0.5, 2, Number.NaN].map((value) => ({ what: String(value), value })),
+  'GetOrLeaseRequest.early_beta': [0, 100.5, -1, Number.NaN, Infinity].map((value) => ({ what: String(value), value })),
+  'FillRequest.key': key,
+  'FillRequest.lease_token': leaseToken,
+  'FillRequest.result': [{ what: 'none of its fields set', value: undefined }],
+  'FillRequest.value': bytes(1_048_576),
+  'FillRequest.absent': [onlyTrue],
+  'FillRequest.not_modified': [onlyTrue],
+  'FillRequest.expiry': optionalGroup,
+  'FillRequest.ttl_ms': ttlMs,
+  'FillRequest.no_expiry': noExpiry,
+  'FillRequest.freshness': nested,
+  'FillRequest.tags': tags,
+  'FillRequest.jitter_percent': integer(0n, 90n, 32),
+  'FillRequest.guard': nested,
+  'RenewLeaseRequest.key': key,
+  'RenewLeaseRequest.lease_token': leaseToken,
+  'RenewLeaseRequest.lease_ms': loadMs,
+  'FailLeaseRequest.key': key,
+  'FailLeaseRequest.lease_token': leaseToken,
+  'FailLeaseRequest.retry_after_ms': integer(0n, 600_000n),
+  'InvalidateTagsRequest.tags': list(text(1, 128), { min: 1, max: 256, unique: true }),
+  'InvalidateTagsRequest.mode': [{ what: 'unknown', value: 99 }],
   'IncrementRequest.ceiling': { right: 'the whole signed 64-bit range; below floor it is floor that is named' },
 };
 

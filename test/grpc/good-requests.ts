@@ -27,15 +27,30 @@ const limits = [
   { subject: 'user:2', policy_name: 'chat' },
 ];
 
+const guard = { resource: 'door', fencing_token: '9007199254740991' };
+const freshness = { fresh_ms: '60000', stale_ms: '1000' };
+const details = { freshness, tags: ['tag'], jitter_percent: 10, guard };
+
 const cache: Requests = {
   Get: () => ({ key: 'key' }),
   GetMany: () => ({ keys: ['a', 'b'] }),
-  Set: () => ({ key: 'key', value: Buffer.from('value'), ttl_ms: '60000' }),
-  Delete: () => ({ keys: ['a', 'b'] }),
+  Set: () => ({ key: 'key', value: Buffer.from('value'), ...details }),
+  SetMany: () => ({
+    entries: [
+      { key: randomUUID(), value: Buffer.from('a'), ...details },
+      { key: randomUUID(), value: Buffer.from('b'), ttl_ms: '60000' },
+    ],
+  }),
+  Delete: () => ({ keys: ['a'], guard }),
   Exists: () => ({ keys: ['a', 'b'] }),
   Touch: () => ({ keys: ['a', 'b'], ttl_ms: '60000' }),
   GetTtl: () => ({ keys: ['a', 'b'] }),
-  Increment: () => ({ key: 'counter', delta: '1', floor: '-7', ceiling: '70' }),
+  Increment: () => ({ key: 'counter', delta: '1', floor: '-7', ceiling: '70', request_id: randomUUID(), guard }),
+  GetOrLease: () => ({ key: randomUUID(), lease_ms: '60000', wait_ms: '1', early_fraction: 0.9 }),
+  Fill: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), value: Buffer.from('value'), ...details }),
+  RenewLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), lease_ms: '60000' }),
+  FailLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), retry_after_ms: '100' }),
+  InvalidateTags: () => ({ tags: ['a', 'b'], mode: 2 }),
 };
 
 const session: Requests = {

@@ -239,6 +239,7 @@ describe('a message of an RPC:', () => {
       ttlMs: fc.option(clock, { nil: undefined }),
       createdAtMs: clock,
       version: clock,
+      stale: fc.boolean(),
     });
     const decode = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.decode;
     const read = sameAsGenerated(

@@ -219,16 +219,19 @@ describe('a message by hand', () => {
     const decode = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.decode;
     const clock = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
     const time = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+    const NOW_MS = 1_000;
     fc.assert(
-      fc.property(bytes, clock, time, time, (value, version, createdAtMs, expiresAtMs) => {
+      fc.property(bytes, clock, time, time, time, (value, version, createdAtMs, expiresAtMs, freshUntilMs) => {
         const header = Buffer.alloc(24);
         header.writeUInt8(1, 0);
-        header.writeUInt16BE(24, 1);
+        header.writeUInt16BE(24 + 9, 1);
         header.writeUInt8(1, 3);
         header.writeBigUInt64BE(BigInt(version), 4);
         header.writeUIntBE(createdAtMs, 12, 6);
         header.writeUIntBE(expiresAtMs, 18, 6);
-        const entry = readEntry(Buffer.concat([header, value]), 1_000);
+        const freshUntil = Buffer.from([1, 0, 6, 0, 0, 0, 0, 0, 0]);
+        freshUntil.writeUIntBE(freshUntilMs, 3, 6);
+        const entry = readEntry(Buffer.concat([header, freshUntil, value]), NOW_MS);
         const encoded = written((writer) => {
           getResponseWriter.write(entry, writer);
         });
@@ -236,9 +239,14 @@ describe('a message by hand', () => {
         const expected = {
           entry: {
             ...{ value, version: BigInt(version), createdAtMs: BigInt(createdAtMs) },
-            ttlMs: expiresAtMs === 0 ? undefined : BigInt(Math.max(1, expiresAtMs - 1_000)),
+            ttlMs: expiresAtMs === 0 ? undefined : BigInt(expiresAtMs - NOW_MS),
+            stale: freshUntilMs <= NOW_MS,
           },
         };
+        if (expiresAtMs !== 0 && expiresAtMs <= NOW_MS) {
+          expect(entry).toBeUndefined();
+          return;
+        }
         expect(GetResponse.decode(encoded)).toEqual(expected);
         expect(decode?.(encoded, 0, encoded.length)).toEqual(expected);
         const generated = Buffer.from(GetResponse.encode(expected).finish());

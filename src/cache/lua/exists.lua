@@ -8,12 +8,15 @@
 
   Returns
     {1}  it does
-    {0}  it does not, or holds only a lease
+    {0}  it does not, or holds only a lease or a fence
 
   Atomicity: one look.
-  Retry:     safe.    Clock: none.
+  Retry:     safe.    Clock: Redis TIME.
 ]]
+--- @include "../../redis/lua/clock.lua"
 --- @include "lib/entry.lua"
 local key = KEYS[1]
 
-return {key_is_visible(key) and 1 or 0}
+local header, wrong_type = read_entry(key)
+-- another kind of thing is something
+return {(wrong_type or (header and header.visible)) and 1 or 0}

@@ -12,10 +12,14 @@
     {ttlMs}  milliseconds left, 0 in the last one
 
   Atomicity: one look.
-  Retry:     safe.    Clock: Redis's own expiry.
+  Retry:     safe.    Clock: Redis TIME.
 ]]
+--- @include "../../redis/lua/clock.lua"
 --- @include "lib/entry.lua"
 local key = KEYS[1]
 
-if not key_is_visible(key) then return {-2} end
-return {redis.call('PTTL', key)}
+local header, wrong_type = read_entry(key)
+if wrong_type then return {redis.call('PTTL', key)} end
+if not (header and header.visible) then return {-2} end
+if header.expires_at == 0 then return {-1} end
+return {header.expires_at - now_ms}

@@ -19,25 +19,5 @@
   Retry:     counts again.    Clock: Redis's own expiry.
 ]]
 --- @include "lib/int64.lua"
-local counter = KEYS[1]
-local delta, ttl_ms = int64_parse(ARGV[1]), tonumber(ARGV[2])
-local floor = ARGV[3] ~= '' and int64_parse(ARGV[3]) or nil
-local ceiling = ARGV[4] ~= '' and int64_parse(ARGV[4]) or nil
-if not delta then return redis.error_reply('BADARG delta') end
-if not ttl_ms or ttl_ms < 0 then return redis.error_reply('BADARG ttlMs') end
-if ARGV[3] ~= '' and not floor then return redis.error_reply('BADARG floor') end
-if ARGV[4] ~= '' and not ceiling then return redis.error_reply('BADARG ceiling') end
-
-local stored = redis.call('GET', counter)
-local digits = stored or '0'
-local value = int64_parse(digits)
-if not value or not int64_fits(value) then return redis.error_reply('WRONGTYPE the key holds another kind of thing') end
-
-local sum = int64_add(value, delta)
-if not int64_fits(sum) then return {'OVERFLOW', digits} end
-if (floor and int64_less(sum, floor)) or (ceiling and int64_less(ceiling, sum)) then return {'REFUSED', digits} end
-
-redis.call('INCRBY', counter, ARGV[1])
-if not stored and ttl_ms > 0 then redis.call('PEXPIRE', counter, ttl_ms) end
--- read back, because INCRBY's reply reaches Lua as a double
-return {'APPLIED', redis.call('GET', counter)}
+--- @include "lib/counter.lua"
+return add_to_counter(KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4])

@@ -2,71 +2,82 @@
 --
 --   0   1  format, 1
 --   1   2  H, where the value begins: a reader skips what it does not know between 24 and H
---   3   1  flags: 1 = there is a value (a header without one is a lease stub or a tombstone: no entry to readers),
---          2 = the source has nothing (negative caching)
+--   3   1  flags: 1 = there is a value, 2 = the source has nothing (negative caching). A header without a value is no
+--          entry to readers.
 --   4   8  version, logical clock in µs
 --   12  6  created_at, Unix ms
---   18  6  expires_at, Unix ms; 0 = never; equal to the key's own expiry
+--   18  6  expires_at, Unix ms; 0 = never. The key itself may live longer, for a lease or a fence; readers go by this.
 --   24     fields of 1 byte type, 2 bytes length, bytes; each at most once:
---            1 fresh_until (6)   2 stale_until (6)   3 load_ms (4)   4 fence, the highest token accepted (8)
---            5 seq, tag clock at lease time (8)   6 lease, 16 bytes token and 6 bytes end
---            7 last request ids   8 tags
+--            1 fresh_until, Unix ms (6): stale from then on; absent = fresh to the end
+--            3 load_ms (4): how long the source took
+--            4 fence (lib/fence.lua)
+--            5 seq (8): the tag clock from before the source was read; stands beside 8
+--            6 lease (lib/lease.lua)
+--            8 tags, each 1 byte length, bytes
 --   H      the value
 --
 -- A counter is a bare decimal integer and begins with a digit or '-', a collection is no string: neither can be taken
--- for an entry.
+-- for an entry. Needs clock.lua before it.
 local ENTRY_FORMAT = 1
 local ENTRY_FIXED_BYTES = 24
 local ENTRY_EXPIRES_AT = 18
 local ENTRY_HAS_VALUE = 1
-local ENTRY_FIELD_FENCE = 4
+local ENTRY_ABSENT = 2
+local FIELD_FRESH_UNTIL = 1
+local FIELD_LOAD_MS = 3
+local FIELD_FENCE = 4
+local FIELD_SEQ = 5
+local FIELD_LEASE = 6
+local FIELD_TAGS = 8
 
--- True for the first 24 bytes of an entry, or more.
-local function is_entry(fixed)
-  return string.byte(fixed, 1) == ENTRY_FORMAT and #fixed >= ENTRY_FIXED_BYTES
-end
+-- Nearly every header fits, so that one look is enough.
+local ENTRY_LOOK_BYTES = 128
 
 -- The header of an entry, or nil where the key holds nothing, or a WRONGTYPE reply as second value.
-local function read_entry_header(key)
-  local kind = redis.call('TYPE', key).ok
-  if kind == 'none' then return nil end
-  if kind ~= 'string' then return nil, redis.error_reply('WRONGTYPE the key holds another kind of thing') end
-  local fixed = redis.call('GETRANGE', key, 0, ENTRY_FIXED_BYTES - 1)
-  if not is_entry(fixed) then
+local function read_entry(key)
+  -- fails for what is no string
+  local head = redis.pcall('GETRANGE', key, 0, ENTRY_LOOK_BYTES - 1)
+  if type(head) == 'table' then return nil, head end
+  if head == '' and redis.call('EXISTS', key) == 0 then return nil end
+  if #head < ENTRY_FIXED_BYTES or string.byte(head, 1) ~= ENTRY_FORMAT then
     return nil, redis.error_reply('WRONGTYPE the key holds another kind of thing')
   end
-  local _, length, flags, version = struct.unpack('>BI2BI8', fixed)
-  local fields = ''
-  if length > ENTRY_FIXED_BYTES then fields = redis.call('GETRANGE', key, ENTRY_FIXED_BYTES, length - 1) end
+  local _, length, flags, version, created_at, expires_at = struct.unpack('>BI2BI8I6I6', head)
+  local fields = {}
+  if length > ENTRY_FIXED_BYTES then
+    if length > #head then head = redis.call('GETRANGE', key, 0, length - 1) end
+    local at = ENTRY_FIXED_BYTES + 1
+    while at < length do
+      local kind, size = struct.unpack('>BI2', head, at)
+      fields[kind] = string.sub(head, at + 3, at + 2 + size)
+      at = at + 3 + size
+    end
+  end
+  local alive = expires_at == 0 or now_ms < expires_at
   return {
-    has_value = flags % 2 == ENTRY_HAS_VALUE,
+    flags = flags,
     version = version,
-    version_bytes = string.sub(fixed, 5, 12),
+    version_bytes = string.sub(head, 5, 12),
+    created_at = created_at,
+    expires_at = expires_at,
+    value_at = length,
     fields = fields,
+    -- what readers see
+    visible = alive and flags % 2 == ENTRY_HAS_VALUE,
+    -- the source was asked and had nothing
+    absent = alive and flags == ENTRY_ABSENT,
   }
 end
 
--- One field of a header as it is stored, type and length included; '' where it is not there.
-local function entry_field(fields, wanted)
-  local at = 1
-  while at <= #fields do
-    local kind, length = struct.unpack('>BI2', fields, at)
-    if kind == wanted then return string.sub(fields, at, at + 2 + length) end
-    at = at + 3 + length
-  end
-  return ''
-end
-
+-- The one byte string of an entry. Fields of a type that this version does not know are not carried along: they said
+-- something of what is overwritten.
 local function pack_entry(flags, version, created_at, expires_at, fields, value)
-  return struct.pack('>BI2BI8I6I6', ENTRY_FORMAT, ENTRY_FIXED_BYTES + #fields, flags, version, created_at, expires_at)
-    .. fields
+  local packed_fields = ''
+  for kind, bytes in pairs(fields) do
+    packed_fields = packed_fields .. struct.pack('>BI2', kind, #bytes) .. bytes
+  end
+  local header_bytes = ENTRY_FIXED_BYTES + #packed_fields
+  return struct.pack('>BI2BI8I6I6', ENTRY_FORMAT, header_bytes, flags, version, created_at, expires_at)
+    .. packed_fields
     .. value
-end
-
--- True where the key holds something for readers: an entry with a value, a counter or a collection.
-local function key_is_visible(key)
-  local kind = redis.call('TYPE', key).ok
-  if kind ~= 'string' then return kind ~= 'none' end
-  local fixed = redis.call('GETRANGE', key, 0, ENTRY_FIXED_BYTES - 1)
-  return not is_entry(fixed) or string.byte(fixed, 4) % 2 == ENTRY_HAS_VALUE
 end
