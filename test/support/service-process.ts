@@ -46,6 +46,9 @@ export interface ServiceProcessOptions {
   readonly until?: 'ready' | 'listening' | 'nothing';
   /** Makes it the leader of a process group. */
   readonly ownGroup?: boolean;
+  /** Another build than dist/, and what node is to load before it. */
+  readonly main?: string;
+  readonly nodeArgs?: readonly string[];
 }
 
 const started = new Set<ServiceProcess>();
@@ -55,10 +58,10 @@ export async function startServiceProcess(
   env: Environment,
   options: ServiceProcessOptions = {},
 ): Promise<ServiceProcess> {
-  if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there; run \`make build\` first`);
-  const { until = 'ready', ownGroup = false } = options;
+  const { until = 'ready', ownGroup = false, main = MAIN, nodeArgs = [] } = options;
+  if (!existsSync(main)) throw new Error(`${main} is not there; run \`make build\` first`);
   const namespace = env.NAMESPACE ?? randomNamespace();
-  const child = spawn(process.execPath, [MAIN], {
+  const child = spawn(process.execPath, [...nodeArgs, main], {
     detached: ownGroup,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...ownSettings(), NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env },
