@@ -1,11 +1,11 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { CacheServiceService, FillStatus, GetOrLeaseStatus } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import type { PromiseClient } from '../support/client.js';
 import { makeMutant, type Mutant, type Mutation } from '../support/mutant.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
 import { until } from '../support/redis-server.js';
 import { randomNamespace, sharedRedisUrl } from '../support/service.js';
-import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
 
 /**
  * The races by which caches come to serve what is no longer so. Each is run against the product and against a build whose
@@ -18,7 +18,6 @@ interface World {
   readonly cache: Cache;
   /** The same data through another process of the product. */
   readonly other: Cache;
-  readonly namespace: string;
   readonly raw: RawRedis;
 }
 
@@ -27,16 +26,22 @@ type Race = (world: World) => Promise<string>;
 
 const OLD = Buffer.from('old');
 const NEW = Buffer.from('new');
-const key = 'raced';
+let key = '';
 const minute = { $case: 'ttlMs', value: 60_000n } as const;
 
-let raw: RawRedis;
+const NAMESPACE = randomNamespace();
+const TAG_TABLE = `${NAMESPACE}:tags:{tags:${NAMESPACE}}`;
+const env = { REDIS_URL: sharedRedisUrl('standalone'), NAMESPACE };
 const mutants: Mutant[] = [];
+let raw: RawRedis;
+let product: ServiceProcess;
+let another: ServiceProcess;
 beforeAll(async () => {
   raw = await rawRedis('standalone');
+  [product, another] = await Promise.all([startServiceProcess(env), startServiceProcess(env)]);
 });
-afterEach(killServiceProcesses);
 afterAll(async () => {
+  await killServiceProcesses();
   for (const mutant of mutants) mutant.remove();
   await raw.close();
 });
@@ -60,26 +65,21 @@ function clockShift(hours: number): string {
   return `data:text/javascript,${encodeURIComponent(shift)}`;
 }
 
-async function run(
-  race: Race,
-  mutations: readonly Mutation[] | undefined,
-  nodeArgs: readonly string[],
-): Promise<string> {
-  const NAMESPACE = randomNamespace();
-  const env = { REDIS_URL: sharedRedisUrl('standalone'), NAMESPACE };
-  const mutant = mutations === undefined ? undefined : makeMutant(...mutations);
-  if (mutant !== undefined) mutants.push(mutant);
-  const [service, other] = await Promise.all([
-    startServiceProcess(env, { nodeArgs, ...(mutant === undefined ? {} : { main: mutant.main }) }),
-    startServiceProcess(env),
-  ]);
-  const outcome = await race({
+async function runOn(service: ServiceProcess, race: Race): Promise<string> {
+  key = `raced:${randomNamespace()}`;
+  return race({
     cache: service.channel().of(CacheServiceService),
-    other: other.channel().of(CacheServiceService),
-    namespace: NAMESPACE,
+    other: another.channel().of(CacheServiceService),
     raw,
   });
-  await killServiceProcesses();
+}
+
+async function runMutated(race: Race, mutations: readonly Mutation[], nodeArgs: readonly string[]): Promise<string> {
+  const mutant = makeMutant(...mutations);
+  mutants.push(mutant);
+  const service = await startServiceProcess(env, { nodeArgs, main: mutant.main });
+  const outcome = await runOn(service, race);
+  await service.stop();
   return outcome;
 }
 
@@ -176,7 +176,7 @@ const races: readonly {
     race: async (world) => {
       await fill(world.cache, await lease(world.cache), OLD, ['guild']);
       await world.other.invalidateTags({ tags: ['guild'] });
-      await world.raw.command('DEL', `${world.namespace}:tags:{tags:${world.namespace}}`);
+      await world.raw.command('DEL', TAG_TABLE);
       return read(world);
     },
     safe: 'miss',
@@ -187,7 +187,7 @@ const races: readonly {
     race: async (world) => {
       await fill(world.cache, await lease(world.cache), OLD, ['guild']);
       await world.other.invalidateTags({ tags: ['guild'] });
-      await world.raw.command('DEL', `${world.namespace}:tags:{tags:${world.namespace}}`);
+      await world.raw.command('DEL', TAG_TABLE);
       await world.cache.invalidateTags({ tags: ['another'] });
       return read(world);
     },
@@ -233,21 +233,23 @@ const races: readonly {
   },
 ];
 
-describe.each(races)('$name', ({ race, safe, mutations, nodeArgs = [] }) => {
+describe.each(races)('$name', ({ race, safe, mutations, nodeArgs }) => {
   test('ends without the old value', async () => {
-    expect(await run(race, undefined, nodeArgs)).toBe(safe);
+    const service = nodeArgs === undefined ? product : await startServiceProcess(env, { nodeArgs });
+    expect(await runOn(service, race)).toBe(safe);
   });
 
   test('ends with it where the guard is taken out', async () => {
-    expect(await run(race, mutations, nodeArgs)).toBe('old');
+    expect(await runMutated(race, mutations, nodeArgs ?? [])).toBe('old');
   });
 });
 
 test('R6: a clock that is an hour behind loses nothing either', async () => {
-  const race: Race = async (world) => {
+  const behind = await startServiceProcess(env, { nodeArgs: ['--import', clockShift(-1)] });
+  const outcome = await runOn(behind, async (world) => {
     await world.other.invalidateTags({ tags: ['guild'] });
     expect((await fill(world.cache, await lease(world.cache), NEW, ['guild'])).status).toBe(FillStatus.FILLED);
     return read(world);
-  };
-  expect(await run(race, undefined, ['--import', clockShift(-1)])).toBe('new');
+  });
+  expect(outcome).toBe('new');
 });
