@@ -49,7 +49,7 @@ local packed = usable and redis.call('GET', entry) or ''
 local wait_ms = lease_until(lease) - now_ms
 if fresh and (not early or wait_ms > 0) then return {'HIT', packed} end
 if wait_ms > 0 then
-  local failed = holds_lease(lease, LEASE_OF_NOBODY) and 1 or 0
+  local failed = is_lease_of_nobody(lease) and 1 or 0
   return {usable and 'STALE' or 'LOADING', packed, wait_ms, failed}
 end
 

@@ -18,7 +18,11 @@ local function lease_granted_at(lease)
 end
 
 local function holds_lease(lease, token)
-  return lease ~= nil and #token == LEASE_TOKEN_BYTES and string.sub(lease, 1, LEASE_TOKEN_BYTES) == token
+  return lease ~= nil and token ~= LEASE_OF_NOBODY and string.sub(lease, 1, LEASE_TOKEN_BYTES) == token
+end
+
+local function is_lease_of_nobody(lease)
+  return string.sub(lease, 1, LEASE_TOKEN_BYTES) == LEASE_OF_NOBODY
 end
 
 local function pack_lease(token, granted_at, lease_until_ms)
