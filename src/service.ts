@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.js';
 import { cacheRpcs } from './cache/handlers.js';
 import { cacheScripts } from './cache/scripts.js';
+import { PatternStore } from './cache/pattern-store.js';
 import { CacheStore } from './cache/store.js';
 import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
@@ -54,6 +55,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache),
+      patterns: new PatternStore(roles.cache),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -77,6 +79,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
     maxInFlight: config.grpc.maxInFlight,
+    maxStreams: config.grpc.maxStreams,
     logger,
   });
   const server = new GrpcServer({

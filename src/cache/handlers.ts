@@ -8,11 +8,14 @@ import {
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { anything, bytes, integer, list, onlyTrue, oneOf, optional, text } from '../grpc/rules.js';
 import type { LiveEntry } from './entry.js';
+import { deletePatternMethod } from './pattern-handlers.js';
+import type { PatternStore } from './pattern-store.js';
 import type { CacheStore, SetCondition } from './store.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions {
   readonly store: CacheStore;
+  readonly patterns: PatternStore;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
   readonly maxValueBytes: number;
@@ -34,7 +37,7 @@ const ttlMs = integer({ min: 1n, max: MAX_TTL_MS });
 type Expiry = IncrementRequest['expiry'];
 const expiry = oneOf<Expiry>({ ttlMs, noExpiry: onlyTrue });
 
-export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOptions): readonly Rpc[] {
+export function cacheRpcs({ store, patterns, defaultTtlMs, maxValueBytes }: CacheHandlerOptions): readonly Rpc[] {
   /** 0: no expiry. */
   const ttlOf = (requested: Expiry): number => {
     if (requested === undefined) return defaultTtlMs;
@@ -116,6 +119,7 @@ export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOp
       handle: ({ key: name, delta, expiry: requested, floor, ceiling }, call) =>
         store.increment(name, delta, { ttlMs: ttlOf(requested), floor, ceiling }, call),
     },
+    deletePattern: deletePatternMethod(patterns),
   });
 }
 

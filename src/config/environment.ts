@@ -29,6 +29,7 @@ export const environmentSchema = z.object({
   MAX_VALUE_BYTES: count(1, 64 * 1_048_576).default(DEFAULTS.maxValueBytes),
   MAX_IN_FLIGHT: count(1, 1_000_000).default(DEFAULTS.maxInFlight),
   MAX_STREAM_CALLS: count(1, 1_000_000).default(DEFAULTS.maxStreamCalls),
+  MAX_STREAMS: count(1, 1_000_000).default(DEFAULTS.maxStreams),
   DEFAULT_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.defaultDeadlineMs),
   MAX_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.maxDeadlineMs),
   DRAIN_TIMEOUT_MS: count(0, 600_000).default(DEFAULTS.drainTimeoutMs),

@@ -8,7 +8,9 @@ export interface Principal {
   readonly namespace: string;
 }
 
-export type EndReason = 'answered' | 'deadline' | 'cancelled';
+/** `draining`: the service goes away, and the stream does not wait for its work. */
+export type EndReason = 'answered' | 'deadline' | 'cancelled' | 'draining';
+export type EarlyEnd = Exclude<EndReason, 'answered'>;
 
 /** One call on its way: what handlers and stores may know of it. */
 export class CallContext implements Call, Timed {
@@ -55,5 +57,5 @@ export class CallContext implements Call, Timed {
   }
 
   /** Called when the caller waits no more and the call has no answer yet. */
-  protected endedEarly?(reason: Exclude<EndReason, 'answered'>): void;
+  protected endedEarly?(reason: EarlyEnd): void;
 }

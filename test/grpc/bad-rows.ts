@@ -51,6 +51,9 @@ const cache: Record<string, Row> = {
   'IncrementRequest.ttl_ms': ttlMs,
   'IncrementRequest.no_expiry': noExpiry,
   'IncrementRequest.floor': [{ what: 'above ceiling', value: '8', beside: { ceiling: '7' } }],
+  'DeletePatternRequest.pattern': text(1, 512, 'a[bc]', 'a[', 'a]', 'a\\', '\\', 'a*\\\\\\'),
+  'DeletePatternRequest.allow_all': { right: 'both values mean something' },
+  'DeletePatternRequest.dry_run': { right: 'both values mean something' },
   'IncrementRequest.ceiling': { right: 'the whole signed 64-bit range; below floor it is floor that is named' },
 };
 

@@ -36,6 +36,7 @@ const cache: Requests = {
   Touch: () => ({ keys: ['a', 'b'], ttl_ms: '60000' }),
   GetTtl: () => ({ keys: ['a', 'b'] }),
   Increment: () => ({ key: 'counter', delta: '1', floor: '-7', ceiling: '70' }),
+  DeletePattern: () => ({ pattern: 'no-such:*', dry_run: true }),
 };
 
 const session: Requests = {
