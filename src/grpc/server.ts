@@ -112,7 +112,7 @@ export class GrpcServer {
     clearTimeout(timer);
     // what has not finished by now is told, as far as that is possible
     if (!finished && this.options.invoker.endStreams()) {
-      await Promise.race([this.openCalls.whenIdle(), sleep(GOODBYE_MS)]);
+      await Promise.race([closed, sleep(GOODBYE_MS)]);
     }
     // the last answers are on their way; a stream that only its client ends (reflection) must not hold them
     if (finished) await Promise.race([closed, sleep(CLOSE_MS)]);
