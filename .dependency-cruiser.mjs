@@ -35,13 +35,13 @@ export default {
     {
       name: 'stores-know-nothing-of-grpc',
       severity: 'error',
-      from: { path: '^src/[^/]+/(store|scripts)\\.ts$' },
+      from: { path: '^src/[^/]+/([a-z-]*store|scripts)\\.ts$' },
       to: { path: '^src/grpc/' },
     },
     {
       name: 'handlers-never-touch-redis',
       severity: 'error',
-      from: { path: '^src/[^/]+/handlers\\.ts$' },
+      from: { path: '^src/[^/]+/[a-z-]*handlers\\.ts$' },
       to: { path: [REDIS_PACKAGES, '^src/redis/(connection|redis|roles)\\.ts$'] },
     },
     {

@@ -8,6 +8,8 @@ export const ERROR_CODES = [
   'INVALID_FIELD',
   /** The key holds another kind of thing; nothing was done. */
   'WRONG_TYPE',
+  /** The pattern begins with a wildcard, so it could match everything; nothing was done. */
+  'BROAD_PATTERN',
   /** The counter would leave the signed 64-bit range; nothing was done. */
   'COUNTER_OVERFLOW',
   /** A metadata value to increment is no 64-bit integer, or the sum would not be one; nothing was done. */
@@ -22,11 +24,11 @@ export const ERROR_CODES = [
   'VERSION_MISMATCH',
   /** The rate policy of the RPC denied the call; nothing was done. */
   'RATE_LIMITED',
-  /** The service has as many calls in flight as it may; nothing was done. */
+  /** The service has as many calls or streams in flight as it may; nothing was done. */
   'OVERLOADED',
   /** The request is too large for the pipeline, and nothing was done; or a read's answer is larger than a message may be. */
   'MESSAGE_TOO_LARGE',
-  /** The service is going away; nothing was done. */
+  /** The service is going away; nothing was done, or a stream that was open ended. */
   'DRAINING',
   /** Redis could not be asked; nothing was done. */
   'REDIS_UNAVAILABLE',

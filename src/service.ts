@@ -5,6 +5,7 @@ import { cacheScripts } from './cache/scripts.js';
 import { LeaseStore } from './cache/lease-store.js';
 import { leaseScripts } from './cache/lease-scripts.js';
 import { ParkedCalls } from './cache/parked-calls.js';
+import { PatternStore } from './cache/pattern-store.js';
 import { CacheStore } from './cache/store.js';
 import { tagScripts } from './cache/tag-scripts.js';
 import { TagTables } from './cache/tags.js';
@@ -66,6 +67,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, config.lock),
       leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
+      patterns: new PatternStore(roles.cache),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -90,6 +92,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     observerOf: (rpc) => metrics.observerOf(rpc),
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
+    maxStreams: config.grpc.maxStreams,
     logger,
   });
   const server = new GrpcServer({

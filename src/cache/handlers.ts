@@ -13,6 +13,8 @@ import { toEntry } from './entry-message.js';
 import * as fields from './fields.js';
 import { leaseMethods } from './lease-handlers.js';
 import type { LeaseStore } from './lease-store.js';
+import { deletePatternMethod } from './pattern-handlers.js';
+import type { PatternStore } from './pattern-store.js';
 import type { CacheStore, SetCondition } from './store.js';
 import { tagMethods } from './tag-handlers.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
@@ -20,6 +22,7 @@ import { decodeGetRequest, getResponseWriter } from './wire.js';
 export interface CacheHandlerOptions {
   readonly store: CacheStore;
   readonly leases: LeaseStore;
+  readonly patterns: PatternStore;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
   readonly maxValueBytes: number;
@@ -162,6 +165,7 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     },
     ...leaseMethods(options),
     ...tagMethods(options),
+    deletePattern: deletePatternMethod(options.patterns),
   });
 }
 

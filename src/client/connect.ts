@@ -74,7 +74,8 @@ function serviceClient<Service extends ServiceDefinition>(
   service: Service,
   transport: Transport,
 ): ServiceClient<Service> {
-  const functions = Object.entries(service).map(([name, definition]) => {
+  const unary = Object.entries(service).filter(([, method]) => !method.requestStream && !method.responseStream);
+  const functions = unary.map(([name, definition]) => {
     const generated = clientMethod(definition);
     const method = { ...generated, ...HAND_WRITTEN[generated.name] };
     const call = (request: object, options: CallOptions = NO_OPTIONS): Promise<unknown> =>

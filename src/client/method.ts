@@ -19,6 +19,8 @@ export interface RequestWriter<Request> {
 /** What ts-proto generates for a method of a service. */
 export interface MethodDefinition {
   readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
   readonly requestSerialize: (request: never) => Buffer;
   readonly requestDeserialize: (bytes: Buffer) => unknown;
   readonly responseDeserialize: (bytes: Buffer) => unknown;
@@ -36,9 +38,14 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A service's RPCs as functions. A field that a request leaves out has its default. */
+interface Unary {
+  readonly requestStream: false;
+  readonly responseStream: false;
+}
+
+/** A service's unary RPCs as functions. A field that a request leaves out has its default. */
 export type ServiceClient<Service extends ServiceDefinition> = {
-  readonly [Method in keyof Service]: (
+  readonly [Method in keyof Service as Service[Method] extends Unary ? Method : never]: (
     request: Partial<RequestOf<Service[Method]>>,
     options?: CallOptions,
   ) => Promise<ResponseOf<Service[Method]>>;

@@ -45,6 +45,8 @@ export interface Config {
     readonly maxParked: number;
     /** Calls in flight on one stream of the pipeline. */
     readonly maxStreamCalls: number;
+    /** Open streams of stream RPCs, counted apart from calls. */
+    readonly maxStreams: number;
     readonly maxMessageBytes: number;
     readonly defaultDeadlineMs: number;
     readonly maxDeadlineMs: number;
@@ -139,6 +141,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       maxInFlight: settings.MAX_IN_FLIGHT,
       maxParked: settings.MAX_PARKED,
       maxStreamCalls: settings.MAX_STREAM_CALLS,
+      maxStreams: settings.MAX_STREAMS,
       maxMessageBytes: Math.max(SMALLEST_MESSAGE_LIMIT, settings.MAX_VALUE_BYTES + MESSAGE_OVERHEAD_BYTES),
       defaultDeadlineMs: settings.DEFAULT_DEADLINE_MS,
       maxDeadlineMs: settings.MAX_DEADLINE_MS,

@@ -35,6 +35,8 @@ export const DEFAULTS = {
   maxParked: 16_384,
   /** Calls in flight on one stream of the pipeline. */
   maxStreamCalls: 1_024,
+  /** Open streams of stream RPCs, counted apart from calls. */
+  maxStreams: 1_000,
   drainTimeoutMs: 10_000,
   /** How long Redis may be away before readiness says so. */
   readinessGraceMs: 3_000,

@@ -30,6 +30,7 @@ export const environmentSchema = z.object({
   MAX_IN_FLIGHT: count(1, 1_000_000).default(DEFAULTS.maxInFlight),
   MAX_PARKED: count(0, 1_000_000).default(DEFAULTS.maxParked),
   MAX_STREAM_CALLS: count(1, 1_000_000).default(DEFAULTS.maxStreamCalls),
+  MAX_STREAMS: count(1, 1_000_000).default(DEFAULTS.maxStreams),
   DEFAULT_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.defaultDeadlineMs),
   MAX_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.maxDeadlineMs),
   DRAIN_TIMEOUT_MS: count(0, 600_000).default(DEFAULTS.drainTimeoutMs),

@@ -8,7 +8,9 @@ export interface Principal {
   readonly namespace: string;
 }
 
-export type EndReason = 'answered' | 'deadline' | 'cancelled';
+/** `draining`: the service goes away, and the stream does not wait for its work. */
+export type EndReason = 'answered' | 'deadline' | 'cancelled' | 'draining';
+export type EarlyEnd = Exclude<EndReason, 'answered'>;
 
 /** One call on its way: what handlers and stores may know of it. */
 export abstract class CallContext implements ParkableCall, Timed {
@@ -58,5 +60,5 @@ export abstract class CallContext implements ParkableCall, Timed {
   abstract unpark(): void;
 
   /** Called when the caller waits no more and the call has no answer yet. */
-  protected endedEarly?(reason: Exclude<EndReason, 'answered'>): void;
+  protected endedEarly?(reason: EarlyEnd): void;
 }

@@ -1,11 +1,14 @@
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
-import { DomainError, invalidField } from '../errors.js';
+import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import type { Rpc } from './rpc.js';
+import { runStream } from './run-stream.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
-import type { Parking, TransportCall } from './transport-call.js';
+import type { StreamCall } from './stream-call.js';
+import type { Parking, SingleCall, TransportCall } from './transport-call.js';
 
 export interface InvokerOptions {
   /** The gate of an RPC by its name; undefined where no policy names it. */
@@ -14,6 +17,8 @@ export interface InvokerOptions {
   readonly maxInFlight: number;
   /** Calls that wait for something other than Redis; they do not count as in flight. */
   readonly maxParked: number;
+  /** Open streams, counted apart from calls in flight. */
+  readonly maxStreams: number;
   readonly logger: Logger;
 }
 
@@ -23,7 +28,8 @@ const OK = 0;
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
- * rate policy → handler → error mapping → log, within the call's deadline. Validation comes before the rate policy: a
+ * rate policy → handler → error mapping → log, within the call's deadline. A stream goes the same way, each of its requests
+ * through decoding and validation and the first one through the rate policy. Validation comes before the rate policy: a
  * wrong request writes nothing, and the policy's subjects are fields of the request.
  *
  * This path decides how many calls a core can take, so what can be made once is not made for each call.
@@ -31,6 +37,7 @@ const OK = 0;
 export class Invoker implements Parking {
   private readonly deadlines = new DeadlineWheel();
   private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
+  private readonly streams = new Set<StreamCall>();
   private inFlight = 0;
   private parked = 0;
   private draining = false;
@@ -42,7 +49,7 @@ export class Invoker implements Parking {
     };
   }
 
-  prepare(rpc: Rpc): PreparedRpc {
+  prepare<Kind extends Rpc>(rpc: Kind): PreparedRpc<Kind> {
     return { rpc, gate: this.options.rateGateOf(rpc.name), observer: this.options.observerOf(rpc.name) };
   }
 
@@ -59,13 +66,20 @@ export class Invoker implements Parking {
     this.inFlight++;
   }
 
-  /** From now on calls answer DRAINING; those in flight go on. */
+  /** From now on calls answer DRAINING; those in flight go on, and streams as their RPC declares. */
   drain(): void {
     this.draining = true;
+    for (const call of this.streams) call.drain();
+  }
+
+  /** Ends the streams that are still open, with DRAINING; answers whether there were any. */
+  endStreams(): boolean {
+    for (const call of this.streams) call.end('draining');
+    return this.streams.size > 0;
   }
 
   /** The request is a part of `bytes`. */
-  invoke(call: TransportCall, bytes: Buffer, from: number, to: number): void {
+  invoke(call: SingleCall, bytes: Buffer, from: number, to: number): void {
     let work: Promise<unknown>;
     try {
       this.admit(call);
@@ -91,17 +105,60 @@ export class Invoker implements Parking {
     );
   }
 
-  private admit(call: TransportCall): void {
-    if (call.arrivedAt >= call.deadlineAt) throw new CallEndedError('deadline');
-    if (this.draining) {
-      throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
+  /** The same for a stream, which is open until its handler is done: that may be after the caller got its status. */
+  invokeStream(call: StreamCall): void {
+    try {
+      this.admitStream(call);
+    } catch (error) {
+      this.fail(call, error);
+      call.released();
+      return;
     }
+    this.streams.add(call);
+    if (Number.isFinite(call.deadlineAt)) this.deadlines.add(call);
+    call.onEarlyEnd = this.endEarly;
+    const fail = (error: unknown): void => {
+      this.fail(call, error);
+    };
+    void runStream(call, fail)
+      .then(() => {
+        this.finish(call);
+      }, fail)
+      .then(() => {
+        this.streams.delete(call);
+        call.released();
+      });
+  }
+
+  private admit(call: SingleCall): void {
+    this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
       throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
   }
 
-  private succeed(call: TransportCall, response: unknown): void {
+  private admitStream(call: StreamCall): void {
+    this.admitAny(call);
+    if (this.streams.size >= this.options.maxStreams) {
+      throw new DomainError('OVERLOADED', 'too many streams open', { retryAfterMs: OVERLOAD_RETRY_MS });
+    }
+  }
+
+  private admitAny(call: TransportCall): void {
+    if (call.arrivedAt >= call.deadlineAt) throw new CallEndedError('deadline');
+    if (this.draining) {
+      throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
+    }
+  }
+
+  private finish(call: StreamCall): void {
+    if (!call.end('answered')) return;
+    this.deadlines.remove(call);
+    call.finish();
+    call.prepared.observer.ended(OK, performance.now() - call.arrivedAt);
+  }
+
+  private succeed(call: SingleCall, response: unknown): void {
     if (!call.end('answered')) return;
     this.deadlines.remove(call);
     try {
@@ -133,18 +190,10 @@ export class Invoker implements Parking {
 }
 
 /** Decodes, validates, charges, hands over. Throws, or rejects, with what the caller did wrong. */
-function start(call: TransportCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
+function start(call: SingleCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
   const { rpc, gate } = call.prepared;
-  const request = decode(rpc, bytes, from, to);
+  const request = decodeRequest(rpc, bytes, from, to);
   rpc.check(request);
   const charged = gate?.(request, call);
   return charged === undefined ? rpc.handle(request, call) : charged.then(() => rpc.handle(request, call));
-}
-
-function decode(rpc: Rpc, bytes: Buffer, from: number, to: number): unknown {
-  try {
-    return rpc.decode(bytes, from, to);
-  } catch {
-    throw invalidField('', 'the message cannot be decoded');
-  }
 }

@@ -14,16 +14,17 @@ import { ByteWriter } from '../wire/byte-writer.js';
 import { MAX_METHODS, readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
 import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import type { UnaryRpc } from './rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
-import { timeoutMsOf, TransportCall } from './transport-call.js';
-import { answerTooLarge, type UnaryOptions } from './unary.js';
+import { SingleCall, timeoutMsOf } from './transport-call.js';
+import { answerTooLarge, type TransportOptions } from './unary.js';
 
 /** `package.Service/Method`. */
 export const PIPELINE_RPC = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
 
-export interface PipelineOptions extends UnaryOptions {
+export interface PipelineOptions extends TransportOptions {
   readonly invoker: Invoker;
-  readonly rpcs: ReadonlyMap<string, PreparedRpc>;
+  readonly rpcs: ReadonlyMap<string, PreparedRpc<UnaryRpc>>;
   readonly maxCallsInFlight: number;
 }
 
@@ -76,11 +77,11 @@ export class Pipeline {
   }
 }
 
-class PipelineCall extends TransportCall {
+class PipelineCall extends SingleCall {
   constructor(
     readonly id: number,
     private readonly stream: PipelineStream,
-    prepared: PreparedRpc,
+    prepared: PreparedRpc<UnaryRpc>,
     arrivedAt: number,
     deadlineAt: number,
   ) {
@@ -101,7 +102,7 @@ class PipelineCall extends TransportCall {
  * caller that does not read its answers is not read either.
  */
 class PipelineStream {
-  private readonly methods: { readonly name: string; readonly prepared: PreparedRpc | undefined }[] = [];
+  private readonly methods: { readonly name: string; readonly prepared: PreparedRpc<UnaryRpc> | undefined }[] = [];
   private readonly inFlight = new Map<number, PipelineCall>();
   private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
   private readonly flushSoon: () => void;

@@ -1,7 +1,13 @@
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedHandleCall,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProtoPath } from 'grpc-health-check';
@@ -11,10 +17,11 @@ import type { Principal } from './call-context.js';
 import { isSocket, unixSocketAnswers } from '../redis/unix-socket.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
-import type { PreparedRpc } from './prepared-rpc.js';
+import { isUnary, type PreparedRpc } from './prepared-rpc.js';
 import { Pipeline, PIPELINE_RPC } from './pipeline.js';
 import type { Rpc } from './rpc.js';
-import { OpenCalls, unaryHandler } from './unary.js';
+import { bidiStreamHandler, serverStreamHandler } from './stream.js';
+import { OpenCalls, unaryHandler, type TransportOptions } from './unary.js';
 
 export interface GrpcServerOptions {
   readonly rpcs: readonly Rpc[];
@@ -36,6 +43,8 @@ const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
 /** How long connections may take to close when every call has its answer. */
 const CLOSE_MS = 1_000;
+/** How long the last statuses may take to leave when the time of a drain is over. */
+const GOODBYE_MS = 250;
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 
@@ -60,12 +69,12 @@ export class GrpcServer {
     this.pipeline = new Pipeline({
       ...options,
       openCalls: this.openCalls,
-      rpcs: new Map(prepared.map((each) => [each.rpc.name, each])),
+      rpcs: new Map(prepared.filter(isUnary).map((each) => [each.rpc.name, each])),
       maxCallsInFlight: options.maxStreamCalls,
     });
     this.addServices(prepared);
     this.server.addService(
-      { pipeline: rawMethod(PIPELINE_RPC, { stream: true }) },
+      { pipeline: rawMethod(PIPELINE_RPC, { requestStream: true, responseStream: true }) },
       { pipeline: this.pipeline.handler },
     );
     options.health.addTo(this.server);
@@ -101,6 +110,10 @@ export class GrpcServer {
     });
     const finished = await Promise.race([this.openCalls.whenIdle().then(() => true), timedOut]);
     clearTimeout(timer);
+    // what has not finished by now is told, as far as that is possible
+    if (!finished && this.options.invoker.endStreams()) {
+      await Promise.race([closed, sleep(GOODBYE_MS)]);
+    }
     // the last answers are on their way; a stream that only its client ends (reflection) must not hold them
     if (finished) await Promise.race([closed, sleep(CLOSE_MS)]);
     this.server.forceShutdown();
@@ -115,8 +128,11 @@ export class GrpcServer {
       const implementation: UntypedServiceImplementation = {};
       for (const each of prepared.filter(({ rpc }) => rpc.service === service)) {
         const { name } = each.rpc;
-        definition[name] = rawMethod(name, { stream: false });
-        implementation[name] = unaryHandler(each, { ...options, openCalls });
+        definition[name] = rawMethod(name, {
+          requestStream: each.rpc.kind === 'bidi-stream',
+          responseStream: each.rpc.kind !== 'unary',
+        });
+        implementation[name] = handlerOf(each, { ...options, openCalls });
       }
       this.server.addService(definition, implementation);
     }
@@ -130,6 +146,17 @@ export class GrpcServer {
   }
 }
 
+function handlerOf({ rpc, ...prepared }: PreparedRpc, options: TransportOptions): UntypedHandleCall {
+  switch (rpc.kind) {
+    case 'unary':
+      return unaryHandler({ ...prepared, rpc }, options);
+    case 'server-stream':
+      return serverStreamHandler({ ...prepared, rpc }, options);
+    case 'bidi-stream':
+      return bidiStreamHandler({ ...prepared, rpc }, options);
+  }
+}
+
 /** `shardkeep.cache.v1.CacheService/Get` lives in `shardkeep/cache/v1/cache.proto`. */
 function protoFileOf(rpc: string): string {
   const [root = '', area = '', version = ''] = rpc.split('.');
@@ -137,11 +164,13 @@ function protoFileOf(rpc: string): string {
 }
 
 /** Messages as bytes: the invoker decodes and encodes. */
-function rawMethod(name: string, { stream }: { stream: boolean }): ServiceDefinition[string] {
+function rawMethod(
+  name: string,
+  streams: { requestStream: boolean; responseStream: boolean },
+): ServiceDefinition[string] {
   return {
     path: `/${name}`,
-    requestStream: stream,
-    responseStream: stream,
+    ...streams,
     requestSerialize: identity,
     requestDeserialize: identity,
     responseSerialize: identity,

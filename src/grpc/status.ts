@@ -2,6 +2,7 @@ import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { status as Code } from '@grpc/grpc-js';
 import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
 import { DomainError, type ErrorCode } from '../errors.js';
+import type { EarlyEnd } from './call-context.js';
 
 /** A gRPC status as it goes to the caller. */
 export interface RpcStatus {
@@ -13,10 +14,10 @@ export interface RpcStatus {
   readonly hiddenCause: unknown;
 }
 
-/** The call ran into its deadline or was cancelled. */
+/** The call ran into its deadline, was cancelled, or is a stream that a drain ends. */
 export class CallEndedError extends Error {
   override readonly name = 'CallEndedError';
-  constructor(readonly reason: 'deadline' | 'cancelled') {
+  constructor(readonly reason: EarlyEnd) {
     super(reason);
   }
 }
@@ -25,13 +26,22 @@ const ERROR_DOMAIN = 'shardkeep';
 
 /** The one place where errors become gRPC statuses: deadline and cancel first, what nobody foresaw last. */
 export function toStatus(error: unknown): RpcStatus {
-  if (error instanceof CallEndedError) {
-    return error.reason === 'deadline'
-      ? plainStatus(Code.DEADLINE_EXCEEDED, 'the deadline passed; a write may or may not have happened')
-      : plainStatus(Code.CANCELLED, 'the call was cancelled; a write may or may not have happened');
-  }
+  if (error instanceof CallEndedError) return endStatus(error.reason);
   if (error instanceof DomainError) return domainStatus(error);
   return { ...plainStatus(Code.INTERNAL, 'internal error'), hiddenCause: error };
+}
+
+function endStatus(reason: EarlyEnd): RpcStatus {
+  switch (reason) {
+    case 'deadline':
+      return plainStatus(Code.DEADLINE_EXCEEDED, 'the deadline passed; a write may or may not have happened');
+    case 'cancelled':
+      return plainStatus(Code.CANCELLED, 'the call was cancelled; a write may or may not have happened');
+    case 'draining':
+      return domainStatus(
+        new DomainError('DRAINING', 'the service is going away and ends its streams', { retryAfterMs: 0 }),
+      );
+  }
 }
 
 export function codeOf(code: ErrorCode): Code {
@@ -43,6 +53,7 @@ export function codeOf(code: ErrorCode): Code {
     case 'NOT_AN_INTEGER':
     case 'OLD_FENCING_TOKEN':
     case 'TOO_MANY_GUARDS':
+    case 'BROAD_PATTERN':
       return Code.FAILED_PRECONDITION;
     case 'SESSION_NOT_FOUND':
       return Code.NOT_FOUND;

@@ -1,5 +1,6 @@
-import { CallContext, type EndReason, type Principal } from './call-context.js';
+import { CallContext, type EarlyEnd, type Principal } from './call-context.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import type { Rpc, UnaryRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 
 /** Counts the calls that wait for something other than Redis. */
@@ -9,16 +10,16 @@ export interface Parking {
   unpark(): void;
 }
 
-/** A call as a transport brings it. It is answered once: by `succeed`, or by `fail`. */
-export abstract class TransportCall extends CallContext {
+/** A call as a transport brings it, of any kind. It ends once. */
+export abstract class TransportCall<Kind extends Rpc = Rpc> extends CallContext {
   /** Set by the invoker while it works for the call. */
-  onEarlyEnd: ((call: TransportCall, reason: Exclude<EndReason, 'answered'>) => void) | undefined = undefined;
+  onEarlyEnd: ((call: TransportCall, reason: EarlyEnd) => void) | undefined = undefined;
 
   /** Set by the invoker while it works for the call. */
   parking: Parking | undefined = undefined;
 
   constructor(
-    readonly prepared: PreparedRpc,
+    readonly prepared: PreparedRpc<Kind>,
     principal: Principal,
     /** When the caller's request arrived, on the clock of `performance.now()`. */
     readonly arrivedAt: number,
@@ -27,8 +28,6 @@ export abstract class TransportCall extends CallContext {
     super(principal, deadlineAt);
   }
 
-  /** Sends the response of the call's RPC. May throw, having sent nothing: the call fails then. */
-  abstract succeed(response: unknown): void;
   abstract fail(status: RpcStatus): void;
 
   override park(): boolean {
@@ -39,9 +38,15 @@ export abstract class TransportCall extends CallContext {
     this.parking?.unpark();
   }
 
-  protected override endedEarly(reason: Exclude<EndReason, 'answered'>): void {
+  protected override endedEarly(reason: EarlyEnd): void {
     this.onEarlyEnd?.(this, reason);
   }
+}
+
+/** A call of a unary RPC. It is answered once: by `succeed`, or by `fail`. */
+export abstract class SingleCall extends TransportCall<UnaryRpc> {
+  /** Sends the response of the call's RPC. May throw, having sent nothing: the call fails then. */
+  abstract succeed(response: unknown): void;
 }
 
 export interface DeadlineLimits {

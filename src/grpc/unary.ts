@@ -5,9 +5,11 @@ import type { Principal } from './call-context.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { RpcStatus } from './status.js';
-import { timeoutMsOf, TransportCall, type DeadlineLimits } from './transport-call.js';
+import type { UnaryRpc } from './rpc.js';
+import { SingleCall, timeoutMsOf, type DeadlineLimits } from './transport-call.js';
 
-export interface UnaryOptions extends DeadlineLimits {
+/** What every transport needs. */
+export interface TransportOptions extends DeadlineLimits {
   readonly invoker: Invoker;
   readonly principal: Principal;
   readonly maxMessageBytes: number;
@@ -37,12 +39,12 @@ export class OpenCalls {
   }
 }
 
-class UnaryCall extends TransportCall {
+class UnaryCall extends SingleCall {
   constructor(
-    prepared: PreparedRpc,
+    prepared: PreparedRpc<UnaryRpc>,
     arrivedAt: number,
     deadlineAt: number,
-    private readonly options: UnaryOptions,
+    private readonly options: TransportOptions,
     private readonly callback: sendUnaryData<Buffer>,
   ) {
     super(prepared, options.principal, arrivedAt, deadlineAt);
@@ -66,7 +68,10 @@ export function answerTooLarge(): DomainError {
 }
 
 /** Adapts an RPC to grpc-js: raw bytes in, raw bytes out (the service definition has identity codecs). */
-export function unaryHandler(prepared: PreparedRpc, options: UnaryOptions): handleUnaryCall<Buffer, Buffer> {
+export function unaryHandler(
+  prepared: PreparedRpc<UnaryRpc>,
+  options: TransportOptions,
+): handleUnaryCall<Buffer, Buffer> {
   return (grpcCall, callback) => {
     const arrivedAt = performance.now();
     const deadlineAt = arrivedAt + timeoutMsOf(remainingMs(grpcCall.getDeadline()), options);
@@ -82,7 +87,7 @@ export function unaryHandler(prepared: PreparedRpc, options: UnaryOptions): hand
 }
 
 /** What is left until a deadline of the wall clock; undefined where the caller named none. */
-function remainingMs(deadline: Date | number): number | undefined {
+export function remainingMs(deadline: Date | number): number | undefined {
   const untilMs = (typeof deadline === 'number' ? deadline : deadline.getTime()) - Date.now();
   return Number.isFinite(untilMs) ? untilMs : undefined;
 }

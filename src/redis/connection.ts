@@ -4,6 +4,7 @@ import { createClient, createCluster, RESP_TYPES } from 'redis';
 import type { Logger } from 'pino';
 import { replyCode } from './errors.js';
 import type { ScriptArg } from './lua-script.js';
+import { prepareNode } from './prepare-node.js';
 
 /** Where a Redis is and how to log in. */
 export type RedisTarget = {
@@ -19,6 +20,14 @@ export type RedisTarget = {
 /** One node as seen through a connection: runs a command on it and nowhere else. */
 export type NodeCommand = (command: readonly ScriptArg[]) => Promise<unknown>;
 
+/** A master as it is known now. */
+export interface MasterNode {
+  readonly address: string;
+  /** How often it was connected. When that changes, it may have restarted in between. */
+  readonly connectedTimes: number;
+  readonly send: NodeCommand;
+}
+
 export interface ConnectionEvents {
   /** A node's connection is up, again or for the first time; commands flow after the promise resolved. */
   readonly onNodeReady: (node: NodeCommand, address: string) => Promise<void>;
@@ -33,6 +42,8 @@ export interface RedisConnection {
   connect(): void;
   /** Sends one command to the node of `routingKey`; fails at once when that node is away. */
   send(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown>;
+  /** Every master; one that is away fails what is sent to it. On standalone the one node. */
+  masters(): readonly MasterNode[];
   /** Waits for the replies of what was sent, then closes. */
   close(): Promise<void>;
   /** Closes now; what is in flight fails. */
@@ -99,29 +110,6 @@ async function closeWithin(closed: Promise<unknown>): Promise<void> {
   await Promise.race([closed.catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
 }
 
-const PREPARE_RETRY_MS = 250;
-
-/** Prepares a node that just connected, again and again while it is loading or refuses, until its connection is gone. */
-function prepareNode(node: {
-  readonly prepare: () => Promise<void>;
-  readonly isConnected: () => boolean;
-  readonly onPrepared: () => void;
-  readonly onError: (error: unknown) => void;
-}): void {
-  node.prepare().then(
-    () => {
-      if (node.isConnected()) node.onPrepared();
-    },
-    (error: unknown) => {
-      if (!node.isConnected()) return;
-      node.onError(error);
-      setTimeout(() => {
-        if (node.isConnected()) prepareNode(node);
-      }, PREPARE_RETRY_MS).unref();
-    },
-  );
-}
-
 type StandaloneTarget = Extract<RedisTarget, { topology: 'standalone' }>;
 type ClusterTarget = Extract<RedisTarget, { topology: 'cluster' }>;
 
@@ -142,11 +130,14 @@ function createStandaloneClient(target: StandaloneTarget) {
 class StandaloneConnection implements RedisConnection {
   readonly topology = 'standalone';
   private readonly client: ReturnType<typeof createStandaloneClient>;
+  private readonly address: string;
+  private connectedTimes = 0;
   private closed = false;
 
   constructor(target: StandaloneTarget, events: ConnectionEvents, logger: Logger) {
     this.client = createStandaloneClient(target);
     const address = describeTarget(target);
+    this.address = address;
     this.client
       .on('error', (error: Error) => {
         logger.warn({ address, err: error }, 'redis connection error');
@@ -161,6 +152,7 @@ class StandaloneConnection implements RedisConnection {
         events.onStateChange(false);
       })
       .on('ready', () => {
+        this.connectedTimes++;
         logger.info({ address }, 'redis connected');
         prepareNode({
           prepare: () => events.onNodeReady((command) => this.send(undefined, command), address),
@@ -182,6 +174,11 @@ class StandaloneConnection implements RedisConnection {
 
   send(_routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
     return this.client.sendCommand(command);
+  }
+
+  masters(): readonly MasterNode[] {
+    const { address, connectedTimes } = this;
+    return [{ address, connectedTimes, send: (command) => this.send(undefined, command) }];
   }
 
   async close(): Promise<void> {
@@ -219,6 +216,7 @@ class ClusterConnection implements RedisConnection {
   readonly topology = 'cluster';
   private client: ReturnType<typeof createClusterClient>;
   private readonly connectedNodes = new Set<string>();
+  private readonly connectedTimes = new Map<string, number>();
   private readonly readyNodes = new Set<string>();
   private closed = false;
 
@@ -256,15 +254,10 @@ class ClusterConnection implements RedisConnection {
   private nodeReady(node: NodeAddress): void {
     const address = `${node.host}:${String(node.port)}`;
     this.logger.info({ address }, 'redis connected');
-    const run: NodeCommand = async (command) => {
-      const shard = this.client.nodeByAddress.get(address);
-      if (shard === undefined) throw new Error(`no cluster node ${address}`);
-      // a node's own client does not inherit the Cluster's command options
-      return (await this.client.nodeClient(shard)).sendCommand(command, commandOptions);
-    };
     this.connectedNodes.add(address);
+    this.connectedTimes.set(address, (this.connectedTimes.get(address) ?? 0) + 1);
     prepareNode({
-      prepare: () => this.events.onNodeReady(run, address),
+      prepare: () => this.events.onNodeReady((command) => this.sendTo(address, command), address),
       isConnected: () => this.connectedNodes.has(address) && !this.closed,
       onPrepared: () => {
         this.readyNodes.add(address);
@@ -300,6 +293,21 @@ class ClusterConnection implements RedisConnection {
       if (!REDIRECTIONS.has(replyCode(error))) throw error;
       return this.sendThroughCluster(routingKey, command);
     });
+  }
+
+  masters(): readonly MasterNode[] {
+    return this.client.masters.map(({ address }) => ({
+      address,
+      connectedTimes: this.connectedTimes.get(address) ?? 0,
+      send: (command) => this.sendTo(address, command),
+    }));
+  }
+
+  private async sendTo(address: string, command: readonly ScriptArg[]): Promise<unknown> {
+    const shard = this.client.nodeByAddress.get(address);
+    if (shard === undefined) throw new Error(`no cluster node ${address}`);
+    // a node's own client does not inherit the Cluster's command options
+    return (await this.client.nodeClient(shard)).sendCommand(command, commandOptions);
   }
 
   private sendThroughCluster(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {

@@ -150,3 +150,21 @@ export const keys = {
   /** The format version and partition rule of the data in this namespace. */
   meta: (namespace: string): string => `${namespace}:meta`,
 } as const;
+
+/** Characters that mean something in a pattern of SCAN. */
+const GLOB_SPECIAL = /[*?[\]\\]/g;
+
+/** What SCAN's MATCH takes to find all keys of `keys.cache` whose identifier begins so; some others match too. */
+export function cacheScanPattern(namespace: string, prefix: string): string {
+  return `${namespace}:cache:{${encodeIdentifier(prefix).replace(GLOB_SPECIAL, '\\$&')}*`;
+}
+
+/** The inverse of `keys.cache`: undefined for what no key of a caller becomes. */
+export function cacheKeyOf(namespace: string, redisKey: Buffer): string | undefined {
+  const text = redisKey.toString('utf8');
+  const prefix = `${namespace}:cache:{`;
+  if (!text.startsWith(prefix) || !text.endsWith('}')) return undefined;
+  const key = decodeIdentifier(text.slice(prefix.length, -1));
+  // another spelling of the same identifier, or bytes that are no UTF-8, would name another key of Redis
+  return key !== '' && Buffer.from(keys.cache(namespace, key)).equals(redisKey) ? key : undefined;
+}

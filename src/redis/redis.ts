@@ -10,6 +10,7 @@ import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './erro
 import type { AnyLuaScript, BoundScript, ScriptArg } from './lua-script.js';
 import { inspectNode, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
+import { scanMasters } from './scan.js';
 
 export interface RedisOptions {
   readonly target: RedisTarget;
@@ -120,6 +121,18 @@ export class Redis {
       .catch((error: unknown) =>
         this.recover(error, { name: command[0], routingKey, command, script: undefined }, call),
       );
+  }
+
+  /** The keys of every master that match, page by page; what it promises is told at `scanMasters`. */
+  async *scan(match: string, call: Call): AsyncGenerator<readonly Buffer[], void> {
+    try {
+      for await (const page of scanMasters(() => this.connection.masters(), match)) {
+        if (hasEnded(call)) throw endedBefore();
+        yield page;
+      }
+    } catch (error) {
+      throw this.domainError(error, 'SCAN', { readOnly: true });
+    }
   }
 
   async close(): Promise<void> {

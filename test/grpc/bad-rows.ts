@@ -102,6 +102,9 @@ const cache: Record<string, Row> = {
   'FailLeaseRequest.retry_after_ms': integer(0n, 600_000n),
   'InvalidateTagsRequest.tags': list(text(1, 128), { min: 1, max: 256, unique: true }),
   'InvalidateTagsRequest.mode': [{ what: 'unknown', value: 99 }],
+  'DeletePatternRequest.pattern': text(1, 512, 'a[bc]', 'a[', 'a]', 'a\\', '\\', 'a*\\\\\\'),
+  'DeletePatternRequest.allow_all': { right: 'both values mean something' },
+  'DeletePatternRequest.dry_run': { right: 'both values mean something' },
   'IncrementRequest.ceiling': { right: 'the whole signed 64-bit range; below floor it is floor that is named' },
 };
 

@@ -51,6 +51,7 @@ const cache: Requests = {
   RenewLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), lease_ms: '60000' }),
   FailLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), retry_after_ms: '100' }),
   InvalidateTags: () => ({ tags: ['a', 'b'], mode: 2 }),
+  DeletePattern: () => ({ pattern: 'no-such:*', dry_run: true }),
 };
 
 const session: Requests = {

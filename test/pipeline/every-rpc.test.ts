@@ -8,11 +8,11 @@ import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/sessio
 import { rows } from '../grpc/bad-rows.js';
 import type { Bad } from '../grpc/bad-values.js';
 import { createFixture, goodRequests, type Fixture } from '../grpc/good-requests.js';
-import { RawPipeline, responseOf } from '../support/pipeline-stream.js';
-import { encode, placesOf, protoRpcs, type ProtoRpc } from '../support/proto.js';
+import { codeOf, RawPipeline, responseOf } from '../support/pipeline-stream.js';
+import { encode, placesOf, protoRpcs, unaryRpcs, type ProtoRpc } from '../support/proto.js';
 import { policiesFile, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 
-/** What holds for a unary call holds for the same call in the pipeline, for every RPC that the proto lists. */
+/** What holds for a unary call holds for the same call in the pipeline, for every unary RPC that the proto lists. */
 
 /** RPCs that say the same again when nothing happened in between; of the others times, tokens and counts differ. */
 const REPEATABLE = new Set([
@@ -132,7 +132,15 @@ test('the RPCs that must say the same again exist', () => {
   expect(names.filter((name) => !decoders.has(name))).toEqual([]);
 });
 
-describe.each(protoRpcs.map((rpc) => ({ rpc, name: rpc.name })))('$name', ({ rpc, name }) => {
+test.each(protoRpcs.filter(({ isUnary }) => !isUnary).map((rpc) => ({ rpc, name: rpc.name })))(
+  '$name, a stream, is as unknown as what does not exist',
+  async ({ rpc }) => {
+    const [answer] = await pipelined(rpc, [goodRequest(rpc, fixture)]);
+    expect(codeOf(answer)).toBe(Code.UNIMPLEMENTED);
+  },
+);
+
+describe.each(unaryRpcs.map((rpc) => ({ rpc, name: rpc.name })))('$name', ({ rpc, name }) => {
   test('answers a good request as it does over unary', async () => {
     const [first, mine, theirs] = await Promise.all([1, 2, 3].map(() => createFixture(service)));
     if (first === undefined || mine === undefined || theirs === undefined) throw new Error('no fixtures');

@@ -4,21 +4,23 @@ import { BinaryReader } from '@bufbuild/protobuf/wire';
 
 /** A real gRPC client of a ts-proto service, with promises. */
 
-interface Method {
+export interface Method {
   readonly path: string;
+  readonly requestStream: boolean;
+  readonly responseStream: boolean;
   readonly requestSerialize: (request: never) => Buffer;
   readonly requestDeserialize: (bytes: Buffer) => unknown;
   readonly responseDeserialize: (bytes: Buffer) => unknown;
 }
 
-type RequestOf<M extends Method> = ReturnType<M['requestDeserialize']>;
-type ResponseOf<M extends Method> = ReturnType<M['responseDeserialize']>;
+export type RequestOf<M extends Method> = ReturnType<M['requestDeserialize']>;
+export type ResponseOf<M extends Method> = ReturnType<M['responseDeserialize']>;
 
+/** The unary RPCs; `openStream` calls the others. */
 export type PromiseClient<Service extends Readonly<Record<string, Method>>> = {
-  readonly [Name in keyof Service]: (
-    request: Partial<RequestOf<Service[Name]>>,
-    options?: CallOptions,
-  ) => Promise<ResponseOf<Service[Name]>>;
+  readonly [
+    Name in keyof Service as Service[Name] extends { requestStream: false; responseStream: false } ? Name : never
+  ]: (request: Partial<RequestOf<Service[Name]>>, options?: CallOptions) => Promise<ResponseOf<Service[Name]>>;
 };
 
 /** Connects all clients of one test over one channel. */
@@ -31,11 +33,11 @@ export class TestChannel {
   }
 
   of<Service extends Readonly<Record<string, Method>>>(service: Service): PromiseClient<Service> {
-    const entries = Object.entries(service).map(([name, method]) => [
+    const entries = Object.entries(service).map(([name, method]): readonly [string, unknown] => [
       name,
       (request: object, options: CallOptions = {}) => this.call(method, request, options),
     ]);
-    return Object.fromEntries(entries) as PromiseClient<Service>;
+    return Object.fromEntries(entries) as unknown as PromiseClient<Service>;
   }
 
   /** Sends bytes as they are, for what no generated client would send. */
@@ -43,8 +45,28 @@ export class TestChannel {
     return this.send(path, payload, {});
   }
 
+  /** One request as bytes to an RPC of either kind; answers the first message of the answer. */
+  async rawRpc({ name, isUnary }: { name: string; isUnary: boolean }, payload: Buffer): Promise<Buffer | undefined> {
+    return isUnary ? this.raw(`/${name}`, payload) : (await this.rawStream(`/${name}`, payload))[0];
+  }
+
   close(): void {
     this.client.close();
+  }
+
+  /** Like `raw`, to an RPC of any kind: answers all messages of the answer, which a stream has any number of. */
+  rawStream(path: string, payload: Buffer): Promise<Buffer[]> {
+    return new Promise((resolve, reject) => {
+      const identity = (bytes: Buffer): Buffer => bytes;
+      const messages: Buffer[] = [];
+      const stream = this.client.makeBidiStreamRequest(path, identity, identity, new Metadata());
+      stream.on('data', (message: Buffer) => messages.push(message));
+      stream.on('error', reject);
+      stream.on('end', () => {
+        resolve(messages);
+      });
+      stream.end(payload);
+    });
   }
 
   private async call(method: Method, request: object, options: CallOptions): Promise<unknown> {

@@ -12,7 +12,12 @@ export interface ProtoRpc {
   /** `package.Service/Method`. */
   readonly name: string;
   readonly request: protobuf.Type;
+  /** A request is answered by one message; or the RPC is a stream, of responses or both ways. */
+  readonly isUnary: boolean;
 }
+
+/** Carries the RPCs of the others and has requests of no kind of its own. */
+const CARRIER = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
 
 const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
@@ -27,20 +32,22 @@ function loadRoot(): protobuf.Root {
 function rpcsIn(namespace: protobuf.NamespaceBase): ProtoRpc[] {
   return namespace.nestedArray.flatMap((nested) => {
     if (nested instanceof protobuf.Service) {
-      const unary = nested.methodsArray.filter(({ requestStream }) => requestStream !== true);
-      return unary.map((method) => {
+      const rpcs = nested.methodsArray.map((method) => {
         method.resolve();
-        const request = method.resolvedRequestType;
+        const { resolvedRequestType: request, requestStream, responseStream } = method;
         if (request === null) throw new Error(`${method.fullName} has no request`);
-        return { name: `${nested.fullName.slice(1)}/${method.name}`, request };
+        const isUnary = requestStream !== true && responseStream !== true;
+        return { name: `${nested.fullName.slice(1)}/${method.name}`, request, isUnary };
       });
+      return rpcs.filter(({ name }) => name !== CARRIER);
     }
     return nested instanceof protobuf.Namespace ? rpcsIn(nested) : [];
   });
 }
 
-/** Every unary RPC of every service. */
+/** Every RPC of every service, but the pipeline that carries them. */
 export const protoRpcs: readonly ProtoRpc[] = rpcsIn(loadRoot());
+export const unaryRpcs = protoRpcs.filter(({ isUnary }) => isUnary);
 
 /** A string of two bytes that `encode` turns into bytes that are no UTF-8. */
 export const BAD_UTF8 = '~~';

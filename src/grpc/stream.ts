@@ -1,0 +1,130 @@
+import { performance } from 'node:perf_hooks';
+import {
+  Metadata,
+  type handleBidiStreamingCall,
+  type handleServerStreamingCall,
+  type ServerDuplexStream,
+  type ServerWritableStream,
+} from '@grpc/grpc-js';
+import type { PreparedRpc } from './prepared-rpc.js';
+import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
+import type { RpcStatus } from './status.js';
+import { StreamCall } from './stream-call.js';
+import { answerTooLarge, remainingMs, type TransportOptions } from './unary.js';
+
+type GrpcStream = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
+
+/** Unsent answers from which on the handler is not asked for more. grpc-js counts messages only, whatever their size. */
+const MAX_UNSENT_BYTES = 65_536;
+const MAX_UNSENT_MESSAGES = 16;
+/** How long a drain waits for a caller to take the end of its stream: one that does not read must not hold it. */
+const LINGER_MS = 2_000;
+/** grpc-js counts a deadline in whole milliseconds of another clock. */
+const CLOCK_GRAIN_MS = 2;
+
+/** Adapts a stream RPC to grpc-js: raw bytes in, raw bytes out, and neither faster than the other side takes them. */
+export function serverStreamHandler(
+  prepared: PreparedRpc<ServerStreamRpc>,
+  options: TransportOptions,
+): handleServerStreamingCall<Buffer, Buffer> {
+  return (grpcStream) => {
+    options.invoker.invokeStream(new GrpcStreamCall(prepared, grpcStream, only(grpcStream.request), options));
+  };
+}
+
+export function bidiStreamHandler(
+  prepared: PreparedRpc<BidiStreamRpc>,
+  options: TransportOptions,
+): handleBidiStreamingCall<Buffer, Buffer> {
+  return (grpcStream) => {
+    // a handler that stops reading must still be able to answer
+    const requests = grpcStream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+    options.invoker.invokeStream(new GrpcStreamCall(prepared, grpcStream, requests, options));
+  };
+}
+
+// eslint-disable-next-line @typescript-eslint/require-await -- what is there already, as if it came
+async function* only(request: Buffer): AsyncGenerator<Buffer, void> {
+  yield request;
+}
+
+class GrpcStreamCall extends StreamCall {
+  private unsentBytes = 0;
+  private unsentMessages = 0;
+  private hasRoom: (() => void) | undefined;
+  private isReleased = false;
+  private isClosed = false;
+  private isCounted = true;
+  private lingerTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    prepared: PreparedRpc<StreamRpc>,
+    private readonly grpcStream: GrpcStream,
+    readonly requests: AsyncIterable<Buffer>,
+    private readonly options: TransportOptions,
+  ) {
+    const arrivedAt = performance.now();
+    const timeoutMs = remainingMs(grpcStream.getDeadline()) ?? Number.POSITIVE_INFINITY;
+    super(prepared, options.principal, arrivedAt, arrivedAt + timeoutMs);
+    options.openCalls.opened();
+    this.whenEnded(() => {
+      this.hasRoom?.();
+      this.lingerTimer = setTimeout(() => {
+        this.uncount();
+      }, LINGER_MS).unref();
+    });
+    // grpc-js emits 'cancelled' when the stream closes, in whatever way; a call keeps its first end
+    grpcStream.on('cancelled', () => {
+      this.end(performance.now() + CLOCK_GRAIN_MS >= this.deadlineAt ? 'deadline' : 'cancelled');
+      this.isClosed = true;
+      this.uncountWhenDone();
+    });
+  }
+
+  override send(response: Buffer): Promise<void> | undefined {
+    if (response.length > this.options.maxMessageBytes) throw answerTooLarge();
+    this.unsentBytes += response.length;
+    this.unsentMessages++;
+    // not called when the stream breaks: the end of the call wakes the handler then
+    this.grpcStream.write(response, () => {
+      this.unsentBytes -= response.length;
+      this.unsentMessages--;
+      if (!this.isFull) this.hasRoom?.();
+    });
+    if (!this.isFull) return undefined;
+    return new Promise((resolve) => {
+      this.hasRoom = resolve;
+    });
+  }
+
+  override finish(): void {
+    this.grpcStream.end();
+  }
+
+  override fail({ code, message, details }: RpcStatus): void {
+    if (!this.grpcStream.writable) return;
+    const metadata = new Metadata();
+    metadata.set('grpc-status-details-bin', details);
+    this.grpcStream.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
+  }
+
+  override released(): void {
+    this.isReleased = true;
+    this.uncountWhenDone();
+  }
+
+  private get isFull(): boolean {
+    return this.unsentBytes >= MAX_UNSENT_BYTES || this.unsentMessages >= MAX_UNSENT_MESSAGES;
+  }
+
+  private uncountWhenDone(): void {
+    if (this.isClosed && this.isReleased) this.uncount();
+  }
+
+  private uncount(): void {
+    clearTimeout(this.lingerTimer);
+    if (!this.isCounted) return;
+    this.isCounted = false;
+    this.options.openCalls.closed();
+  }
+}
