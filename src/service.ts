@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.js';
 import { cacheRpcs } from './cache/handlers.js';
+import { NearCache } from './cache/near-cache.js';
 import { cacheScripts } from './cache/scripts.js';
 import { CacheStore } from './cache/store.js';
 import type { Config } from './config/config.js';
@@ -16,6 +17,7 @@ import { createRpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
 import { createRoles } from './redis/roles.js';
+import { KeyTracking } from './redis/tracking.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
@@ -49,11 +51,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     logger,
     onUnusable,
   });
+  // opens no connection before somebody needs it
+  const cacheTracking = new KeyTracking(roles.targets.cache, logger.child({ roles: ['cache'] }));
+  const near =
+    config.cache.nearMaxBytes === 0
+      ? undefined
+      : new NearCache({
+          tracking: cacheTracking,
+          maxBytes: config.cache.nearMaxBytes,
+          ttlMs: config.cache.nearTtlMs,
+          keepsMissing: roles.cache.topology === 'standalone',
+        });
   const policies = new RatePolicies(config.ratePolicies);
   const rateLimitStore = new RateLimitStore(roles.limit, logger);
   const rpcs = [
     ...cacheRpcs({
-      store: new CacheStore(roles.cache),
+      store: new CacheStore(roles.cache, near),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -110,6 +123,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       health.drain();
       invoker.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
+      await cacheTracking.close();
       await roles.close();
       return finished;
     },

@@ -44,3 +44,9 @@ export function readEntry(packed: Buffer, nowMs: number): LiveEntry | undefined 
   if (packed.length < FIXED_BYTES || packed[0] !== FORMAT) throw wrongType();
   return (packed.readUInt8(FLAGS) & HAS_VALUE) === 0 ? undefined : new LiveEntry(packed, nowMs);
 }
+
+/** True when an entry that is kept outside Redis has reached its expiry. Only for what `readEntry` has read once. */
+export function hasExpired(packed: Buffer, nowMs: number): boolean {
+  const expiresAtMs = readUint48(packed, EXPIRES_AT);
+  return expiresAtMs !== 0 && expiresAtMs <= nowMs;
+}

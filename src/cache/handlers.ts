@@ -1,14 +1,15 @@
 import { invalidField } from '../errors.js';
 import {
   CacheServiceService,
+  Consistency,
   type Entry,
   type IncrementRequest,
   type SetRequest,
 } from '../gen/shardkeep/cache/v1/cache.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
-import { anything, bytes, integer, list, onlyTrue, oneOf, optional, text } from '../grpc/rules.js';
+import { anything, bytes, integer, list, onlyTrue, oneOf, oneOfValues, optional, text } from '../grpc/rules.js';
 import type { LiveEntry } from './entry.js';
-import type { CacheStore, SetCondition } from './store.js';
+import type { CacheStore, ReadFrom, SetCondition } from './store.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions {
@@ -29,6 +30,7 @@ const key = text({ minBytes: 1, maxBytes: 512 });
 const keyList = list(key, { min: 1, max: MAX_KEYS });
 const distinctKeys = list(key, { min: 1, max: MAX_KEYS, unique: true });
 const ttlMs = integer({ min: 1n, max: MAX_TTL_MS });
+const consistency = oneOfValues(Consistency.UNSPECIFIED, Consistency.READ_MASTER, Consistency.NEAR);
 
 /** `ttl_ms` and `no_expiry`, the same oneof in every request that has it. */
 type Expiry = IncrementRequest['expiry'];
@@ -44,14 +46,14 @@ export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOp
   return implement(CacheServiceService, {
     get: handWritten({
       decode: decodeGetRequest,
-      rules: { key },
-      handle: (request, call) => store.get(request.key, call),
+      rules: { key, consistency },
+      handle: (request, call) => store.get(request.key, call, readFrom(request)),
       writer: getResponseWriter,
     }),
     getMany: {
-      rules: { keys: keyList },
+      rules: { keys: keyList, consistency },
       handle: async (request, call) => {
-        const entries = await store.getMany(request.keys, call);
+        const entries = await store.getMany(request.keys, call, readFrom(request));
         return { items: request.keys.map((name, index) => ({ key: name, entry: toEntry(entries[index]) })) };
       },
     },
@@ -123,6 +125,10 @@ function checkEphemeral(requested: Expiry, cacheKeys: readonly string[]): void {
   if (requested?.$case === 'noExpiry' && cacheKeys.some((name) => name.startsWith(EPHEMERAL_PREFIX))) {
     throw invalidField('no_expiry', 'must not be set for a key that begins with temp:');
   }
+}
+
+function readFrom(request: { readonly consistency: Consistency }): ReadFrom {
+  return request.consistency === Consistency.NEAR ? 'near' : 'master';
 }
 
 function toEntry(entry: LiveEntry | undefined): Entry | undefined {

@@ -26,9 +26,14 @@ const noExpiry = [onlyTrue, { what: 'true for temp:', value: true, beside: { key
 const optionalGroup: Row = { right: 'none of its fields set means the documented default' };
 const nested: Row = { right: 'its own fields have rows' };
 
+// unspecified is the documented default
+const consistency = enumeration.filter(({ value }) => value !== 0);
+
 const cache: Record<string, Row> = {
   'GetRequest.key': key,
+  'GetRequest.consistency': consistency,
   'GetManyRequest.keys': keys,
+  'GetManyRequest.consistency': consistency,
   'SetRequest.key': key,
   'SetRequest.value': bytes(1_048_576),
   'SetRequest.expiry': optionalGroup,

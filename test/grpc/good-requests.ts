@@ -28,8 +28,8 @@ const limits = [
 ];
 
 const cache: Requests = {
-  Get: () => ({ key: 'key' }),
-  GetMany: () => ({ keys: ['a', 'b'] }),
+  Get: () => ({ key: 'key', consistency: 2 }),
+  GetMany: () => ({ keys: ['a', 'b'], consistency: 2 }),
   Set: () => ({ key: 'key', value: Buffer.from('value'), ttl_ms: '60000' }),
   Delete: () => ({ keys: ['a', 'b'] }),
   Exists: () => ({ keys: ['a', 'b'] }),
