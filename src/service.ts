@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.js';
 import { cacheRpcs } from './cache/handlers.js';
+import { NearCache } from './cache/near-cache.js';
 import { cacheScripts } from './cache/scripts.js';
 import { LeaseStore } from './cache/lease-store.js';
 import { leaseScripts } from './cache/lease-scripts.js';
@@ -22,6 +23,7 @@ import { createRpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
 import { createRoles } from './redis/roles.js';
+import { KeyTracking } from './redis/tracking.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
@@ -59,13 +61,24 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     logger,
     onUnusable,
   });
+  // opens no connection before somebody needs it
+  const cacheTracking = new KeyTracking(roles.targets.cache, logger.child({ roles: ['cache'] }));
+  const near =
+    config.cache.nearMaxBytes === 0
+      ? undefined
+      : new NearCache({
+          tracking: cacheTracking,
+          maxBytes: config.cache.nearMaxBytes,
+          ttlMs: config.cache.nearTtlMs,
+          keepsMissing: roles.cache.topology === 'standalone',
+        });
   const policies = new RatePolicies(config.ratePolicies);
   const rateLimitStore = new RateLimitStore(roles.limit, logger);
-  const tags = new TagTables(roles.cache);
-  const parkedCalls = new ParkedCalls({ read: () => Promise.reject(new Error('not yet')) });
+  const tags = new TagTables(roles.cache, near === undefined ? undefined : cacheTracking);
+  const parkedCalls = new ParkedCalls(cacheTracking);
   const rpcs = [
     ...cacheRpcs({
-      store: new CacheStore(roles.cache, tags, config.lock),
+      store: new CacheStore(roles.cache, tags, config.lock, near),
       leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
       patterns: new PatternStore(roles.cache),
       defaultTtlMs: config.cache.defaultTtlMs,
@@ -127,6 +140,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       invoker.drain();
       parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
+      await cacheTracking.close();
       await roles.close();
       return finished;
     },

@@ -41,7 +41,7 @@ export const unary: Suite = {
       frame(SetRequest.encode(SetRequest.fromPartial({ key, value })).finish()),
     );
     if (written.grpcStatus !== '0') throw new Error(`Set answered grpc-status ${written.grpcStatus}`);
-    const body = frame(GetRequest.encode({ key }).finish());
+    const body = frame(GetRequest.encode(GetRequest.fromPartial({ key })).finish());
     const answer = await callRaw(origin, GET, body);
     const echo = await startEchoServer(scope, {
       address: '127.0.0.1:0',

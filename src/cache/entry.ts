@@ -147,3 +147,9 @@ export function isBeingLoaded(packed: Buffer): boolean {
   const { untilMs, failed } = leaseOf(packed);
   return untilMs > 0 && !failed;
 }
+
+/** True when an entry that is kept outside Redis has reached its expiry. Only for what `readEntry` has read once. */
+export function hasExpired(packed: Buffer, nowMs: number): boolean {
+  const expiresAtMs = readUint48(packed, EXPIRES_AT);
+  return expiresAtMs !== 0 && expiresAtMs <= nowMs;
+}

@@ -1,13 +1,26 @@
 import { DomainError, invalidField, type FieldViolation } from '../errors.js';
 import {
   CacheServiceService,
+  Consistency,
   type SetManyItem,
   type SetManyRequest,
   type SetRequest,
 } from '../gen/shardkeep/cache/v1/cache.js';
 import type { CallContext } from '../grpc/call-context.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
-import { anything, bytes, integer, list, message, onlyTrue, oneOf, optional, text, type Rules } from '../grpc/rules.js';
+import {
+  anything,
+  bytes,
+  integer,
+  list,
+  message,
+  onlyTrue,
+  oneOf,
+  oneOfValues,
+  optional,
+  text,
+  type Rules,
+} from '../grpc/rules.js';
 import { codeOf } from '../grpc/status.js';
 import { toEntry } from './entry-message.js';
 import * as fields from './fields.js';
@@ -15,7 +28,7 @@ import { leaseMethods } from './lease-handlers.js';
 import type { LeaseStore } from './lease-store.js';
 import { deletePatternMethod } from './pattern-handlers.js';
 import type { PatternStore } from './pattern-store.js';
-import type { CacheStore, SetCondition } from './store.js';
+import type { CacheStore, ReadFrom, SetCondition } from './store.js';
 import { tagMethods } from './tag-handlers.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
@@ -30,6 +43,7 @@ export interface CacheHandlerOptions {
 
 const INT64_MAX = 2n ** 63n - 1n;
 
+const consistency = oneOfValues<Consistency>(Consistency.UNSPECIFIED, Consistency.READ_MASTER, Consistency.NEAR);
 const requestId = text({ minBytes: 0, maxBytes: 128 });
 const MIN_REQUEST_ID_BYTES = 16;
 
@@ -68,14 +82,14 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
   return implement(CacheServiceService, {
     get: handWritten({
       decode: decodeGetRequest,
-      rules: { key: fields.key },
-      handle: (request, call) => store.get(request.key, call),
+      rules: { key: fields.key, consistency },
+      handle: (request, call) => store.get(request.key, call, readFrom(request)),
       writer: getResponseWriter,
     }),
     getMany: {
-      rules: { keys: fields.keyList },
+      rules: { keys: fields.keyList, consistency },
       handle: async (request, call) => {
-        const entries = await store.getMany(request.keys, call);
+        const entries = await store.getMany(request.keys, call, readFrom(request));
         return { items: request.keys.map((name, index) => ({ key: name, entry: toEntry(entries[index]) })) };
       },
     },
@@ -167,6 +181,10 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     ...tagMethods(options),
     deletePattern: deletePatternMethod(options.patterns),
   });
+}
+
+function readFrom(request: { readonly consistency: Consistency }): ReadFrom {
+  return request.consistency === Consistency.NEAR ? 'near' : 'master';
 }
 
 function checkSetMany({ entries }: SetManyRequest): void {

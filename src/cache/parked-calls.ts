@@ -79,17 +79,25 @@ export class ParkedCalls {
     const wake = (): void => {
       if (this.keys.get(key) === parked) this.wake(key);
     };
-    this.changes.read(key, wake).then(
-      ({ value, stop }) => {
-        parked.stop = stop;
-        // it changed before the look-out began, or nobody waits any more
-        if (!isUnchanged(value)) wake();
-        if (this.keys.get(key) !== parked) stop();
-      },
-      () => {
-        setTimeout(wake, LOOK_AGAIN_MS);
-      },
-    );
+    const wakeLater = (): void => {
+      setTimeout(wake, LOOK_AGAIN_MS);
+    };
+    let arrived = false;
+    let changed = false;
+    const onChange = (): void => {
+      changed = true;
+      if (arrived) wake();
+    };
+    this.changes.read(key, onChange).then(({ value, stop }) => {
+      arrived = true;
+      parked.stop = stop;
+      // it changed before the look-out began
+      if (!isUnchanged(value)) wake();
+      // its changes cannot be told now, such as while its slot moves
+      else if (changed) wakeLater();
+      // nobody waits any more
+      if (this.keys.get(key) !== parked) stop();
+    }, wakeLater);
     return parked;
   }
 

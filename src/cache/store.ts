@@ -4,8 +4,9 @@ import type { Call } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
 import type { Redis } from '../redis/redis.js';
-import { packTags, readEntry, type LiveEntry } from './entry.js';
+import { hasExpired, packTags, readEntry, type LiveEntry } from './entry.js';
 import { packGuard, type Guard } from './guard.js';
+import type { Judge, NearCache } from './near-cache.js';
 import {
   deleteScript,
   existsScript,
@@ -55,6 +56,9 @@ export interface CacheStoreOptions {
   readonly fenceRetentionMs: number;
 }
 
+/** Where a read may be answered from; `near` where there is no near cache is `master`. */
+export type ReadFrom = 'master' | 'near';
+
 /** What a read makes of Redis's reply. */
 type EntryParser = (packed: unknown) => LiveEntry | undefined | Promise<LiveEntry | undefined>;
 
@@ -69,21 +73,25 @@ export class CacheStore {
     private readonly redis: Redis,
     private readonly tags: TagTables,
     private readonly options: CacheStoreOptions,
-  ) {}
+    private readonly near?: NearCache,
+  ) {
+    if (near === undefined) return;
+    redis.onWritten((written) => {
+      for (const key of written) near.drop(key);
+    });
+  }
 
   /** A plain read, 1.7 times cheaper than a script; what it says of time comes from the copy of Redis's clock. */
-  get(key: string, call: Call): Promise<LiveEntry | undefined> {
+  get(key: string, call: Call, from: ReadFrom = 'master'): Promise<LiveEntry | undefined> {
+    const redisKey = keys.cache(call.namespace, key);
     const table = this.tags.of(call.namespace);
-    return this.redis.get(
-      keys.cache(call.namespace, key),
-      table.isInUse ? this.judgeWith(table) : this.parserOf(table),
-      call,
-    );
+    if (from === 'master' || this.near === undefined) return this.readMaster(redisKey, table, call);
+    return this.near.get(redisKey, this.nearJudge(table), () => this.readMaster(redisKey, table, call));
   }
 
   /** The reads of one tick leave in one write (on Cluster one a master). */
-  getMany(cacheKeys: readonly string[], call: Call): Promise<(LiveEntry | undefined)[]> {
-    return Promise.all(cacheKeys.map((key) => this.get(key, call)));
+  getMany(cacheKeys: readonly string[], call: Call, from: ReadFrom = 'master'): Promise<(LiveEntry | undefined)[]> {
+    return Promise.all(cacheKeys.map((key) => this.get(key, call, from)));
   }
 
   async set(key: string, value: Buffer, options: SetOptions, call: Call): Promise<SetReply> {
@@ -145,6 +153,26 @@ export class CacheStore {
   /** Answers the tick of the invalidation. */
   invalidateTags(tags: readonly string[], mode: InvalidationMode, call: Call): Promise<number> {
     return this.tags.of(call.namespace).invalidate(tags, mode, call);
+  }
+
+  private readMaster(redisKey: string, table: TagTable, call: Call): Promise<LiveEntry | undefined> {
+    return this.redis.get(redisKey, table.isInUse ? this.judgeWith(table) : this.parserOf(table), call);
+  }
+
+  /** What the bytes are now that the near cache holds of an entry. */
+  private nearJudge(table: TagTable): Judge<LiveEntry | undefined> {
+    return (packed) => {
+      if (packed === null) return { value: undefined };
+      const nowMs = this.redis.clock.nowMs();
+      const entry = readEntry(packed, nowMs);
+      if (entry === undefined) return hasExpired(packed, nowMs) ? 'refused' : { value: undefined };
+      if (entry.absent) return { value: undefined };
+      if (entry.tags.length === 0) return { value: entry };
+      const clock = table.followedClock();
+      if (clock === undefined) return 'undecided';
+      const value = judged(entry, table, clock);
+      return value === undefined ? 'refused' : { value };
+    };
   }
 
   /** Asks for the tag clock in the same trip as the entry. */

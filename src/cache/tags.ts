@@ -8,6 +8,11 @@ import { invalidateTagsScript, readTagsScript } from './tag-scripts.js';
 
 export type InvalidationMode = 'hard' | 'soft';
 
+/** The part of KeyTracking that follows the clock of a table. */
+export interface ClockTracking {
+  read(key: string, onChange: () => void, command: readonly string[]): Promise<unknown>;
+}
+
 /** As many tags the table of a namespace remembers; an invalidation beyond makes entries of the longest ago miss. */
 const MAX_TAGS = 100_000;
 const PAGE_MEMBERS = 5_000;
@@ -31,9 +36,14 @@ export class TagTable {
   private reading: Promise<number | undefined> | undefined;
   private usedAt = Number.NEGATIVE_INFINITY;
 
+  /** The clock as Redis told it last, while it would tell of a change. */
+  private followed: number | undefined;
+  private followAttempt: object | undefined;
+
   constructor(
     private readonly redis: Redis,
     readonly namespace: string,
+    private readonly tracking: ClockTracking | undefined,
   ) {
     this.key = keys.tags(namespace);
   }
@@ -60,6 +70,15 @@ export class TagTable {
     return (await this.current()) ?? (await this.invalidate([], 'hard', this.sharedCall()));
   }
 
+  /**
+   * The clock without asking for it, while Redis would push a change of it: for what is answered from memory. Undefined:
+   * not known now; the next call may know.
+   */
+  followedClock(): number | undefined {
+    if (this.followed === undefined && this.followAttempt === undefined) this.follow();
+    return this.followed;
+  }
+
   /** What the copy says of an entry, after `current` was awaited: its answer is `clock`. */
   judge(entry: LiveEntry, clock: number | undefined): 'live' | 'stale' | 'dead' {
     const { seq, tags } = entry;
@@ -74,11 +93,39 @@ export class TagTable {
   }
 
   /** Answers the tick of the invalidation. */
-  invalidate(tags: readonly string[], mode: InvalidationMode, call: Call): Promise<number> {
-    return this.redis.run(
-      invalidateTagsScript.bind({ tags: this.key }, { mode, maxTags: String(MAX_TAGS), '...tags': tags }),
-      call,
-    );
+  async invalidate(tags: readonly string[], mode: InvalidationMode, call: Call): Promise<number> {
+    try {
+      return await this.redis.run(
+        invalidateTagsScript.bind({ tags: this.key }, { mode, maxTags: String(MAX_TAGS), '...tags': tags }),
+        call,
+      );
+    } finally {
+      // whoever asked for it must not be answered from before it, though the push is still on its way
+      this.unfollow();
+    }
+  }
+
+  private follow(): void {
+    const { key, tracking } = this;
+    if (tracking === undefined) return;
+    const attempt = {};
+    this.followAttempt = attempt;
+    const isCurrent = (): boolean => this.followAttempt === attempt;
+    const onChange = (): void => {
+      if (isCurrent()) this.unfollow();
+    };
+    tracking
+      .read(key, onChange, ['ZSCORE', key, 'clock'])
+      .then(() => this.current())
+      .then((clock) => {
+        if (isCurrent()) this.followed = clock;
+      })
+      .catch(onChange);
+  }
+
+  private unfollow(): void {
+    this.followed = undefined;
+    this.followAttempt = undefined;
   }
 
   private async read(): Promise<number | undefined> {
@@ -133,12 +180,16 @@ export class TagTable {
 export class TagTables {
   private readonly tables = new Map<string, TagTable>();
 
-  constructor(private readonly redis: Redis) {}
+  /** Without tracking nothing tagged is answered from memory. */
+  constructor(
+    private readonly redis: Redis,
+    private readonly tracking?: ClockTracking,
+  ) {}
 
   of(namespace: string): TagTable {
     let table = this.tables.get(namespace);
     if (table === undefined) {
-      table = new TagTable(this.redis, namespace);
+      table = new TagTable(this.redis, namespace, this.tracking);
       this.tables.set(namespace, table);
     }
     return table;

@@ -1,4 +1,4 @@
-import type { GetRequest } from '../gen/shardkeep/cache/v1/cache.js';
+import { Consistency, type GetRequest } from '../gen/shardkeep/cache/v1/cache.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
 import { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength } from '../wire/byte-writer.js';
@@ -7,6 +7,9 @@ import type { LiveEntry } from './entry.js';
 /** GetRequest and GetResponse by hand: Get is called more than everything else. A test holds them to the generated code. */
 
 const KEY = 1;
+const CONSISTENCY = 2;
+/** By their numbers. */
+const CONSISTENCIES = [Consistency.UNSPECIFIED, Consistency.READ_MASTER, Consistency.NEAR] as const;
 const ENTRY = 1;
 const ENTRY_VALUE = 1;
 const ENTRY_TTL_MS = 2;
@@ -16,13 +19,15 @@ const ENTRY_STALE = 5;
 
 export function decodeGetRequest(bytes: Buffer, from: number, to: number): GetRequest {
   const reader = new ByteReader(bytes, from, to);
-  let key = '';
+  const request: GetRequest = { key: '', consistency: Consistency.UNSPECIFIED };
   while (reader.hasMore) {
     const tag = reader.varint();
-    if (tag === ((KEY << 3) | LENGTH_DELIMITED)) key = reader.text();
-    else reader.skipField(tag);
+    if (tag === ((KEY << 3) | LENGTH_DELIMITED)) request.key = reader.text();
+    else if (tag === ((CONSISTENCY << 3) | VARINT)) {
+      request.consistency = CONSISTENCIES[reader.uint32()] ?? Consistency.UNRECOGNIZED;
+    } else reader.skipField(tag);
   }
-  return { key };
+  return request;
 }
 
 export const getResponseWriter: ResponseWriter<LiveEntry | undefined> = {

@@ -30,7 +30,25 @@ function singleTextWriter<Request>(
   };
 }
 
-const getRequestWriter = singleTextWriter<GetRequest>(({ key }) => key);
+const CONSISTENCY = 2;
+
+/** As the generated code does, 0 is left out. */
+function enumerationLength(value = 0): number {
+  // what is no varint would damage the frame, and with it the calls beside this one
+  if (!Number.isInteger(value) || value < 0) throw new RangeError(`no value of an enum: ${String(value)}`);
+  return value === 0 ? 0 : 1 + varintLength(value);
+}
+
+const keyWriter = singleTextWriter<GetRequest>(({ key }) => key);
+const getRequestWriter: RequestWriter<Partial<GetRequest>> = {
+  length: (request) => keyWriter.length(request) + enumerationLength(request.consistency),
+  write: (request, writer) => {
+    keyWriter.write(request, writer);
+    if (enumerationLength(request.consistency) === 0) return;
+    writer.tag(CONSISTENCY, VARINT);
+    writer.varint(request.consistency ?? 0);
+  },
+};
 const getSessionRequestWriter = singleTextWriter<GetSessionRequest>(({ sessionId }) => sessionId);
 const validateSessionRequestWriter = singleTextWriter<ValidateSessionRequest>(({ sessionToken }) => sessionToken);
 

@@ -57,7 +57,13 @@ export interface Config {
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
   };
-  readonly cache: { readonly defaultTtlMs: number; readonly maxValueBytes: number };
+  readonly cache: {
+    readonly defaultTtlMs: number;
+    readonly maxValueBytes: number;
+    /** Memory of the near cache of this process; 0: there is none. */
+    readonly nearMaxBytes: number;
+    readonly nearTtlMs: number;
+  };
   readonly lock: { readonly fenceRetentionMs: number };
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
   readonly ratePolicies: Readonly<Record<string, RatePolicySettings>>;
@@ -151,6 +157,8 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     cache: {
       defaultTtlMs: settings.REDIS_CACHE_TTL === undefined ? defaults.cacheTtlMs : settings.REDIS_CACHE_TTL * 1_000,
       maxValueBytes: settings.MAX_VALUE_BYTES,
+      nearMaxBytes: settings.NEAR_CACHE_MAX_BYTES,
+      nearTtlMs: settings.NEAR_CACHE_TTL_MS,
     },
     lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS },
     profiles,

@@ -40,6 +40,9 @@ export const DEFAULTS = {
   drainTimeoutMs: 10_000,
   /** How long Redis may be away before readiness says so. */
   readinessGraceMs: 3_000,
+  /** There is no near cache. */
+  nearCacheMaxBytes: 0,
+  nearCacheTtlMs: 5 * SECOND_MS,
   lockFenceRetentionMs: DAY_MS,
   embeddedCacheMb: 256,
   embeddedStateMb: 512,

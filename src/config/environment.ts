@@ -37,6 +37,8 @@ export const environmentSchema = z.object({
 
   NAMESPACE: text.optional(),
   POLICIES_FILE: text.optional(),
+  NEAR_CACHE_MAX_BYTES: count(0, 2 ** 40).default(DEFAULTS.nearCacheMaxBytes),
+  NEAR_CACHE_TTL_MS: count(1, 600_000).default(DEFAULTS.nearCacheTtlMs),
   LOCK_FENCE_RETENTION_MS: count(1, MAX_TTL_MS).default(DEFAULTS.lockFenceRetentionMs),
 
   REDIS_URL: text.optional(),

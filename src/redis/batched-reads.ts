@@ -6,20 +6,26 @@ interface Read {
   readonly parse: (value: unknown) => unknown;
   readonly resolve: (parsed: unknown) => void;
   readonly reject: (error: unknown) => void;
+  /** Another read of the same key. */
+  readonly next: Read | undefined;
 }
 
-interface Batch {
-  readonly keys: string[];
-  readonly reads: Read[];
-}
+/** By key. */
+type Batch = Map<string, Read>;
 
 /** Parses here and not behind another promise: at this rate each one counts. */
-function settle({ parse, resolve, reject }: Read, value: unknown): void {
-  try {
-    resolve(parse(value));
-  } catch (error) {
-    reject(error);
+function settle(reads: Read, value: unknown): void {
+  for (let read: Read | undefined = reads; read !== undefined; read = read.next) {
+    try {
+      read.resolve(read.parse(value));
+    } catch (error) {
+      read.reject(error);
+    }
   }
+}
+
+function fail(reads: Read, error: unknown): void {
+  for (let read: Read | undefined = reads; read !== undefined; read = read.next) read.reject(error);
 }
 
 /** A longer command would keep Redis from everybody else for too long. */
@@ -27,7 +33,8 @@ const MAX_KEYS = 256;
 
 /**
  * Gathers the plain reads of one turn of the event loop into one MGET: a command of its own for each costs the service
- * 4 µs, a key of MGET less than 1. For one Redis; on Cluster keys of one command would have to share a slot.
+ * 4 µs, a key of MGET less than 1. For one Redis; on Cluster keys of one command would have to share a slot. Reads of
+ * the same key share it: none was sent when the last of them was made, so all see what was written before.
  *
  * MGET answers null also for a key of another kind. EXISTS tells whether any of the nulls is one, and then GET says
  * which: it fails for that key as it would have alone.
@@ -45,64 +52,66 @@ export class BatchedReads {
   get<Value>(key: string, parse: (value: unknown) => Value | Promise<Value>): Promise<Value> {
     return new Promise((resolve, reject) => {
       this.batch ??= this.begin();
-      const { keys, reads } = this.batch;
-      keys.push(key);
-      reads.push({ parse, resolve: resolve as (parsed: unknown) => void, reject });
-      if (keys.length === MAX_KEYS) this.batch = undefined;
+      const { batch } = this;
+      batch.set(key, { parse, resolve: resolve as (parsed: unknown) => void, reject, next: batch.get(key) });
+      if (batch.size === MAX_KEYS) this.batch = undefined;
     });
   }
 
   private begin(): Batch {
-    const batch: Batch = { keys: [], reads: [] };
+    const batch: Batch = new Map();
     // node-redis writes at the end of the turn, so this has to come before it: when the running callback is done
     process.nextTick(() => {
       if (this.batch === batch) this.batch = undefined;
       this.read(batch).catch((failure: unknown) => {
         const error = this.toError(failure);
-        for (const { reject } of batch.reads) reject(error);
+        for (const reads of batch.values()) fail(reads, error);
       });
     });
     return batch;
   }
 
-  private async read({ keys, reads }: Batch): Promise<void> {
-    const [firstKey] = keys;
-    const [firstRead] = reads;
-    if (firstKey === undefined || firstRead === undefined) return;
-    if (keys.length === 1) {
-      settle(firstRead, await this.send(['GET', firstKey]));
+  private async read(batch: Batch): Promise<void> {
+    const keys = [...batch.keys()];
+    const [first] = keys;
+    if (keys.length === 1 && first !== undefined) {
+      this.settleKey(batch, first, await this.send(['GET', first]));
       return;
     }
     const values = await this.send(['MGET', ...keys]);
     if (!Array.isArray(values) || values.length !== keys.length) throw new UnexpectedReplyError('MGET is no list');
-    const missing: number[] = [];
-    for (let index = 0; index < keys.length; index++) {
-      const read = reads[index];
-      const value: unknown = values[index];
-      if (value === null) missing.push(index);
-      else if (read !== undefined) settle(read, value);
+    const missing: string[] = [];
+    let index = 0;
+    for (const [key, reads] of batch) {
+      const value: unknown = values[index++];
+      if (value === null) missing.push(key);
+      else settle(reads, value);
     }
-    if (missing.length > 0) await this.readMissing(missing, { keys, reads });
+    if (missing.length > 0) await this.readMissing(batch, missing);
   }
 
-  private async readMissing(missing: readonly number[], { keys, reads }: Batch): Promise<void> {
-    const existing = await this.send(['EXISTS', ...missing.map((index) => keys[index] ?? '')]);
-    for (const index of missing) {
-      const read = reads[index];
-      if (read === undefined) continue;
-      if (existing === 0) settle(read, null);
-      else this.readAlone(keys[index] ?? '', read);
+  private async readMissing(batch: Batch, missing: readonly string[]): Promise<void> {
+    const existing = await this.send(['EXISTS', ...missing]);
+    for (const key of missing) {
+      if (existing === 0) this.settleKey(batch, key, null);
+      else this.readAlone(batch, key);
     }
   }
 
-  private readAlone(key: string, read: Read): void {
+  private readAlone(batch: Batch, key: string): void {
     this.send(['GET', key]).then(
       (value) => {
-        settle(read, value);
+        this.settleKey(batch, key, value);
       },
       (error: unknown) => {
-        read.reject(this.toError(error));
+        const reads = batch.get(key);
+        if (reads !== undefined) fail(reads, this.toError(error));
       },
     );
+  }
+
+  private settleKey(batch: Batch, key: string, value: unknown): void {
+    const reads = batch.get(key);
+    if (reads !== undefined) settle(reads, value);
   }
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
-import { createClient, createCluster, RESP_TYPES } from 'redis';
+import { createClient, createCluster, RESP_TYPES, type BasicClientSideCache } from 'redis';
 import type { Logger } from 'pino';
 import { replyCode } from './errors.js';
 import type { ScriptArg } from './lua-script.js';
@@ -52,8 +52,8 @@ export interface RedisConnection {
 
 // node-redis's own command timeout costs 12 µs a command and does not act once the command is written: each RPC races
 // its deadline instead, and a silent connection is given up after SOCKET_TIMEOUT_MS.
-const SOCKET_TIMEOUT_MS = 2_000;
-const PING_INTERVAL_MS = 900;
+export const SOCKET_TIMEOUT_MS = 2_000;
+export const PING_INTERVAL_MS = 900;
 const CONNECT_TIMEOUT_MS = 1_500;
 const MAX_QUEUED_COMMANDS = 20_000;
 /** A dead master's successor is looked for this often; node-redis's default of 5 s keeps its slots away for as long. */
@@ -110,10 +110,11 @@ async function closeWithin(closed: Promise<unknown>): Promise<void> {
   await Promise.race([closed.catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
 }
 
-type StandaloneTarget = Extract<RedisTarget, { topology: 'standalone' }>;
-type ClusterTarget = Extract<RedisTarget, { topology: 'cluster' }>;
+export type StandaloneTarget = Extract<RedisTarget, { topology: 'standalone' }>;
+export type ClusterTarget = Extract<RedisTarget, { topology: 'cluster' }>;
 
-function createStandaloneClient(target: StandaloneTarget) {
+/** A client of one server. `clientSideCache` is not used to cache: it is node-redis's only way to pushes of tracked keys. */
+export function createStandaloneClient(target: StandaloneTarget, clientSideCache?: BasicClientSideCache) {
   const address =
     'socketPath' in target
       ? { path: target.socketPath, tls: false as const }
@@ -121,6 +122,7 @@ function createStandaloneClient(target: StandaloneTarget) {
   return createClient({
     ...clientOptions(target),
     commandOptions,
+    ...(clientSideCache === undefined ? {} : { clientSideCache }),
     database: target.database,
     socket: { ...socketOptions(target), ...address } as NonNullable<Parameters<typeof createClient>[0]>['socket'] &
       object,

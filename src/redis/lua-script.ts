@@ -103,6 +103,11 @@ export function luaScript<const Keys extends readonly string[], const Args exten
 /** In EVALSHA sha1 numkeys key… */
 const FIRST_KEY = 3;
 
+/** KEYS of a command that `bind` made. */
+export function keysOf(command: readonly ScriptArg[]): string[] {
+  return command.slice(FIRST_KEY, FIRST_KEY + Number(command[FIRST_KEY - 1])).map(String);
+}
+
 function pushInOrder<Names extends readonly string[], Value extends ScriptArg>(
   command: ScriptArg[],
   names: Names,

@@ -7,7 +7,7 @@ import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
 import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
-import type { AnyLuaScript, BoundScript, ScriptArg } from './lua-script.js';
+import { keysOf, type AnyLuaScript, type BoundScript, type ScriptArg } from './lua-script.js';
 import { inspectNode, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
 import { scanMasters } from './scan.js';
@@ -52,6 +52,7 @@ export class Redis {
   readonly clock = new RedisClock();
   private readonly connection: RedisConnection;
   private readonly listeners: ((ready: boolean) => void)[] = [];
+  private readonly writeListeners: ((keys: readonly string[]) => void)[] = [];
   private readonly errorLog: ErrorLog;
   private readonly reads: BatchedReads | undefined;
   private ready = false;
@@ -90,6 +91,11 @@ export class Redis {
     this.listeners.push(listener);
   }
 
+  /** Calls back with the keys of every script that may have written, before whoever ran it is answered. */
+  onWritten(listener: (keys: readonly string[]) => void): void {
+    this.writeListeners.push(listener);
+  }
+
   connect(): void {
     this.connection.connect();
     this.clock.start((command) => this.connection.send(undefined, command));
@@ -98,11 +104,17 @@ export class Redis {
   /** Runs a script: one round trip, atomic. Throws domain errors; what a caller may not see passes as it is. */
   run<Reply>({ script, routingKey, command }: BoundScript<Reply>, call: Call): Promise<Reply> {
     if (hasEnded(call)) return Promise.reject(endedBefore());
-    return this.connection
+    const reply = this.connection
       .send(routingKey, command)
       .then(script.parse, async (error: unknown) =>
         script.parse(await this.recover(error, { name: script.name, routingKey, command, script }, call)),
       );
+    if (script.readOnly || this.writeListeners.length === 0) return reply;
+    // also when it failed: an outcome that got lost may have been a write
+    return reply.finally(() => {
+      const keys = keysOf(command);
+      for (const listener of this.writeListeners) listener(keys);
+    });
   }
 
   /** What `parse` makes of the string at a key; it gets null where there is none. The reads of one tick share a command. */

@@ -38,6 +38,8 @@ export interface RolesOptions {
 }
 
 export interface Roles extends Readonly<Record<Role, Redis>> {
+  /** Where each role's Redis is, for connections of another kind. */
+  readonly targets: Readonly<Record<Role, RedisTarget>>;
   /** Begins to connect; ready states arrive by `Redis.onStateChange`. */
   connect(): void;
   /** Waits for replies, closes connections, ends embedded children. */
@@ -97,6 +99,7 @@ export function createRoles(options: RolesOptions): Roles {
   const roles = { cache: connect('cache'), state: connect('state'), limit: connect('limit') };
   return {
     ...roles,
+    targets,
     connect: () => {
       for (const redis of byTarget.values()) redis.connect();
     },

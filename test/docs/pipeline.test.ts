@@ -15,7 +15,12 @@ test('the request frame is what its words say', () => {
   const { methods, calls, cancelledIds } = PipelineRequest.decode(shown('request'));
   expect({ methods, cancelledIds }).toEqual({ methods: ['shardkeep.cache.v1.CacheService/Get'], cancelledIds: [] });
   expect(calls).toEqual([
-    { id: 1, method: 0, timeoutMs: 500, request: Buffer.from(GetRequest.encode({ key: 'ada' }).finish()) },
+    {
+      id: 1,
+      method: 0,
+      timeoutMs: 500,
+      request: Buffer.from(GetRequest.encode(GetRequest.fromPartial({ key: 'ada' })).finish()),
+    },
   ]);
 });
 

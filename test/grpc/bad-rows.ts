@@ -29,10 +29,14 @@ const nested: Row = { right: 'its own fields have rows' };
 const tags = list(text(1, 128), { min: 0, max: 32, unique: true });
 const loadMs = integer(1n, 600_000n);
 const leaseToken = [0, 23, 25].map((length) => ({ what: `${String(length)} bytes`, value: Buffer.alloc(length, 1) }));
+// unspecified is the documented default
+const consistency = enumeration.filter(({ value }) => value !== 0);
 
 const cache: Record<string, Row> = {
   'GetRequest.key': key,
+  'GetRequest.consistency': consistency,
   'GetManyRequest.keys': keys,
+  'GetManyRequest.consistency': consistency,
   'SetRequest.key': key,
   'SetRequest.value': bytes(1_048_576),
   'SetRequest.expiry': optionalGroup,

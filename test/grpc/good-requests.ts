@@ -32,8 +32,8 @@ const freshness = { fresh_ms: '60000', stale_ms: '1000' };
 const details = { freshness, tags: ['tag'], jitter_percent: 10, guard };
 
 const cache: Requests = {
-  Get: () => ({ key: 'key' }),
-  GetMany: () => ({ keys: ['a', 'b'] }),
+  Get: () => ({ key: 'key', consistency: 2 }),
+  GetMany: () => ({ keys: ['a', 'b'], consistency: 2 }),
   Set: () => ({ key: 'key', value: Buffer.from('value'), ...details }),
   SetMany: () => ({
     entries: [

@@ -11,7 +11,11 @@ export class TestStream<Request, Response> {
   private readonly watchers = new Set<() => void>();
   private over = false;
 
-  constructor(channel: TestChannel, method: Method, options: CallOptions) {
+  constructor(
+    channel: TestChannel,
+    private readonly method: Method,
+    options: CallOptions,
+  ) {
     // a client of one request is one of many that sends only one
     this.stream = channel.client.makeBidiStreamRequest(
       method.path,
@@ -45,8 +49,9 @@ export class TestStream<Request, Response> {
     );
   }
 
-  send(request: Request): void {
-    this.stream.write(request);
+  send(request: Partial<Request>): void {
+    // the decoding of nothing is the message of defaults
+    this.stream.write({ ...(this.method.requestDeserialize(Buffer.alloc(0)) as Request), ...request });
   }
 
   /** Sends nothing more. */
@@ -95,8 +100,7 @@ export function openStream<M extends Method>(
 ): TestStream<RequestOf<M>, ResponseOf<M>> {
   const stream = new TestStream<RequestOf<M>, ResponseOf<M>>(channel, method, options);
   if (request !== undefined) {
-    // the decoding of nothing is the message of defaults
-    stream.send({ ...(method.requestDeserialize(Buffer.alloc(0)) as object), ...request } as RequestOf<M>);
+    stream.send(request);
     stream.halfClose();
   }
   return stream;

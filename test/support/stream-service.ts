@@ -3,7 +3,7 @@ import { GetRequest, KeyTtl } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { Health } from '../../src/grpc/health.js';
 import { Invoker } from '../../src/grpc/invoke.js';
 import { implement, type BidiStreamMethod, type OnDrain, type ServerStreamMethod } from '../../src/grpc/rpc.js';
-import { text } from '../../src/grpc/rules.js';
+import { anything, text } from '../../src/grpc/rules.js';
 import { GrpcServer } from '../../src/grpc/server.js';
 import type { RateGate } from '../../src/grpc/prepared-rpc.js';
 import { TestChannel } from './client.js';
@@ -31,8 +31,7 @@ export interface StreamServiceOptions {
   readonly talk?: BidiStreamMethod<GetRequest, KeyTtl>['handle'];
   readonly onDrain?: OnDrain;
   readonly gate?: RateGate;
-  readonly maxParked: 0;
-  maxStreams?: number;
+  readonly maxStreams?: number;
 }
 
 export interface StreamServiceFixture {
@@ -62,7 +61,7 @@ export async function startStreamService(options: StreamServiceOptions): Promise
       },
     },
   );
-  const rules = { key: text({ minBytes: 1, maxBytes: 512 }) };
+  const rules = { key: text({ minBytes: 1, maxBytes: 512 }), consistency: anything };
   const invoker = new Invoker({
     rateGateOf: () => gate,
     observerOf: () => ({ ended: (code) => codes.push(code) }),

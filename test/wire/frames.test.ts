@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { decodeGetRequest, getResponseWriter } from '../../src/cache/wire.js';
 import { readEntry } from '../../src/cache/entry.js';
 import { HAND_WRITTEN } from '../../src/client/hand-written.js';
-import { GetRequest, GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { Consistency, GetRequest, GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { PipelineRequest, PipelineResponse } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import { ValidateSessionRequest } from '../../src/gen/shardkeep/session/v1/session.js';
 import { decodeValidateSessionRequest } from '../../src/session/wire.js';
@@ -195,24 +195,33 @@ describe('an answer frame', () => {
 describe('a message by hand', () => {
   const text = fc.string({ unit: 'grapheme', maxLength: 90 });
 
+  const consistencies = fc.constantFrom(Consistency.UNSPECIFIED, Consistency.READ_MASTER, Consistency.NEAR);
+
   test('GetRequest and ValidateSessionRequest, on both ends', () => {
     const get = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.requestWriter;
     const validate = HAND_WRITTEN['shardkeep.session.v1.SessionService/ValidateSession']?.requestWriter;
     fc.assert(
-      fc.property(text, unknownFields, (words, unknown) => {
-        const byHand = written((writer) => get?.write({ key: words }, writer));
-        expect(get?.length({ key: words })).toBe(byHand.length);
-        expect(GetRequest.decode(byHand)).toEqual({ key: words });
-        const generated = Buffer.concat([GetRequest.encode({ key: words }).finish(), unknown]);
-        expect(decodeGetRequest(Buffer.concat([Buffer.from('xx'), generated]), 2, 2 + generated.length)).toEqual({
-          key: words,
-        });
+      fc.property(text, consistencies, unknownFields, (words, consistency, unknown) => {
+        const request = { key: words, consistency };
+        const byHand = written((writer) => get?.write(request, writer));
+        expect(get?.length(request)).toBe(byHand.length);
+        expect(GetRequest.decode(byHand)).toEqual(request);
+        const generated = Buffer.concat([GetRequest.encode(request).finish(), unknown]);
+        expect(decodeGetRequest(Buffer.concat([Buffer.from('xx'), generated]), 2, 2 + generated.length)).toEqual(
+          request,
+        );
         const token = written((writer) => validate?.write({ sessionToken: words }, writer));
         expect(ValidateSessionRequest.decode(token)).toEqual({ sessionToken: words });
         expect(decodeValidateSessionRequest(token, 0, token.length)).toEqual({ sessionToken: words });
       }),
       RUNS,
     );
+  });
+
+  test('an enum value that no varint can be fails the call that has it, and damages no frame', () => {
+    const get = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.requestWriter;
+    expect(() => get?.length({ key: 'x', consistency: Consistency.UNRECOGNIZED })).toThrow(RangeError);
+    expect(get?.length({ key: 'x' })).toBe(3);
   });
 
   test('GetResponse, on both ends', () => {
