@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.js';
+import { collectionScripts } from './cache/collection-scripts.js';
+import { CollectionStore } from './cache/collection-store.js';
 import { cacheRpcs } from './cache/handlers.js';
 import { cacheScripts } from './cache/scripts.js';
 import { CacheStore } from './cache/store.js';
@@ -42,7 +44,11 @@ export interface Service {
 export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
   const roles = createRoles({
     plan: config.redis.plan,
-    scripts: { cache: cacheScripts, state: [...lockScripts, ...sessionScripts], limit: rateLimitScripts },
+    scripts: {
+      cache: [...cacheScripts, ...collectionScripts],
+      state: [...lockScripts, ...sessionScripts],
+      limit: rateLimitScripts,
+    },
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
@@ -54,6 +60,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache),
+      collections: new CollectionStore(roles.cache),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),

@@ -1,45 +1,30 @@
 import { invalidField } from '../errors.js';
-import {
-  CacheServiceService,
-  type Entry,
-  type IncrementRequest,
-  type SetRequest,
-} from '../gen/shardkeep/cache/v1/cache.js';
+import { CacheServiceService, type Entry, type SetRequest } from '../gen/shardkeep/cache/v1/cache.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
-import { anything, bytes, integer, list, onlyTrue, oneOf, optional, text } from '../grpc/rules.js';
+import { anything, bytes, integer, list, onlyTrue, oneOf, optional } from '../grpc/rules.js';
+import { collectionMethods } from './collection-handlers.js';
+import type { CollectionStore } from './collection-store.js';
 import type { LiveEntry } from './entry.js';
+import { checkEphemeral, expiry, key, ttlMsOf, type Expiry } from './request-fields.js';
 import type { CacheStore, SetCondition } from './store.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions {
   readonly store: CacheStore;
+  readonly collections: CollectionStore;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
   readonly maxValueBytes: number;
 }
 
-const MAX_TTL_MS = 31_536_000_000n;
 const MAX_KEYS = 256;
 const INT64_MAX = 2n ** 63n - 1n;
 
-/** Keys of this kind must expire (seed convention `temp:{purpose}:{id}`). */
-const EPHEMERAL_PREFIX = 'temp:';
-
-const key = text({ minBytes: 1, maxBytes: 512 });
 const keyList = list(key, { min: 1, max: MAX_KEYS });
 const distinctKeys = list(key, { min: 1, max: MAX_KEYS, unique: true });
-const ttlMs = integer({ min: 1n, max: MAX_TTL_MS });
 
-/** `ttl_ms` and `no_expiry`, the same oneof in every request that has it. */
-type Expiry = IncrementRequest['expiry'];
-const expiry = oneOf<Expiry>({ ttlMs, noExpiry: onlyTrue });
-
-export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOptions): readonly Rpc[] {
-  /** 0: no expiry. */
-  const ttlOf = (requested: Expiry): number => {
-    if (requested === undefined) return defaultTtlMs;
-    return requested.$case === 'ttlMs' ? Number(requested.value) : 0;
-  };
+export function cacheRpcs({ store, collections, defaultTtlMs, maxValueBytes }: CacheHandlerOptions): readonly Rpc[] {
+  const ttlOf = (requested: Expiry): number => ttlMsOf(requested, defaultTtlMs);
 
   return implement(CacheServiceService, {
     get: handWritten({
@@ -116,13 +101,8 @@ export function cacheRpcs({ store, defaultTtlMs, maxValueBytes }: CacheHandlerOp
       handle: ({ key: name, delta, expiry: requested, floor, ceiling }, call) =>
         store.increment(name, delta, { ttlMs: ttlOf(requested), floor, ceiling }, call),
     },
+    ...collectionMethods({ store: collections, defaultTtlMs }),
   });
-}
-
-function checkEphemeral(requested: Expiry, cacheKeys: readonly string[]): void {
-  if (requested?.$case === 'noExpiry' && cacheKeys.some((name) => name.startsWith(EPHEMERAL_PREFIX))) {
-    throw invalidField('no_expiry', 'must not be set for a key that begins with temp:');
-  }
 }
 
 function toEntry(entry: LiveEntry | undefined): Entry | undefined {

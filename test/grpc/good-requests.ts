@@ -27,6 +27,8 @@ const limits = [
   { subject: 'user:2', policy_name: 'chat' },
 ];
 
+const items = [Buffer.from('ada'), Buffer.from('bob')];
+
 const cache: Requests = {
   Get: () => ({ key: 'key' }),
   GetMany: () => ({ keys: ['a', 'b'] }),
@@ -36,6 +38,11 @@ const cache: Requests = {
   Touch: () => ({ keys: ['a', 'b'], ttl_ms: '60000' }),
   GetTtl: () => ({ keys: ['a', 'b'] }),
   Increment: () => ({ key: 'counter', delta: '1', floor: '-7', ceiling: '70' }),
+  AddToSet: () => ({ key: 'set', members: items, ttl_ms: '60000', refresh_expiry: true, max_members: 7 }),
+  RemoveFromSet: () => ({ key: 'set', members: [Buffer.from('ada')] }),
+  GetSetMembers: () => ({ key: 'set', page_size: 10 }),
+  PushToList: () => ({ key: 'list', side: 1, items, ttl_ms: '60000', refresh_expiry: true, max_length: 7 }),
+  GetList: () => ({ key: 'list', side: 2, offset: '1', limit: 10 }),
 };
 
 const session: Requests = {
