@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
 import { Metrics } from './admin/metrics.js';
+import { collectionScripts } from './cache/collection-scripts.js';
+import { CollectionStore } from './cache/collection-store.js';
 import { cacheRpcs } from './cache/handlers.js';
 import { NearCache } from './cache/near-cache.js';
 import { cacheScripts } from './cache/scripts.js';
@@ -51,7 +53,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const roles = createRoles({
     plan: config.redis.plan,
     scripts: {
-      cache: [...cacheScripts, ...leaseScripts, ...tagScripts],
+      cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts],
       state: [...lockScripts, ...sessionScripts],
       limit: rateLimitScripts,
     },
@@ -81,6 +83,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       store: new CacheStore(roles.cache, tags, config.lock, near),
       leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
       patterns: new PatternStore(roles.cache),
+      collections: new CollectionStore(roles.cache),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),

@@ -40,7 +40,7 @@ const freshness: Rule<Freshness> = (value, field, violations) => {
 
 /** The expiry of an entry; that of other things has no freshness. */
 export type EntryExpiry = SetRequest['expiry'];
-type Expiry = Exclude<EntryExpiry, { $case: 'freshness' }>;
+export type Expiry = Exclude<EntryExpiry, { $case: 'freshness' }>;
 
 export const expiry = oneOf<Expiry>({ ttlMs, noExpiry: onlyTrue });
 export const entryExpiry = oneOf<EntryExpiry>({ ttlMs, noExpiry: onlyTrue, freshness });

@@ -22,6 +22,8 @@ import {
   type Rules,
 } from '../grpc/rules.js';
 import { codeOf } from '../grpc/status.js';
+import { collectionMethods } from './collection-handlers.js';
+import type { CollectionStore } from './collection-store.js';
 import { toEntry } from './entry-message.js';
 import * as fields from './fields.js';
 import { leaseMethods } from './lease-handlers.js';
@@ -35,6 +37,7 @@ import { decodeGetRequest, getResponseWriter } from './wire.js';
 export interface CacheHandlerOptions {
   readonly store: CacheStore;
   readonly leases: LeaseStore;
+  readonly collections: CollectionStore;
   readonly patterns: PatternStore;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
@@ -179,6 +182,7 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     },
     ...leaseMethods(options),
     ...tagMethods(options),
+    ...collectionMethods(options),
     deletePattern: deletePatternMethod(options.patterns),
   });
 }

@@ -76,10 +76,10 @@ function isShortAscii(value: string): boolean {
   return true;
 }
 
-export function bytes(limits: { maxBytes: number }): Rule<Uint8Array> {
+export function bytes({ minBytes = 0, maxBytes }: { minBytes?: number; maxBytes: number }): Rule<Uint8Array> {
   return (value, field, violations) => {
-    if (value.length > limits.maxBytes) {
-      violations.push({ field, description: `must have at most ${String(limits.maxBytes)} bytes` });
+    if (value.length < minBytes || value.length > maxBytes) {
+      violations.push({ field, description: `must have ${String(minBytes)} to ${String(maxBytes)} bytes` });
     }
   };
 }

@@ -1,11 +1,12 @@
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ListSide } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { failureOf } from '../support/client.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
 import { until } from '../support/redis-server.js';
 import { onEachTopology, randomNamespace } from '../support/service.js';
 
-/** Delete, Exists, Touch and GetTtl take a key of any kind; Get, Set and Increment only their own. */
+/** Delete, Exists, Touch and GetTtl take a key of any kind; the rest only their own. */
 
 const KINDS = ['entry', 'counter', 'set', 'list', 'hash', 'zset', 'text'] as const;
 type Kind = (typeof KINDS)[number];
@@ -30,8 +31,8 @@ onEachTopology('a key', (service, topology) => {
     const makers: Record<Kind, () => Promise<unknown>> = {
       entry: () => cache.set({ key, value: Buffer.from('x'), expiry }),
       counter: () => cache.increment({ key, delta: -5n, expiry }),
-      set: () => raw.command('SADD', redisKey(key), 'member'),
-      list: () => raw.command('RPUSH', redisKey(key), 'item'),
+      set: () => cache.addToSet({ key, members: [Buffer.from('member')], expiry }),
+      list: () => cache.pushToList({ key, side: ListSide.TAIL, items: [Buffer.from('item')], expiry }),
       hash: () => raw.command('HSET', redisKey(key), 'field', 'value'),
       zset: () => raw.command('ZADD', redisKey(key), '1', 'member'),
       text: () => raw.command('SET', redisKey(key), 'written by somebody else'),
@@ -83,18 +84,28 @@ onEachTopology('a key', (service, topology) => {
     });
 
     const wrong = { code: Code.FAILED_PRECONDITION, reason: 'WRONG_TYPE' };
-    test('is no entry and no counter unless it is one, and stays as it is', async () => {
+    test('is nothing but what it is, and stays as it is', async () => {
       const { cache } = service();
       const key = await make(kind);
       const before = await dump(key);
-      const asEntry = [
-        () => cache.get({ key }),
-        () => cache.getMany({ keys: [key] }),
-        () => cache.set({ key, value: Buffer.from('y') }),
-      ];
-      const asCounter = [() => cache.increment({ key, delta: 1n })];
-      for (const call of [...(kind === 'entry' ? [] : asEntry), ...(kind === 'counter' ? [] : asCounter)]) {
-        expect(await failureOf(call())).toMatchObject(wrong);
+      const one = Buffer.from('y');
+      const callsFor: Partial<Record<Kind, readonly (() => Promise<unknown>)[]>> = {
+        entry: [() => cache.get({ key }), () => cache.getMany({ keys: [key] }), () => cache.set({ key, value: one })],
+        counter: [() => cache.increment({ key, delta: 1n })],
+        set: [
+          () => cache.addToSet({ key, members: [one], refreshExpiry: true }),
+          () => cache.addToSet({ key, members: [one], maxMembers: 1 }),
+          () => cache.removeFromSet({ key, members: [one] }),
+          () => cache.getSetMembers({ key }),
+        ],
+        list: [
+          () => cache.pushToList({ key, side: ListSide.HEAD, items: [one], refreshExpiry: true, maxLength: 1 }),
+          () => cache.getList({ key, side: ListSide.TAIL }),
+        ],
+      };
+      for (const [other, calls] of Object.entries(callsFor)) {
+        if (other === kind) continue;
+        for (const call of calls) expect(await failureOf(call())).toMatchObject(wrong);
       }
       expect(await dump(key)).toEqual(before);
     });

@@ -5,7 +5,11 @@ export interface EntryField {
   readonly bytes: Buffer;
 }
 
-export const FENCE = 4;
+/** A fence with one mark, kept until the year 2100. */
+export const FENCE: EntryField = {
+  type: 4,
+  bytes: Buffer.from('03bb2cc3d80000112233445566770000000000000007', 'hex'),
+};
 
 export interface EntryBytes {
   readonly value?: Buffer;

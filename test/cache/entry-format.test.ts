@@ -6,8 +6,6 @@ import { onEachTopology, randomNamespace } from '../support/service.js';
 import { FENCE, fieldsOf, packEntry, type EntryBytes } from './entry-bytes.js';
 
 const value = Buffer.from('value');
-/** One mark, kept until the year 2100. */
-const fence = { type: FENCE, bytes: Buffer.from('03bb2cc3d80000112233445566770000000000000007', 'hex') };
 const unknown = { type: 200, bytes: Buffer.from('what a newer service knows') };
 
 onEachTopology('an entry in Redis', (service, topology) => {
@@ -46,25 +44,25 @@ onEachTopology('an entry in Redis', (service, topology) => {
 
   test('with header fields of a newer service is read', async () => {
     const { cache } = service();
-    const key = await put(packEntry({ value, version: 42n, createdAtMs: 7, fields: [unknown, fence] }));
+    const key = await put(packEntry({ value, version: 42n, createdAtMs: 7, fields: [unknown, FENCE] }));
     expect((await cache.get({ key })).entry).toEqual({
       ...{ value, version: 42n, createdAtMs: 7n, ttlMs: undefined, stale: false },
     });
     expect(await cache.exists({ keys: [key] })).toEqual({ exists: [true] });
     expect(await cache.touch({ keys: [key] })).toEqual({ touched: [true] });
     expect((await cache.get({ key })).entry?.value).toEqual(value);
-    expect(fieldsOf(await bytesOf(key))).toEqual([unknown, fence]);
+    expect(fieldsOf(await bytesOf(key))).toEqual([unknown, FENCE]);
   });
 
   test.each<[string, EntryBytes]>([
-    ['first', { fields: [fence, unknown] }],
-    ['last', { fields: [unknown, fence] }],
-    ['alone', { fields: [fence] }],
-    ['without a value', { fields: [unknown, fence], flags: 0 }],
+    ['first', { fields: [FENCE, unknown] }],
+    ['last', { fields: [unknown, FENCE] }],
+    ['alone', { fields: [FENCE] }],
+    ['without a value', { fields: [unknown, FENCE], flags: 0 }],
   ])('keeps its fence over a Set: %s', async (_, entry) => {
     const key = await put(packEntry({ value, ...entry }));
     expect((await service().cache.set({ key, value: Buffer.from('new') })).stored).toBe(true);
-    expect(fieldsOf(await bytesOf(key))).toEqual([fence]);
+    expect(fieldsOf(await bytesOf(key))).toEqual([FENCE]);
     expect((await service().cache.get({ key })).entry?.value.toString()).toBe('new');
   });
 

@@ -1,3 +1,4 @@
+import { encodePageToken } from '../../src/cache/page-token.js';
 import {
   bytes,
   credential,
@@ -31,6 +32,29 @@ const loadMs = integer(1n, 600_000n);
 const leaseToken = [0, 23, 25].map((length) => ({ what: `${String(length)} bytes`, value: Buffer.alloc(length, 1) }));
 // unspecified is the documented default
 const consistency = enumeration.filter(({ value }) => value !== 0);
+/** Of members and items. */
+function byteList(minBytes: number): Bad[] {
+  return list(bytes(minBytes, 65_536), { min: 1, max: 256, item: (index) => Buffer.from(`item-${String(index)}`) });
+}
+
+/** The token that a page of the key would end with, made wrong. */
+const pageToken: Bad[] = [
+  ...textOrEmpty(0, 16_384),
+  ...['x', 'A'.repeat(80), '===='].map((value) => ({ what: value, value })),
+  ...Object.entries({
+    'of another key': encodePageToken('other', `${'a'.repeat(40)}:7::`),
+    'without its beginning': encodePageToken('set', `${'a'.repeat(40)}:7::`).slice(4),
+    'with a cursor past 64 bits': encodePageToken('set', `${'a'.repeat(40)}:18446744073709551616::`),
+    'with half a digest': encodePageToken('set', `${'a'.repeat(40)}:7::${'b'.repeat(60)}`),
+    'of half a process': encodePageToken('set', `${'a'.repeat(39)}:7::`),
+    'with a cursor below zero': encodePageToken('set', `${'a'.repeat(40)}:-7::`),
+    padded: `${encodePageToken('set', `${'a'.repeat(40)}:7::`)}=`,
+    'with a line break': `${encodePageToken('set', `${'a'.repeat(40)}:7::`)}\n`,
+  }).map(([what, value]) => ({ what, value })),
+];
+const sizeLimit = integer(1n, 1_000_000n, 32);
+const answerLimit = integer(1n, 1_000n, 32);
+const bothMean: Row = { right: 'both values mean something' };
 
 const cache: Record<string, Row> = {
   'GetRequest.key': key,
@@ -38,7 +62,7 @@ const cache: Record<string, Row> = {
   'GetManyRequest.keys': keys,
   'GetManyRequest.consistency': consistency,
   'SetRequest.key': key,
-  'SetRequest.value': bytes(1_048_576),
+  'SetRequest.value': bytes(0, 1_048_576),
   'SetRequest.expiry': optionalGroup,
   'SetRequest.ttl_ms': ttlMs,
   'SetRequest.no_expiry': noExpiry,
@@ -88,7 +112,7 @@ const cache: Record<string, Row> = {
   'FillRequest.key': key,
   'FillRequest.lease_token': leaseToken,
   'FillRequest.result': [{ what: 'none of its fields set', value: undefined }],
-  'FillRequest.value': bytes(1_048_576),
+  'FillRequest.value': bytes(0, 1_048_576),
   'FillRequest.absent': [onlyTrue],
   'FillRequest.not_modified': [onlyTrue],
   'FillRequest.expiry': optionalGroup,
@@ -110,6 +134,30 @@ const cache: Record<string, Row> = {
   'DeletePatternRequest.allow_all': { right: 'both values mean something' },
   'DeletePatternRequest.dry_run': { right: 'both values mean something' },
   'IncrementRequest.ceiling': { right: 'the whole signed 64-bit range; below floor it is floor that is named' },
+  'AddToSetRequest.key': key,
+  'AddToSetRequest.members': byteList(1),
+  'AddToSetRequest.expiry': optionalGroup,
+  'AddToSetRequest.ttl_ms': ttlMs,
+  'AddToSetRequest.no_expiry': noExpiry,
+  'AddToSetRequest.refresh_expiry': bothMean,
+  'AddToSetRequest.max_members': sizeLimit,
+  'RemoveFromSetRequest.key': key,
+  'RemoveFromSetRequest.members': byteList(1),
+  'GetSetMembersRequest.key': key,
+  'GetSetMembersRequest.page_size': answerLimit,
+  'GetSetMembersRequest.page_token': pageToken,
+  'PushToListRequest.key': key,
+  'PushToListRequest.side': enumeration,
+  'PushToListRequest.items': byteList(0),
+  'PushToListRequest.expiry': optionalGroup,
+  'PushToListRequest.ttl_ms': ttlMs,
+  'PushToListRequest.no_expiry': noExpiry,
+  'PushToListRequest.refresh_expiry': bothMean,
+  'PushToListRequest.max_length': sizeLimit,
+  'GetListRequest.key': key,
+  'GetListRequest.side': enumeration,
+  'GetListRequest.offset': integer(0n, 4_294_967_295n),
+  'GetListRequest.limit': answerLimit,
 };
 
 const name = text(0, 128);

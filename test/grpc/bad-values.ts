@@ -54,7 +54,7 @@ export const enumeration: readonly Bad[] = [
 
 export const onlyTrue: Bad = { what: 'false', value: false };
 
-/** A list of texts; `item` makes the i-th right one. */
+/** A list, of texts unless `item` makes the i-th right one. */
 export function list(
   items: readonly Bad[],
   limits: { min: number; max: number; unique?: boolean; item?: (index: number) => unknown },
@@ -83,8 +83,11 @@ export function map(keys: readonly Bad[], values: readonly Bad[], limits: { max:
   ];
 }
 
-export function bytes(max: number): Bad[] {
-  return [{ what: 'one byte too long', value: Buffer.alloc(max + 1) }];
+export function bytes(min: number, max: number): Bad[] {
+  return [
+    { what: 'one byte too long', value: Buffer.alloc(max + 1) },
+    ...(min === 0 ? [] : [{ what: 'one byte too short', value: Buffer.alloc(min - 1) }]),
+  ];
 }
 
 /** A session id or token: of the wrong length, alphabet, or another spelling of its bytes. */

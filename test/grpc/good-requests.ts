@@ -30,6 +30,7 @@ const limits = [
 const guard = { resource: 'door', fencing_token: '9007199254740991' };
 const freshness = { fresh_ms: '60000', stale_ms: '1000' };
 const details = { freshness, tags: ['tag'], jitter_percent: 10, guard };
+const items = [Buffer.from('ada'), Buffer.from('bob')];
 
 const cache: Requests = {
   Get: () => ({ key: 'key', consistency: 2 }),
@@ -52,6 +53,11 @@ const cache: Requests = {
   FailLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), retry_after_ms: '100' }),
   InvalidateTags: () => ({ tags: ['a', 'b'], mode: 2 }),
   DeletePattern: () => ({ pattern: 'no-such:*', dry_run: true }),
+  AddToSet: () => ({ key: 'set', members: items, ttl_ms: '60000', refresh_expiry: true, max_members: 7 }),
+  RemoveFromSet: () => ({ key: 'set', members: [Buffer.from('ada')] }),
+  GetSetMembers: () => ({ key: 'set', page_size: 10 }),
+  PushToList: () => ({ key: 'list', side: 1, items, ttl_ms: '60000', refresh_expiry: true, max_length: 7 }),
+  GetList: () => ({ key: 'list', side: 2, offset: '1', limit: 10 }),
 };
 
 const session: Requests = {

@@ -22,6 +22,8 @@ const REPEATABLE = new Set([
   'shardkeep.cache.v1.CacheService/Exists',
   'shardkeep.cache.v1.CacheService/Touch',
   'shardkeep.cache.v1.CacheService/GetTtl',
+  'shardkeep.cache.v1.CacheService/GetSetMembers',
+  'shardkeep.cache.v1.CacheService/GetList',
   'shardkeep.session.v1.SessionService/GetSession',
   'shardkeep.session.v1.SessionService/ValidateSession',
   'shardkeep.session.v1.SessionService/ListUserSessions',

@@ -7,16 +7,16 @@ export interface WrapperNames {
 
 /** Commands that a `no-writes` script may call; a test asks Redis whether each of them writes. */
 export const READING_COMMANDS: ReadonlySet<string> = new Set([
-  ...['EXISTS', 'TYPE', 'TTL', 'PTTL', 'EXPIRETIME', 'PEXPIRETIME', 'TIME'],
+  ...['EXISTS', 'TYPE', 'TTL', 'PTTL', 'EXPIRETIME', 'PEXPIRETIME', 'TIME', 'OBJECT', 'INFO'],
   ...['GET', 'MGET', 'GETRANGE', 'STRLEN'],
   ...['HGET', 'HMGET', 'HGETALL', 'HEXISTS', 'HLEN', 'HKEYS', 'HVALS'],
   ...['ZCARD', 'ZCOUNT', 'ZSCORE', 'ZMSCORE', 'ZRANGE', 'ZRANGEBYSCORE', 'ZRANK', 'ZREVRANGE'],
-  ...['LLEN', 'LRANGE', 'LINDEX', 'SCARD', 'SISMEMBER', 'SMEMBERS', 'XLEN', 'XRANGE', 'XREVRANGE'],
+  ...['LLEN', 'LRANGE', 'LINDEX', 'SCARD', 'SISMEMBER', 'SMEMBERS', 'SSCAN', 'XLEN', 'XRANGE', 'XREVRANGE'],
 ]);
 
 /** What frees memory or only extends a life must work while Redis is out of memory, and nothing else may. */
 const ALLOWED_OUT_OF_MEMORY =
-  /^(?:validate|touch|extend|delete|release|give-back|destroy|refund|reset|cleanup|renew|fail)(?:-|$)|^check-format$/;
+  /^(?:validate|touch|extend|delete|release|give-back|remove|destroy|refund|reset|cleanup|renew|fail)(?:-|$)|^check-format$/;
 
 const KNOWN_FLAGS = new Set(['no-writes', 'allow-oom']);
 const SECTIONS = ['Returns', 'Atomicity', 'Retry', 'Clock'];
