@@ -1,36 +1,37 @@
 import { status as Code } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { CacheServiceService, type DeletePatternResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
-import { failureOf } from '../support/client.js';
+import { failureOf, type TestChannel } from '../support/client.js';
 import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
-import { startTestService, type TestService } from '../support/service.js';
+import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { openStream } from '../support/stream-client.js';
 
 /** A DeletePattern on a Cluster whose nodes change places, or die. */
 
 const MANY = 20_000;
 let cluster: RedisCluster;
-let service: TestService;
+let channel: TestChannel;
 
 beforeEach(async () => {
   cluster = await startCluster(3, 1);
-  service = await startTestService({ REDIS_URL: cluster.url });
+  channel = (await startServiceProcess({ REDIS_URL: cluster.url })).channel();
+  const cache = channel.of(CacheServiceService);
   for (let from = 0; from < MANY; from += 1_000) {
     await Promise.all(
-      Array.from({ length: 1_000 }, (_, index) => service.cache.increment({ key: `mob:${String(from + index)}` })),
+      Array.from({ length: 1_000 }, (_, index) => cache.increment({ key: `mob:${String(from + index)}` })),
     );
   }
 }, 60_000);
 afterEach(async () => {
-  await service.stop();
+  await killServiceProcesses();
   await cluster.remove();
 });
 
-const deleteMobs = () => openStream(service.channel, CacheServiceService.deletePattern, { pattern: 'mob:*' });
+const deleteMobs = () => openStream(channel, CacheServiceService.deletePattern, { pattern: 'mob:*' });
 const sizeOf = async (server: RedisServer): Promise<number> => Number(await server.command('DBSIZE'));
 
 async function mobsLeft(): Promise<bigint | undefined> {
-  const call = openStream(service.channel, CacheServiceService.deletePattern, { pattern: 'mob:*', dryRun: true });
+  const call = openStream(channel, CacheServiceService.deletePattern, { pattern: 'mob:*', dryRun: true });
   return (await call.result).at(-1)?.matched;
 }
 

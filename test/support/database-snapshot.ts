@@ -44,6 +44,6 @@ export class DatabaseSnapshot {
   }
 
   async close(): Promise<void> {
-    await this.client.close();
+    if (this.client.isOpen) await this.client.close();
   }
 }
