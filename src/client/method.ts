@@ -38,7 +38,10 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
 }
 
-interface Unary { readonly requestStream: false; readonly responseStream: false }
+interface Unary {
+  readonly requestStream: false;
+  readonly responseStream: false;
+}
 
 /** A service's unary RPCs as functions. A field that a request leaves out has its default. */
 export type ServiceClient<Service extends ServiceDefinition> = {
