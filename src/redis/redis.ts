@@ -143,7 +143,8 @@ export class Redis {
         yield page;
       }
     } catch (error) {
-      throw this.domainError(error, 'SCAN', { readOnly: true });
+      // the end of a call is nothing that Redis did
+      throw hasEnded(call) ? endedBefore() : this.domainError(error, 'SCAN', { readOnly: true });
     }
   }
 

@@ -1,12 +1,17 @@
 import { createClient, RESP_TYPES } from 'redis';
 import { sharedRedisUrl } from './service.js';
 
-/** A database of the shared standalone Redis that one test file has for itself, so that all of it can be compared. */
+/**
+ * A database that one test file has for itself, so that all of it can be compared: of the shared standalone Redis, unless
+ * it is given one.
+ */
 
 const DATABASE = 9;
 
+const BYTES = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } };
+
 function createBufferClient(url: string) {
-  return createClient({ url, commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } } });
+  return createClient({ url, commandOptions: BYTES });
 }
 
 export class DatabaseSnapshot {
@@ -15,8 +20,7 @@ export class DatabaseSnapshot {
     private readonly client: ReturnType<typeof createBufferClient>,
   ) {}
 
-  static async open(): Promise<DatabaseSnapshot> {
-    const url = `${sharedRedisUrl('standalone')}/${String(DATABASE)}`;
+  static async open(url = `${sharedRedisUrl('standalone')}/${String(DATABASE)}`): Promise<DatabaseSnapshot> {
     const client = createBufferClient(url);
     await client.connect();
     return new DatabaseSnapshot(url, client);
@@ -35,7 +39,11 @@ export class DatabaseSnapshot {
     return lines.sort().join('\n');
   }
 
+  command(command: readonly string[]): Promise<unknown> {
+    return this.client.sendCommand([...command], BYTES);
+  }
+
   async close(): Promise<void> {
-    await this.client.close();
+    if (this.client.isOpen) await this.client.close();
   }
 }
