@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { CacheServiceService, Consistency } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { bytes, near, NEAR, nearEntry, readsOn } from './near-support.js';
@@ -47,31 +46,11 @@ test('what one process writes is seen by another, whose memory answers in betwee
   const reader = await startServiceProcess({ REDIS_URL: redis.url, NAMESPACE: writer.namespace, ...NEAR });
   const [writing, reading] = [writer, reader].map((process) => process.channel().of(CacheServiceService));
   if (writing === undefined || reading === undefined) throw new Error('unreachable');
-  for (let round = 0; round < 100; round++) {
+  for (let round = 0; round < 30; round++) {
     const { version } = await writing.set({ key: 'k', value: bytes(String(round)) });
     await until(async () => (await nearEntry(reading, 'k'))?.version === version);
     const reads = await readsOn(redis);
     await near(reading, 'k');
     expect(await readsOn(redis)).toBe(reads);
   }
-});
-
-test('it keeps within its bytes however many keys are read', async () => {
-  const service = await startServiceProcess({ REDIS_URL: redis.url, ...NEAR, NEAR_CACHE_MAX_BYTES: '4000000' });
-  const cache = service.channel().of(CacheServiceService);
-  const residentBytes = async (): Promise<number> => {
-    const status = await readFile(`/proc/${String(service.pid)}/status`, 'utf8');
-    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) * 1_024;
-  };
-  const read = async (from: number, to: number): Promise<void> => {
-    for (let start = from; start < to; start += 256) {
-      const keys = Array.from({ length: 256 }, (_, index) => `churn:${String(start + index)}`);
-      await cache.getMany({ keys, consistency: Consistency.NEAR });
-    }
-  };
-  await read(0, 50_000);
-  const before = await residentBytes();
-  await read(50_000, 300_000);
-  // without the bound each of these would hold 600 bytes
-  expect((await residentBytes()) - before).toBeLessThan((250_000 * 600) / 2);
 });
