@@ -10,7 +10,8 @@ import { TrackedNode, type TrackedRead } from './tracked-node.js';
  * on a connection of its own that is opened when first needed.
  *
  * A change is told as soon as its push arrives. A connection that breaks is told at once; one that falls silent within
- * three seconds. On Cluster a node that lost a slot, or its rank, is found out within a second.
+ * three seconds. On Cluster a node that lost a slot, or its rank, is found out within a second. What Redis itself does
+ * not tell is SWAPDB.
  */
 export class KeyTracking {
   private readonly errorLog: ErrorLog;

@@ -151,6 +151,36 @@ describe('between one command and the next', () => {
     expect(commands).toEqual([['GET', 'a']]);
   });
 
+  test('reads of the same key share it, and each gets its answer', async () => {
+    const { reads, commands } = scripted('1', ['1', '2'], [null, '2'], 1, new ErrorReply('WRONGTYPE'));
+    expect(await outcomes(reads, ['a', 'a', 'a'])).toEqual(['1', '1', '1']);
+    expect(await outcomes(reads, ['a', 'b', 'a', 'b'])).toEqual(['1', '2', '1', '2']);
+    expect(await outcomes(reads, ['a', 'b', 'a'])).toEqual(['made of WRONGTYPE', '2', 'made of WRONGTYPE']);
+    expect(commands).toEqual([
+      ['GET', 'a'],
+      ['MGET', 'a', 'b'],
+      ['MGET', 'a', 'b'],
+      ['EXISTS', 'a'],
+      ['GET', 'a'],
+    ]);
+  });
+
+  test('a read is never answered by a command that was sent before it was made', async () => {
+    const answers: ((value: unknown) => void)[] = [];
+    const reads = new BatchedReads(
+      () => new Promise((resolve) => answers.push(resolve)),
+      (error) => error,
+    );
+    const first = reads.get('a', (value) => value);
+    await new Promise(setImmediate);
+    const second = reads.get('a', (value) => value);
+    await new Promise(setImmediate);
+    expect(answers).toHaveLength(2);
+    answers[1]?.('new');
+    answers[0]?.('old');
+    expect([await first, await second]).toEqual(['old', 'new']);
+  });
+
   test('hits need no second command', async () => {
     const { reads, commands } = scripted(['1', '2']);
     expect(await outcomes(reads, ['a', 'b'])).toEqual(['1', '2']);

@@ -1,0 +1,88 @@
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
+
+/** A proxy in front of a server of this machine that holds back what the server says, for as long as a test wants. */
+export interface TcpProxy {
+  readonly port: number;
+  /** From now on nothing that the server says passes on connections whose client has said this; all that comes is kept. */
+  hold(saidByClient: string): void;
+  /** Resolves when that many bytes are held back. */
+  held(bytes: number): Promise<void>;
+  /** Passes on what was held, in one piece a connection, and all that comes. */
+  release(): void;
+  close(): Promise<void>;
+}
+
+interface Connection {
+  readonly client: Socket;
+  readonly server: Socket;
+  said: string;
+  kept: Buffer[];
+}
+
+export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
+  const connections = new Set<Connection>();
+  let holding: string | undefined;
+  let onHeld = (): void => undefined;
+  const heldBytes = (): number =>
+    [...connections].reduce((sum, { kept }) => sum + kept.reduce((bytes, { length }) => bytes + length, 0), 0);
+
+  const listener = createServer((client) => {
+    const connection = { client, server: connect(serverPort, '127.0.0.1'), said: '', kept: [] as Buffer[] };
+    const { server } = connection;
+    connections.add(connection);
+    client.on('data', (chunk) => {
+      connection.said += chunk.toString('latin1');
+      server.write(chunk);
+    });
+    server.on('data', (chunk) => {
+      if (holding !== undefined && connection.said.includes(holding)) {
+        connection.kept.push(chunk);
+        onHeld();
+      } else client.write(chunk);
+    });
+    for (const [socket, other] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      socket
+        .on('error', () => undefined)
+        .on('close', () => {
+          other.destroy();
+          connections.delete(connection);
+        });
+    }
+  }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const address = listener.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return {
+    port: address.port,
+    hold: (saidByClient) => {
+      holding = saidByClient;
+    },
+    held: (bytes) =>
+      new Promise((resolve) => {
+        onHeld = () => {
+          if (heldBytes() >= bytes) resolve();
+        };
+        onHeld();
+      }),
+    release: () => {
+      holding = undefined;
+      for (const connection of connections) {
+        const { client, kept } = connection;
+        connection.kept = [];
+        if (kept.length > 0) client.write(Buffer.concat(kept));
+      }
+    },
+    close: async () => {
+      for (const { client, server } of connections) {
+        client.destroy();
+        server.destroy();
+      }
+      listener.close();
+      await once(listener, 'close');
+    },
+  };
+}
