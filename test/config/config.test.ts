@@ -126,11 +126,12 @@ describe('defaults', () => {
     expect(loadConfig({ ...LOCAL, ...empty })).toEqual(loadConfig(LOCAL));
   });
 
-  test('are a loopback address, the namespace of the game and no own health listener', () => {
+  test('are a loopback address, the namespace of the game, no own health listener and no near cache', () => {
     expect(loadConfig(LOCAL)).toMatchObject({
       logLevel: 'info',
       namespace: 'aeturnis',
       grpc: { listen: '127.0.0.1:50051', healthListen: undefined, sidecar: false },
+      cache: { nearMaxBytes: 0, nearTtlMs: 5_000 },
       warnings: [],
     });
   });
