@@ -78,3 +78,8 @@ export class DomainError extends Error {
 export function invalidField(field: string, description: string): DomainError {
   return new DomainError('INVALID_FIELD', `${field}: ${description}`, { violations: [{ field, description }] });
 }
+
+/** The error of a read whose answer no message may hold. */
+export function answerTooLarge(): DomainError {
+  return new DomainError('MESSAGE_TOO_LARGE', 'the answer is larger than a message may be; ask for less at once');
+}

@@ -29,6 +29,8 @@ interface Running {
   readonly ready: Promise<void>;
   metrics(): Promise<string>;
   drain(): Promise<boolean>;
+  /** Ends what a process that exits would leave behind. */
+  kill(): void;
 }
 
 async function startAlone(): Promise<Running> {
@@ -51,6 +53,7 @@ async function startAlone(): Promise<Running> {
       if (cluster.isWorker) await reportMetrics(registry);
       return finished;
     },
+    kill: () => undefined,
   };
 }
 
@@ -112,7 +115,12 @@ if (admin !== undefined) logger.info({ address: admin.address }, 'admin port lis
 
 let stopping = false;
 const stop = (signal: NodeJS.Signals): void => {
-  if (stopping) process.exit(EXIT_FAILURE);
+  if (stopping) {
+    // a signal to the whole process group reaches a worker twice; how long its drain takes is its supervisor's business
+    if (cluster.isWorker) return;
+    running.kill();
+    process.exit(EXIT_FAILURE);
+  }
   stopping = true;
   logger.info({ signal }, 'draining');
   running
@@ -128,8 +136,14 @@ const stop = (signal: NodeJS.Signals): void => {
     });
 };
 process.on('SIGTERM', stop);
-// Ctrl-C reaches the whole process group; a worker goes when its supervisor says so
+// Ctrl-C and a terminal that closes reach the whole process group; a worker goes when its supervisor says so
 process.on('SIGINT', cluster.isPrimary ? stop : () => undefined);
+if (cluster.isWorker) process.on('SIGHUP', () => undefined);
+else if (config.workers === 1) {
+  process.on('SIGHUP', () => {
+    logger.warn('SIGHUP is ignored: a process without WORKERS cannot be replaced while it serves');
+  });
+}
 
 await running.ready;
 void tellSupervisor({ kind: 'ready' });

@@ -80,7 +80,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const parkedCalls = new ParkedCalls(cacheTracking);
   const rpcs = [
     ...cacheRpcs({
-      store: new CacheStore(roles.cache, tags, config.lock, near),
+      store: new CacheStore(roles.cache, tags, { ...config.lock, ...config.grpc }, near),
       leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
       patterns: new PatternStore(roles.cache),
       collections: new CollectionStore(roles.cache),

@@ -18,6 +18,8 @@ export interface Supervisor {
   metrics(): Promise<string>;
   /** Answers whether every call of every worker finished. */
   drain(): Promise<boolean>;
+  /** Ends the workers at once. */
+  kill(): void;
 }
 
 /**
@@ -29,6 +31,7 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
   const workers = new Workers({
     count: config.workers,
+    drainTimeoutMs: config.grpc.drainTimeoutMs,
     environment: embedded === undefined ? {} : environmentOf(embedded.targets),
     logger,
     onUnusable,
@@ -44,6 +47,9 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     address,
     ready,
     metrics: () => workers.metrics.text(),
+    kill: () => {
+      workers.kill();
+    },
     drain: async () => {
       const finished = await workers.stop();
       await embedded?.stop();

@@ -22,6 +22,14 @@ const FIELD_HEAD_BYTES = 3;
 const LEASE_TOKEN_BYTES = 16;
 const LEASE_UNTIL = 22;
 
+/** The least that a field of a type has, where there is one. */
+const FIELD_BYTES: Readonly<Record<number, number>> = {
+  [FIELD_FRESH_UNTIL]: 6,
+  [FIELD_LOAD_MS]: 4,
+  [FIELD_SEQ]: 8,
+  [FIELD_LEASE]: 28,
+};
+
 const NO_TAGS: readonly string[] = [];
 
 /** An entry as it was read, with the time it has left. */
@@ -111,10 +119,24 @@ export function packTags(seq: number, tags: readonly string[]): Buffer | '' {
  * lease or a fence. Negative entries (`absent`) are read too. Throws WRONG_TYPE for anything else.
  */
 export function readEntry(packed: Buffer, nowMs: number): LiveEntry | undefined {
-  if (packed.length < FIXED_BYTES || packed[0] !== FORMAT) throw wrongType();
+  if (!isEntry(packed)) throw wrongType();
   if ((packed.readUInt8(FLAGS) & (HAS_VALUE | ABSENT)) === 0) return undefined;
   const expiresAtMs = readUint48(packed, EXPIRES_AT);
   return expiresAtMs !== 0 && expiresAtMs <= nowMs ? undefined : new LiveEntry(packed, nowMs);
+}
+
+/** Whether the bytes are an entry whose parts lie where its header says; any bytes may stand at a key. */
+function isEntry(packed: Buffer): boolean {
+  if (packed.length < FIXED_BYTES || packed[0] !== FORMAT) return false;
+  const valueAt = packed.readUInt16BE(VALUE_AT);
+  if (valueAt < FIXED_BYTES || valueAt > packed.length) return false;
+  let at = FIXED_BYTES;
+  while (at + FIELD_HEAD_BYTES <= valueAt) {
+    const length = packed.readUInt16BE(at + 1);
+    if (length < (FIELD_BYTES[packed[at] ?? 0] ?? 0)) return false;
+    at += FIELD_HEAD_BYTES + length;
+  }
+  return at === valueAt;
 }
 
 /** Who loads a packed entry, or what is left of one. */
@@ -142,8 +164,7 @@ export function leaseOf(packed: Buffer): LeaseState {
 
 /** Whether this is nothing but the lease of somebody who loads. Takes any bytes. */
 export function isBeingLoaded(packed: Buffer): boolean {
-  if (packed.length < FIXED_BYTES || packed[0] !== FORMAT) return false;
-  if ((packed.readUInt8(FLAGS) & (HAS_VALUE | ABSENT)) !== 0) return false;
+  if (!isEntry(packed) || (packed.readUInt8(FLAGS) & (HAS_VALUE | ABSENT)) !== 0) return false;
   const { untilMs, failed } = leaseOf(packed);
   return untilMs > 0 && !failed;
 }

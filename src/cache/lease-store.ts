@@ -73,7 +73,7 @@ export class LeaseStore {
     private readonly redis: Redis,
     private readonly tags: TagTables,
     private readonly parked: ParkedCalls,
-    private readonly options: CacheStoreOptions,
+    private readonly options: Pick<CacheStoreOptions, 'fenceRetentionMs'>,
   ) {}
 
   async getOrLease(key: string, options: GetOrLeaseOptions, call: ParkableCall): Promise<LeaseOutcome> {

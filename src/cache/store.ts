@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { DomainError } from '../errors.js';
+import { answerTooLarge, DomainError } from '../errors.js';
 import type { Call } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
@@ -54,6 +54,7 @@ export interface IncrementOptions {
 export interface CacheStoreOptions {
   /** How long the highest fencing token of a guard is remembered. */
   readonly fenceRetentionMs: number;
+  readonly maxMessageBytes: number;
 }
 
 /** Where a read may be answered from; `near` where there is no near cache is `master`. */
@@ -61,6 +62,10 @@ export type ReadFrom = 'master' | 'near';
 
 /** What a read makes of Redis's reply. */
 type EntryParser = (packed: unknown) => LiveEntry | undefined | Promise<LiveEntry | undefined>;
+
+/** Keys of a GetMany that are read before it is known how large their values are. */
+const FIRST_KEYS = 64;
+const SMALL_VALUE_BYTES = 16_384;
 
 /** How long a retry of an increment finds its first try. */
 const REMEMBER_REQUEST_MS = 600_000;
@@ -89,9 +94,27 @@ export class CacheStore {
     return this.near.get(redisKey, this.nearJudge(table), () => this.readMaster(redisKey, table, call));
   }
 
-  /** The reads of one tick leave in one write (on Cluster one a master). */
-  getMany(cacheKeys: readonly string[], call: Call, from: ReadFrom = 'master'): Promise<(LiveEntry | undefined)[]> {
-    return Promise.all(cacheKeys.map((key) => this.get(key, call, from)));
+  /**
+   * The first keys in one trip (on Cluster one a master), the rest in another. Throws MESSAGE_TOO_LARGE as soon as the values
+   * are more than an answer may hold: all keys at once could be hundreds of MiB that nobody can be sent.
+   */
+  async getMany(
+    cacheKeys: readonly string[],
+    call: Call,
+    from: ReadFrom = 'master',
+  ): Promise<(LiveEntry | undefined)[]> {
+    const entries: (LiveEntry | undefined)[] = [];
+    let bytes = 0;
+    let slice = FIRST_KEYS;
+    while (entries.length < cacheKeys.length) {
+      const some = cacheKeys.slice(entries.length, entries.length + slice);
+      const read = await Promise.all(some.map((key) => this.get(key, call, from)));
+      for (const entry of read) bytes += entry?.packed.length ?? 0;
+      if (bytes > this.options.maxMessageBytes) throw answerTooLarge();
+      entries.push(...read);
+      if (bytes < SMALL_VALUE_BYTES * entries.length) slice = cacheKeys.length;
+    }
+    return entries;
   }
 
   async set(key: string, value: Buffer, options: SetOptions, call: Call): Promise<SetReply> {

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { Metadata, status as Code, type handleBidiStreamingCall, type ServerDuplexStream } from '@grpc/grpc-js';
-import { DomainError } from '../errors.js';
+import { answerTooLarge, DomainError } from '../errors.js';
 import {
   answerLength,
   beginResponse,
@@ -17,7 +17,7 @@ import type { PreparedRpc } from './prepared-rpc.js';
 import type { UnaryRpc } from './rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
 import { SingleCall, timeoutMsOf } from './transport-call.js';
-import { answerTooLarge, type TransportOptions } from './unary.js';
+import type { TransportOptions } from './unary.js';
 
 /** `package.Service/Method`. */
 export const PIPELINE_RPC = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
@@ -40,6 +40,9 @@ const INITIAL_FRAME_BYTES = 16_384;
 const PAUSE_ABOVE_BYTES = 1_048_576;
 /** Unsent answers from which on a long answer is given up: the calls already in flight still answer. */
 const MAX_UNSENT_BYTES = 33_554_432;
+/** The same for all streams together: then only small answers are sent. */
+const MAX_UNSENT_BYTES_IN_ALL = 268_435_456;
+const SMALL_ANSWER_BYTES = 4_096;
 /** How long a stream without calls stays open in a drain, for its caller to end it. */
 const DRAIN_QUIET_MS = 500;
 
@@ -54,12 +57,14 @@ const REQUEST_TOO_LARGE = toStatus(
 /** All streams of PipelineService/Pipeline. */
 export class Pipeline {
   private readonly streams = new Set<PipelineStream>();
+  /** Of all streams. */
+  private readonly unsent = { bytes: 0 };
   private draining = false;
 
   constructor(private readonly options: PipelineOptions) {}
 
   readonly handler: handleBidiStreamingCall<Buffer, Buffer> = (grpcCall) => {
-    const stream = new PipelineStream(grpcCall, this.options);
+    const stream = new PipelineStream(grpcCall, this.options, this.unsent);
     this.streams.add(stream);
     this.options.openCalls.opened();
     grpcCall.on('cancelled', () => {
@@ -109,6 +114,7 @@ class PipelineStream {
   private flushScheduled = false;
   private answersInFrame = 0;
   private unsentBytes = 0;
+  private gone = false;
   /** No more calls are read: the caller ended its half, or broke the protocol. */
   private closing = false;
   private violation: string | undefined;
@@ -118,6 +124,7 @@ class PipelineStream {
   constructor(
     private readonly stream: Stream,
     readonly options: PipelineOptions,
+    private readonly unsent: { bytes: number },
   ) {
     this.flushSoon = () => {
       this.flushScheduled = false;
@@ -149,6 +156,8 @@ class PipelineStream {
   /** The stream is gone, in whatever way: nobody waits for what is still in flight. */
   closed(): void {
     this.closing = true;
+    this.gone = true;
+    this.unsent.bytes -= this.unsentBytes;
     clearTimeout(this.quietTimer);
     const calls = [...this.inFlight.values()];
     this.inFlight.clear();
@@ -163,8 +172,18 @@ class PipelineStream {
       this.beginAnswer(call.id, payload.length);
       this.frame.raw(payload);
     } else {
-      this.beginAnswer(call.id, rpc.writer.length(response));
-      rpc.writer.write(response, this.frame);
+      const length = rpc.writer.length(response);
+      const begin = this.beginAnswer(call.id, length);
+      const end = this.frame.length + length;
+      try {
+        rpc.writer.write(response, this.frame);
+        if (this.frame.length !== end)
+          throw new Error(`an answer of ${call.prepared.rpc.name} has another length than said`);
+      } catch (error) {
+        // half an answer would make nonsense of all that follow it
+        this.frame.truncate(begin);
+        throw error;
+      }
     }
     this.answered(call.id);
   }
@@ -233,14 +252,20 @@ class PipelineStream {
     options.invoker.invoke(call, frame, requestFrom, requestTo);
   }
 
-  private beginAnswer(id: number, responseLength: number): void {
+  /** Answers where the answer begins. */
+  private beginAnswer(id: number, responseLength: number): number {
     const length = answerLength(id, responseLength);
     if (length > this.options.maxMessageBytes) throw answerTooLarge();
-    if (length > FRAME_BYTES && this.unsentBytes > MAX_UNSENT_BYTES) {
+    const unreadable =
+      (length > FRAME_BYTES && this.unsentBytes > MAX_UNSENT_BYTES) ||
+      (length > SMALL_ANSWER_BYTES && this.unsent.bytes > MAX_UNSENT_BYTES_IN_ALL);
+    if (unreadable) {
       throw new DomainError('OVERLOADED', 'the caller does not read its answers', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
     this.makeRoom(length);
+    const begin = this.frame.length;
     beginResponse(this.frame, id, responseLength);
+    return begin;
   }
 
   /** Sends the frame first when the next answer would make it too long. */
@@ -265,8 +290,12 @@ class PipelineStream {
       this.answersInFrame = 0;
       const bytes = this.frame.take();
       this.unsentBytes += bytes.length;
+      this.unsent.bytes += bytes.length;
       this.stream.write(bytes, () => {
+        // the writes of a stream that is gone were settled with it, and not all of them are called back
+        if (this.gone) return;
         this.unsentBytes -= bytes.length;
+        this.unsent.bytes -= bytes.length;
         this.frame.recycle(bytes);
         if (this.stream.isPaused() && this.unsentBytes < PAUSE_ABOVE_BYTES) this.stream.resume();
       });

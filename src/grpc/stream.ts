@@ -10,7 +10,8 @@ import type { PreparedRpc } from './prepared-rpc.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
-import { answerTooLarge, remainingMs, type TransportOptions } from './unary.js';
+import { answerTooLarge } from '../errors.js';
+import { remainingMs, type TransportOptions } from './unary.js';
 
 type GrpcStream = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 

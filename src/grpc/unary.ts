@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { Metadata, type handleUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
-import { DomainError } from '../errors.js';
+import { answerTooLarge } from '../errors.js';
 import type { Principal } from './call-context.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
@@ -61,10 +61,6 @@ class UnaryCall extends SingleCall {
     metadata.set('grpc-status-details-bin', details);
     this.callback({ code, details: message, metadata });
   }
-}
-
-export function answerTooLarge(): DomainError {
-  return new DomainError('MESSAGE_TOO_LARGE', 'the answer is larger than a message may be; ask for less at once');
 }
 
 /** Adapts an RPC to grpc-js: raw bytes in, raw bytes out (the service definition has identity codecs). */

@@ -107,6 +107,9 @@ export function decodeSession(sessionId: string, packed: Buffer): Session {
   };
 }
 
+/** Whether the bytes are a session whose parts lie where its header says; any bytes may stand at a key. */
 function isSession(packed: Buffer): boolean {
-  return packed.length >= USER && packed[0] === FORMAT;
+  if (packed.length < USER || packed[0] !== FORMAT) return false;
+  const recordAt = packed.readUInt16BE(RECORD_AT);
+  return USER + packed.readUInt16BE(USER_LENGTH) <= recordAt && recordAt <= packed.length;
 }

@@ -8,6 +8,11 @@ import { FENCE, fieldsOf, packEntry, type EntryBytes } from './entry-bytes.js';
 const value = Buffer.from('value');
 const unknown = { type: 200, bytes: Buffer.from('what a newer service knows') };
 
+function withValueAt(packed: Buffer, valueAt: number): Buffer {
+  packed.writeUInt16BE(valueAt, 1);
+  return packed;
+}
+
 onEachTopology('an entry in Redis', (service, topology) => {
   let raw: RawRedis;
   beforeAll(async () => {
@@ -119,6 +124,9 @@ onEachTopology('an entry in Redis', (service, topology) => {
     ['of a later format', Buffer.from([2, ...packEntry({ value }).subarray(1)])],
     ['that was cut', packEntry({ value }).subarray(0, 23)],
     ['of one byte', Buffer.from([1])],
+    ['whose value would begin behind its end', withValueAt(packEntry({ value }), 200)],
+    ['whose value would begin in its header', withValueAt(packEntry({ value }), 3)],
+    ['whose field goes on behind the header', withValueAt(packEntry({ value, fields: [FENCE] }), 30)],
     ['of nothing', Buffer.alloc(0)],
   ])('%s is another kind of thing: not read, not overwritten, but touched and deleted', async (_, packed) => {
     const { cache } = service();

@@ -39,6 +39,22 @@ onEachTopology('cache', (service, topology) => {
       expect(items.map(({ entry }) => entry?.value.toString())).toEqual(keys);
     });
 
+    test('of more than a message may hold says so, wherever among the keys the large ones are', async () => {
+      const { cache } = service();
+      const value = Buffer.alloc(1_000_000, 7);
+      await Promise.all([1, 2, 3, 4, 5].map((each) => cache.set({ key: `huge:${String(each)}`, value })));
+      const large = [1, 2, 3, 4, 5].map((each) => `huge:${String(each)}`);
+      const small = Array.from({ length: 100 }, (_, index) => `not there:${String(index)}`);
+      for (const keys of [large, [...small, ...large], [...large, ...small]]) {
+        expect(await failureOf(cache.getMany({ keys }))).toMatchObject({
+          ...{ code: Code.RESOURCE_EXHAUSTED, reason: 'MESSAGE_TOO_LARGE' },
+        });
+      }
+      const { items } = await cache.getMany({ keys: [...small, ...large.slice(0, 4), ...small.slice(0, 50)] });
+      expect(items.filter(({ entry }) => entry !== undefined)).toHaveLength(4);
+      expect(items).toHaveLength(154);
+    });
+
     test('fails as a whole when one key holds another kind of thing', async () => {
       const { cache } = service();
       await cache.set({ key: 'mixed:entry', value: bytes('x') });

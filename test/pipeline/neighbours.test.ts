@@ -63,6 +63,28 @@ test('a stream that breaks the protocol ends alone: other streams and unary call
   expect(await redis.command('GET', `${service.namespace}:cache:{n}`)).toBe('1');
 });
 
+test('a record that somebody damaged fails its own call, and no other of the frame', async () => {
+  const redis = await ownRedis();
+  const service = await startServiceProcess({ REDIS_URL: redis.url });
+  const channel = service.channel();
+  const cache = channel.of(CacheServiceService);
+  await cache.set({ key: 'x', value: Buffer.from('v') });
+  const damaged = Buffer.alloc(40);
+  // format 1, a value, and that far behind the end
+  damaged.set([1, 0xff, 0xff, 1]);
+  await redis.command('SET', `${service.namespace}:cache:{damaged}`, damaged.toString('latin1'));
+  const stream = await open(channel);
+  stream.send({
+    calls: ['x', 'damaged', 'x'].map((key, index) => ({ id: index + 1, method: GET, request: get(key) })),
+  });
+  await stream.untilAnswers(3);
+  expect(codes(stream).toSorted()).toEqual([
+    [1, Code.OK],
+    [2, Code.FAILED_PRECONDITION],
+    [3, Code.OK],
+  ]);
+});
+
 describe('a lock that is granted to a caller who waits no more is given back:', () => {
   const request = encode(AcquireLockRequest, { resources: ['door'], ttlMs: 600_000n });
 

@@ -37,6 +37,8 @@ export interface ServiceProcess {
   signal(signal: NodeJS.Signals): void;
   /** To the whole process group, as a terminal does with Ctrl-C; needs `ownGroup`. */
   signalGroup(signal: NodeJS.Signals): void;
+  /** Nobody reads its standard output any more. */
+  closeOutput(): void;
   /** Ends the process and waits for it. */
   stop(signal?: NodeJS.Signals): Promise<Exit>;
 }
@@ -115,6 +117,10 @@ class SpawnedService implements ServiceProcess {
         this.notify();
       });
     });
+  }
+
+  closeOutput(): void {
+    this.child.stdout?.destroy();
   }
 
   get pid(): number {
