@@ -98,14 +98,22 @@ export class PipelineTransport implements Transport, CallOwner {
       const writer = method.requestWriter;
       const payload = writer === undefined ? method.encode(request) : undefined;
       const length = payload === undefined ? (writer?.length(request) ?? 0) : payload.length;
-      if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload ?? method.encode(request));
+      if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload);
       else this.stream?.send(call, payload, length);
     } catch (error) {
       this.fail(call, invalidArgument(`the request is no message of ${method.name}: ${String(error)}`));
     }
   }
 
-  private sendUnary(call: PendingCall, payload: Buffer): void {
+  /** `encoded` is the request where it is encoded already. */
+  private sendUnary(call: PendingCall, encoded?: Buffer): void {
+    let payload: Buffer;
+    try {
+      payload = encoded ?? call.method.encode(call.request);
+    } catch (error) {
+      this.fail(call, invalidArgument(`the request is no message of ${call.method.name}: ${String(error)}`));
+      return;
+    }
     const timeoutMs = Math.max(1, call.deadlineAt - performance.now());
     this.options.unary.send(call.method, payload, { timeoutMs, ...(call.signal && { signal: call.signal }) }).then(
       (response) => {
@@ -152,7 +160,7 @@ export class PipelineTransport implements Transport, CallOwner {
     this.stream = undefined;
     if (code === Code.UNIMPLEMENTED) {
       this.unaryOnly = true;
-      for (const call of this.queue.splice(0)) this.sendUnary(call, call.method.encode(call.request));
+      for (const call of this.queue.splice(0)) if (!call.settled) this.sendUnary(call);
       return;
     }
     if (this.limits !== undefined && !this.closed && this.failedAttempts++ === 0) {
