@@ -1,6 +1,6 @@
-import { afterEach, expect, test } from '@jest/globals';
-import { status as Code, type sendUnaryData } from '@grpc/grpc-js';
-import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { Metadata, status as Code, type sendUnaryData } from '@grpc/grpc-js';
+import { connect, ShardkeepError, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { CacheServiceService, type GetRequest, type GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { errorOf } from '../support/client-error.js';
 import { startForeignServer, stopForeignServers } from '../support/foreign-server.js';
@@ -43,4 +43,34 @@ test('without the pipeline, a wrong request that waits for the stream fails alon
   expect((await errorOf(givenUp)).code).toBe(Code.CANCELLED);
   expect(await right).toEqual({ entry: undefined });
   expect(keys).toEqual(['right']);
+});
+
+describe.each(['pipeline', 'unary'] as const)('a server with details of its own, over %s', (transport) => {
+  async function errorWith(details: Buffer): Promise<ShardkeepError> {
+    const { address } = await startForeignServer({
+      cache: {
+        get: (_: unknown, callback: sendUnaryData<object>) => {
+          const metadata = new Metadata();
+          metadata.set('grpc-status-details-bin', details);
+          callback({ code: Code.RESOURCE_EXHAUSTED, details: 'as the trailer has it', metadata });
+        },
+      },
+    });
+    const connected = client(address, { transport });
+    const error = await errorOf(connected.cache.get({ key: 'x' }));
+    // nothing may hold it
+    await connected.close();
+    return error;
+  }
+
+  test('that are no google.rpc.Status fails a call by code and message', async () => {
+    const error = await errorWith(Buffer.from([0xff, 0xff]));
+    expect(error).toMatchObject({ code: Code.RESOURCE_EXHAUSTED, reason: '', fields: [] });
+    expect(error.message).toContain('as the trailer has it');
+  });
+
+  test('that carry another code fails a call by the code of the trailer', async () => {
+    const otherCode = Buffer.from([(1 << 3) | 0, Code.ABORTED]);
+    expect((await errorWith(otherCode)).code).toBe(Code.RESOURCE_EXHAUSTED);
+  });
 });
