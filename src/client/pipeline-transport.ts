@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import { status as Code, type Client } from '@grpc/grpc-js';
 import type { PipelineLimits } from '../wire/answer-frame.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import { CallQueue } from './call-queue.js';
 import { errorOfDetails, invalidArgument, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
 import type { CallOptions, ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
@@ -28,7 +29,10 @@ export interface PipelineTransportOptions {
 export class PipelineTransport implements Transport, CallOwner {
   private readonly deadlines = new DeadlineWheel();
   /** Calls not sent yet: there is no stream, or it has as many in flight as it may. */
-  private readonly queue: PendingCall[] = [];
+  private readonly queue = new CallQueue();
+  /** All that are not over, also those that only wait for their last answers. */
+  private readonly streams = new Set<PipelineStream>();
+  /** Where calls go. */
   private stream: PipelineStream | undefined;
   /** Undefined until the service has accepted the stream. */
   private limits: PipelineLimits | undefined;
@@ -68,7 +72,7 @@ export class PipelineTransport implements Transport, CallOwner {
 
   expire(call: PendingCall): void {
     this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a write may have happened'));
-    this.stream?.cancel(call);
+    call.stream?.cancel(call);
   }
 
   async close(): Promise<void> {
@@ -78,13 +82,13 @@ export class PipelineTransport implements Transport, CallOwner {
       if (this.waiting === 0) resolve();
       else this.whenAnswered = resolve;
     });
-    this.stream?.end();
+    for (const stream of this.streams) stream.end();
     await this.options.unary.close();
   }
 
   private begin(call: PendingCall): void {
-    if (this.hasRoom && this.queue.length === 0) this.send(call);
-    else if (this.queue.length < MAX_QUEUED) this.queue.push(call);
+    if (this.hasRoom && this.queue.size === 0) this.send(call);
+    else if (this.queue.size < MAX_QUEUED) this.queue.push(call);
     else this.fail(call, new ShardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
   }
 
@@ -129,7 +133,7 @@ export class PipelineTransport implements Transport, CallOwner {
     while (this.hasRoom) {
       const call = this.queue.shift();
       if (call === undefined) return;
-      if (!call.settled) this.send(call);
+      this.send(call);
     }
   }
 
@@ -137,39 +141,57 @@ export class PipelineTransport implements Transport, CallOwner {
     this.limits = undefined;
     const stream = new PipelineStream(this.client, {
       onOpen: (limits) => {
-        if (this.stream === stream) this.limits = limits;
+        if (this.stream !== stream) return;
+        this.limits = limits;
         this.sendQueued();
       },
       onAnswer: (call, ok, frame, from, to) => {
         this.answer(call, ok, frame, from, to);
-        if (this.queue.length > 0) this.sendQueued();
+        if (this.queue.size > 0) this.sendQueued();
       },
       onDraining: () => {
-        stream.end();
-        if (this.stream === stream && !this.closed) this.open();
+        this.leave(stream);
       },
-      onClosed: ({ code, details }, calls) => {
-        for (const call of calls) this.fail(call, outcomeUnknown(details));
-        if (this.stream === stream) this.reopen(code, details);
+      onClosed: ({ code, details }, sent, unsent) => {
+        this.streams.delete(stream);
+        const why = code === Code.OK ? 'the service ended the stream' : details;
+        for (const call of sent) this.fail(call, outcomeUnknown(why));
+        this.queue.unshift(unsent);
+        if (this.stream === stream) this.reopen(code, why);
       },
     });
     this.stream = stream;
+    this.streams.add(stream);
+  }
+
+  /** Its service goes away: what is not sent goes to another stream. */
+  private leave(stream: PipelineStream): void {
+    if (this.stream !== stream) return;
+    this.stream = undefined;
+    this.queue.unshift(stream.drain());
+    if (this.isNeeded) this.open();
+  }
+
+  /** A closed client only finishes what it has begun. */
+  private get isNeeded(): boolean {
+    return !this.closed || this.waiting > 0;
   }
 
   private reopen(code: Code, details: string): void {
     this.stream = undefined;
+    if (!this.isNeeded) return;
     if (code === Code.UNIMPLEMENTED) {
       this.unaryOnly = true;
-      for (const call of this.queue.splice(0)) if (!call.settled) this.sendUnary(call);
+      for (const call of this.queue.takeAll()) this.sendUnary(call);
       return;
     }
-    if (this.limits !== undefined && !this.closed && this.failedAttempts++ === 0) {
+    if (this.limits !== undefined && this.failedAttempts++ === 0) {
       // it was up: its successor may be there already
       this.open();
       return;
     }
     this.lastFailure = details;
-    for (const call of this.queue.splice(0)) this.fail(call, notSent(details));
+    for (const call of this.queue.takeAll()) this.fail(call, notSent(details));
     if (this.closed) return;
     const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** this.failedAttempts++, BACKOFF_MAX_MS);
     this.backoffTimer = setTimeout(
@@ -210,6 +232,7 @@ export class PipelineTransport implements Transport, CallOwner {
   private settle(call: PendingCall): boolean {
     if (call.settled) return false;
     call.settled = true;
+    if (call.queued) this.queue.remove(call);
     this.deadlines.remove(call);
     call.forgetSignal?.();
     this.waiting--;
@@ -220,7 +243,7 @@ export class PipelineTransport implements Transport, CallOwner {
   private obey(signal: AbortSignal, call: PendingCall): void {
     const abort = (): void => {
       this.fail(call, new ShardkeepError(Code.CANCELLED, 'cancelled; a write may have happened'));
-      this.stream?.cancel(call);
+      call.stream?.cancel(call);
     };
     signal.addEventListener('abort', abort, { once: true });
     call.signal = signal;

@@ -2,8 +2,9 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { Metadata, status as Code, type sendUnaryData } from '@grpc/grpc-js';
 import { connect, ShardkeepError, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { CacheServiceService, type GetRequest, type GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import type { Answer, PipelineRequest } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import { errorOf } from '../support/client-error.js';
-import { startForeignServer, stopForeignServers } from '../support/foreign-server.js';
+import { encodeFrame, LIMITS, startForeignServer, stopForeignServers, success } from '../support/foreign-server.js';
 
 /** The client before servers that are not ours, or that break the protocol. */
 
@@ -73,4 +74,54 @@ describe.each(['pipeline', 'unary'] as const)('a server with details of its own,
     const otherCode = Buffer.from([(1 << 3) | 0, Code.ABORTED]);
     expect((await errorWith(otherCode)).code).toBe(Code.RESOURCE_EXHAUSTED);
   });
+});
+
+describe.each(['open', 'closing'] as const)('a client that is %s', (state) => {
+  test('sends no more on a stream that drains, and what waits on another one', async () => {
+    const seen: number[] = [];
+    const server = await startForeignServer({
+      pipeline: (stream) => {
+        const number = server.streams.indexOf(stream);
+        stream.write({ limits: { ...LIMITS, maxCallsInFlight: number === 0 ? 2 : 1 } });
+        stream.on('data', ({ calls }: PipelineRequest) => {
+          seen.push(...calls.map(() => number));
+          if (number === 0) {
+            held.push(...calls.map(success));
+            if (held.length === 2) stream.write({ draining: true });
+            return;
+          }
+          stream.write({ answers: calls.map(success) });
+          // only now, so that the old stream has room while others wait
+          if (seen.length === 3) server.streams[0]?.write({ answers: held.slice(0, 1) });
+          if (seen.length === 10) server.streams[0]?.write({ answers: held.slice(1) });
+        });
+        stream.on('end', () => stream.end());
+      },
+    });
+    const held: Answer[] = [];
+    const connected = client(server.address);
+    const calls = Array.from({ length: 10 }, () => connected.cache.get({ key: 'x' }));
+    const closed = state === 'closing' ? connected.close() : undefined;
+    expect(await Promise.all(calls)).toEqual(calls.map(() => ({ entry: undefined })));
+    await closed;
+    expect(seen).toEqual([0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
+  });
+});
+
+test('a call that has not left when its stream breaks goes on the next one', async () => {
+  const server = await startForeignServer({
+    pipeline: (stream) => {
+      stream.write({ limits: { ...LIMITS, maxCallsInFlight: 1 } });
+      stream.on('data', ({ calls }: PipelineRequest) => {
+        const answers = encodeFrame({ answers: calls.map(success) });
+        // the answer makes room for the next call, whose frame would leave at the end of the tick
+        stream.write(server.streams.length === 1 ? Buffer.concat([answers, Buffer.from([0xff])]) : answers);
+      });
+      stream.on('end', () => stream.end());
+    },
+  });
+  const { cache } = client(server.address);
+  const calls = [cache.get({ key: 'answered' }), cache.get({ key: 'not sent' })];
+  expect(await Promise.all(calls)).toEqual([{ entry: undefined }, { entry: undefined }]);
+  expect(server.streams).toHaveLength(2);
 });

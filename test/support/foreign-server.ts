@@ -3,18 +3,20 @@ import {
   ServerCredentials,
   type handleUnaryCall,
   type ServerDuplexStream,
+  type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import {
+  PipelineResponse,
   PipelineServiceService,
+  type Answer,
   type PipelineRequest,
-  type PipelineResponse,
 } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 
 /** A gRPC server on a real socket that is not ours: a proxy, another version, or one that breaks the protocol. */
 
-export type ForeignStream = ServerDuplexStream<PipelineRequest, PipelineResponse>;
+export type ForeignStream = ServerDuplexStream<PipelineRequest, Partial<PipelineResponse> | Buffer>;
 type CacheMethod = keyof typeof CacheServiceService;
 
 export interface ForeignBehaviour {
@@ -32,13 +34,22 @@ export interface ForeignServer {
 
 export const LIMITS = { maxCallsInFlight: 1_024, maxRequestBytes: 262_144, maxFrameBytes: 4_194_304 };
 
+/** Frames as messages, and as bytes where they shall be none. */
+const PIPELINE: ServiceDefinition = {
+  pipeline: {
+    ...PipelineServiceService.pipeline,
+    responseSerialize: (frame: Partial<PipelineResponse> | Buffer) =>
+      Buffer.isBuffer(frame) ? frame : encodeFrame(frame),
+  },
+};
+
 const started = new Set<Server>();
 
 export async function startForeignServer({ pipeline, cache = {} }: ForeignBehaviour): Promise<ForeignServer> {
   const server = new Server();
   const streams: ForeignStream[] = [];
   if (pipeline !== undefined) {
-    server.addService(PipelineServiceService, {
+    server.addService(PIPELINE, {
       pipeline: (stream: ForeignStream) => {
         streams.push(stream);
         stream.on('error', () => undefined);
@@ -49,7 +60,7 @@ export async function startForeignServer({ pipeline, cache = {} }: ForeignBehavi
   const methods = Object.fromEntries(
     Object.keys(cache).map((name) => [name, CacheServiceService[name as CacheMethod]]),
   );
-  server.addService(methods, cache as UntypedServiceImplementation);
+  if (Object.keys(methods).length > 0) server.addService(methods, cache as UntypedServiceImplementation);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => {
       if (error) reject(error);
@@ -66,7 +77,12 @@ export function stopForeignServers(): void {
   started.clear();
 }
 
-/** A frame of the service. */
-export function frame(parts: Partial<PipelineResponse>): PipelineResponse {
-  return { limits: undefined, answers: [], draining: false, ...parts };
+export function encodeFrame(frame: Partial<PipelineResponse>): Buffer {
+  const whole = { limits: undefined, answers: [], draining: false, ...frame };
+  return Buffer.from(PipelineResponse.encode(whole).finish());
+}
+
+/** A successful answer: the message of defaults. */
+export function success({ id }: { readonly id: number }): Answer {
+  return { id, outcome: { $case: 'response', value: Buffer.alloc(0) } };
 }
