@@ -24,7 +24,8 @@ export interface PipelineTransportOptions {
 
 /**
  * Calls over one stream of the pipeline. A stream that ends is opened again with back-off; while the service is away
- * calls fail at once, and those on a lost stream fail with OUTCOME_UNKNOWN. A service without the pipeline gets unary calls.
+ * calls fail at once, and those on a lost stream fail with OUTCOME_UNKNOWN. A service that drains has a successor: calls
+ * wait for it. A service without the pipeline gets unary calls.
  */
 export class PipelineTransport implements Transport, CallOwner {
   private readonly deadlines = new DeadlineWheel();
@@ -37,8 +38,10 @@ export class PipelineTransport implements Transport, CallOwner {
   /** Undefined until the service has accepted the stream. */
   private limits: PipelineLimits | undefined;
   private backoffTimer: NodeJS.Timeout | undefined;
+  /** Streams in a row that were lost or left before they answered a call. */
   private failedAttempts = 0;
-  private lastFailure = '';
+  /** Why the service is away, and calls fail at once. */
+  private outage: string | undefined;
   private unaryOnly = false;
   /** Calls without an answer, sent or not. */
   private waiting = 0;
@@ -53,9 +56,9 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
-    if (this.unaryOnly) return this.options.unary.call(method, request, options);
     if (this.closed) return Promise.reject(notSent('the client is closed'));
-    if (this.backoffTimer !== undefined) return Promise.reject(notSent(this.lastFailure));
+    if (this.unaryOnly) return this.options.unary.call(method, request, options);
+    if (this.outage !== undefined) return Promise.reject(notSent(this.outage));
     if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
     if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
@@ -77,19 +80,24 @@ export class PipelineTransport implements Transport, CallOwner {
 
   async close(): Promise<void> {
     this.closed = true;
-    clearTimeout(this.backoffTimer);
     await new Promise<void>((resolve) => {
       if (this.waiting === 0) resolve();
       else this.whenAnswered = resolve;
     });
+    clearTimeout(this.backoffTimer);
     for (const stream of this.streams) stream.end();
     await this.options.unary.close();
   }
 
   private begin(call: PendingCall): void {
     if (this.hasRoom && this.queue.size === 0) this.send(call);
-    else if (this.queue.size < MAX_QUEUED) this.queue.push(call);
+    else if (this.queue.size < MAX_QUEUED) this.enqueue(call);
     else this.fail(call, new ShardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
+  }
+
+  private enqueue(call: PendingCall): void {
+    this.queue.push(call);
+    this.backoffTimer?.ref();
   }
 
   private get hasRoom(): boolean {
@@ -139,6 +147,7 @@ export class PipelineTransport implements Transport, CallOwner {
 
   private open(): void {
     this.limits = undefined;
+    this.outage = undefined;
     const stream = new PipelineStream(this.client, {
       onOpen: (limits) => {
         if (this.stream !== stream) return;
@@ -169,7 +178,11 @@ export class PipelineTransport implements Transport, CallOwner {
     if (this.stream !== stream) return;
     this.stream = undefined;
     this.queue.unshift(stream.drain());
-    if (this.isNeeded) this.open();
+    if (!this.isNeeded) return;
+    this.failedAttempts++;
+    // one that answers is replaced by one that will; a proxy that keeps its connection greets again and again with `draining`
+    if (this.failedAttempts === 1) this.open();
+    else this.backOff();
   }
 
   /** A closed client only finishes what it has begun. */
@@ -185,15 +198,19 @@ export class PipelineTransport implements Transport, CallOwner {
       for (const call of this.queue.takeAll()) this.sendUnary(call);
       return;
     }
-    if (this.limits !== undefined && this.failedAttempts++ === 0) {
+    this.failedAttempts++;
+    if (this.limits !== undefined && this.failedAttempts === 1) {
       // it was up: its successor may be there already
       this.open();
       return;
     }
-    this.lastFailure = details;
+    this.outage = details;
     for (const call of this.queue.takeAll()) this.fail(call, notSent(details));
-    if (this.closed) return;
-    const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** this.failedAttempts++, BACKOFF_MAX_MS);
+    if (!this.closed) this.backOff();
+  }
+
+  private backOff(): void {
+    const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** (this.failedAttempts - 1), BACKOFF_MAX_MS);
     this.backoffTimer = setTimeout(
       () => {
         this.backoffTimer = undefined;
@@ -201,11 +218,12 @@ export class PipelineTransport implements Transport, CallOwner {
       },
       ceiling / 2 + Math.random() * (ceiling / 2),
     );
-    this.backoffTimer.unref();
+    // only calls that wait are a reason for the process to stay
+    if (this.queue.size === 0) this.backoffTimer.unref();
   }
 
   private answer(call: PendingCall, ok: boolean, frame: Buffer, from: number, to: number): void {
-    this.failedAttempts = 0;
+    if (call.stream === this.stream) this.failedAttempts = 0;
     if (call.settled) return;
     try {
       if (ok) {
@@ -214,7 +232,7 @@ export class PipelineTransport implements Transport, CallOwner {
       }
       const error = errorOfDetails(frame.subarray(from, to));
       // known not to have been started, so it may go to the service's successor
-      if (error.reason === 'DRAINING' && !this.closed && this.backoffTimer === undefined) this.begin(call);
+      if (error.reason === 'DRAINING' && !this.closed && this.outage === undefined) this.begin(call);
       else this.fail(call, error);
     } catch {
       this.fail(call, new ShardkeepError(Code.INTERNAL, 'the answer cannot be decoded'));

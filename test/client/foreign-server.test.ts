@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { Metadata, status as Code, type sendUnaryData } from '@grpc/grpc-js';
 import { connect, ShardkeepError, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
@@ -124,4 +125,22 @@ test('a call that has not left when its stream breaks goes on the next one', asy
   const calls = [cache.get({ key: 'answered' }), cache.get({ key: 'not sent' })];
   expect(await Promise.all(calls)).toEqual([{ entry: undefined }, { entry: undefined }]);
   expect(server.streams).toHaveLength(2);
+});
+
+test('a server that greets each stream with `draining` is backed off from, and calls wait for one that does not', async () => {
+  const openedAtMs: number[] = [];
+  const server = await startForeignServer({
+    pipeline: (stream) => {
+      openedAtMs.push(performance.now());
+      stream.write({ limits: LIMITS, draining: openedAtMs.length < 5 });
+      stream.on('data', ({ calls }: PipelineRequest) => stream.write({ answers: calls.map(success) }));
+      stream.on('end', () => stream.end());
+    },
+  });
+  const { cache } = client(server.address);
+  expect(await cache.get({ key: 'x' }, { timeoutMs: 10_000 })).toEqual({ entry: undefined });
+  expect(openedAtMs).toHaveLength(5);
+  const gapsMs = openedAtMs.slice(1).map((atMs, index) => atMs - (openedAtMs[index] ?? 0));
+  // the first is replaced at once; then the shortest times of the jitter, less the part of 1 ms that a timer leaves out
+  for (const [attempt, ms] of gapsMs.slice(1).entries()) expect(ms).toBeGreaterThan(50 * 2 ** attempt - 1);
 });
