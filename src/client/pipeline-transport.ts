@@ -4,7 +4,7 @@ import type { PipelineLimits } from '../wire/answer-frame.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { CallQueue } from './call-queue.js';
 import { errorOfDetails, invalidArgument, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
-import type { CallOptions, ClientMethod } from './method.js';
+import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
 import type { Transport } from './transport.js';
@@ -14,7 +14,6 @@ import type { UnaryTransport } from './unary-transport.js';
 const MAX_QUEUED = 16_384;
 const BACKOFF_BASE_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
-const MAX_TIMEOUT_MS = 0xffffffff;
 
 export interface PipelineTransportOptions {
   readonly defaultTimeoutMs: number;
@@ -63,8 +62,7 @@ export class PipelineTransport implements Transport, CallOwner {
     if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
       const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
-      // whole, from 1, and no longer than a frame can carry
-      const wholeMs = Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMEOUT_MS);
+      const wholeMs = wholeTimeoutMs(timeoutMs);
       const call = new PendingCall(this, method, request, wholeMs, performance.now() + wholeMs, resolve, reject);
       this.waiting++;
       this.deadlines.add(call);
@@ -74,7 +72,7 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   expire(call: PendingCall): void {
-    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a write may have happened'));
+    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
     call.stream?.cancel(call);
   }
 
@@ -126,7 +124,7 @@ export class PipelineTransport implements Transport, CallOwner {
       this.fail(call, invalidArgument(`the request is no message of ${call.method.name}: ${String(error)}`));
       return;
     }
-    const timeoutMs = Math.max(1, call.deadlineAt - performance.now());
+    const timeoutMs = call.deadlineAt - performance.now();
     this.options.unary.send(call.method, payload, { timeoutMs, ...(call.signal && { signal: call.signal }) }).then(
       (response) => {
         this.succeed(call, response);
@@ -223,7 +221,7 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   private answer(call: PendingCall, ok: boolean, frame: Buffer, from: number, to: number): void {
-    if (call.stream === this.stream) this.failedAttempts = 0;
+    if (ok && call.stream === this.stream) this.failedAttempts = 0;
     if (call.settled) return;
     try {
       if (ok) {
@@ -231,12 +229,23 @@ export class PipelineTransport implements Transport, CallOwner {
         return;
       }
       const error = errorOfDetails(frame.subarray(from, to));
-      // known not to have been started, so it may go to the service's successor
-      if (error.reason === 'DRAINING' && !this.closed && this.outage === undefined) this.begin(call);
-      else this.fail(call, error);
+      if (error.reason === 'DRAINING') {
+        this.sendElsewhere(call, error);
+        return;
+      }
+      if (call.stream === this.stream) this.failedAttempts = 0;
+      this.fail(call, error);
     } catch {
       this.fail(call, new ShardkeepError(Code.INTERNAL, 'the answer cannot be decoded'));
     }
+  }
+
+  /** For a call that was not started, because its service drains. */
+  private sendElsewhere(call: PendingCall, refusal: ShardkeepError): void {
+    if (this.stream !== undefined && call.stream === this.stream) this.leave(this.stream);
+    if (this.unaryOnly) this.sendUnary(call);
+    else if (this.outage === undefined) this.begin(call);
+    else this.fail(call, refusal);
   }
 
   private succeed(call: PendingCall, response: unknown): void {
@@ -260,7 +269,7 @@ export class PipelineTransport implements Transport, CallOwner {
 
   private obey(signal: AbortSignal, call: PendingCall): void {
     const abort = (): void => {
-      this.fail(call, new ShardkeepError(Code.CANCELLED, 'cancelled; a write may have happened'));
+      this.fail(call, new ShardkeepError(Code.CANCELLED, `cancelled; ${fateOf(call)}`));
       call.stream?.cancel(call);
     };
     signal.addEventListener('abort', abort, { once: true });
@@ -269,4 +278,9 @@ export class PipelineTransport implements Transport, CallOwner {
       signal.removeEventListener('abort', abort);
     };
   }
+}
+
+/** What became of a call that ends before its answer. */
+function fateOf(call: PendingCall): string {
+  return call.queued ? 'it was not started' : 'a write may have happened';
 }

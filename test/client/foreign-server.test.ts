@@ -5,7 +5,16 @@ import { connect, ShardkeepError, type ConnectOptions, type ShardkeepClient } fr
 import { CacheServiceService, type GetRequest, type GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import type { Answer, PipelineRequest } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import { errorOf } from '../support/client-error.js';
-import { encodeFrame, LIMITS, startForeignServer, stopForeignServers, success } from '../support/foreign-server.js';
+import {
+  DRAINING,
+  encodeFrame,
+  LIMITS,
+  refusal,
+  startForeignServer,
+  stopForeignServers,
+  success,
+  type ForeignBehaviour,
+} from '../support/foreign-server.js';
 
 /** The client before servers that are not ours, or that break the protocol. */
 
@@ -22,6 +31,7 @@ afterEach(async () => {
   stopForeignServers();
 });
 
+const TRANSPORTS = ['pipeline', 'unary'] as const;
 const MISS: GetResponse = CacheServiceService.get.responseDeserialize(Buffer.alloc(0));
 
 test('without the pipeline, a wrong request that waits for the stream fails alone, and one that was given up is not sent', async () => {
@@ -47,7 +57,7 @@ test('without the pipeline, a wrong request that waits for the stream fails alon
   expect(keys).toEqual(['right']);
 });
 
-describe.each(['pipeline', 'unary'] as const)('a server with details of its own, over %s', (transport) => {
+describe.each(TRANSPORTS)('a server with details of its own, over %s', (transport) => {
   async function errorWith(details: Buffer): Promise<ShardkeepError> {
     const { address } = await startForeignServer({
       cache: {
@@ -143,4 +153,72 @@ test('a server that greets each stream with `draining` is backed off from, and c
   const gapsMs = openedAtMs.slice(1).map((atMs, index) => atMs - (openedAtMs[index] ?? 0));
   // the first is replaced at once; then the shortest times of the jitter, less the part of 1 ms that a timer leaves out
   for (const [attempt, ms] of gapsMs.slice(1).entries()) expect(ms).toBeGreaterThan(50 * 2 ** attempt - 1);
+});
+
+describe('calls that were not started because their service drains', () => {
+  test.each(['open', 'closing'] as const)('go on another stream of a client that is %s', async (state) => {
+    const server = await startForeignServer({
+      pipeline: (stream) => {
+        const number = server.streams.indexOf(stream);
+        stream.write({ limits: LIMITS });
+        // the first four only refuse, and do not say that they drain
+        stream.on('data', ({ calls }: PipelineRequest) => {
+          stream.write({ answers: calls.map(number < 4 ? refusal : success) });
+        });
+        stream.on('end', () => stream.end());
+      },
+    });
+    const connected = client(server.address, { timeoutMs: 10_000 });
+    const calls = Array.from({ length: 10 }, () => connected.cache.get({ key: 'x' }));
+    const closed = state === 'closing' ? connected.close() : undefined;
+    expect(await Promise.all(calls)).toEqual(calls.map(() => ({ entry: undefined })));
+    await closed;
+    expect(server.streams).toHaveLength(5);
+  });
+
+  function refusingServer(refusals: number, onRefused: (refused: number) => void = () => undefined): ForeignBehaviour {
+    let refused = 0;
+    const get = (_: unknown, callback: sendUnaryData<object>): void => {
+      if (refused === refusals) {
+        callback(null, MISS);
+        return;
+      }
+      refused++;
+      const metadata = new Metadata();
+      metadata.set('grpc-status-details-bin', DRAINING);
+      callback({ code: Code.UNAVAILABLE, details: 'the service is going away', metadata });
+      onRefused(refused);
+    };
+    return { cache: { get } };
+  }
+
+  test.each(TRANSPORTS)('are sent again as unary calls over %s', async (transport) => {
+    const { address } = await startForeignServer(refusingServer(4));
+    const { cache } = client(address, { transport, timeoutMs: 10_000 });
+    expect(await cache.get({ key: 'x' })).toEqual({ entry: undefined });
+  });
+
+  test.each(TRANSPORTS)('fail as such when their time is over, over %s', async (transport) => {
+    let refused = 0;
+    const { address } = await startForeignServer(refusingServer(Infinity, () => refused++));
+    const { cache } = client(address, { transport, timeoutMs: 300 });
+    expect(await errorOf(cache.get({ key: 'x' }))).toMatchObject({ code: Code.UNAVAILABLE, reason: 'DRAINING' });
+    expect(refused).toBeGreaterThan(2);
+  });
+
+  test.each(TRANSPORTS)('can be given up while they wait, over %s', async (transport) => {
+    const controller = new AbortController();
+    const giveUp = (refused: number): void => {
+      // once its answer is there the call waits for the next attempt
+      if (refused === 7)
+        setImmediate(() =>
+          setImmediate(() => {
+            controller.abort();
+          }),
+        );
+    };
+    const { address } = await startForeignServer(refusingServer(Infinity, giveUp));
+    const { cache } = client(address, { transport, timeoutMs: 60_000 });
+    expect((await errorOf(cache.get({ key: 'x' }, { signal: controller.signal }))).code).toBe(Code.CANCELLED);
+  });
 });

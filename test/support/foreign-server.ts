@@ -6,8 +6,11 @@ import {
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
+import { toStatus } from '../../src/grpc/status.js';
+import { DomainError } from '../../src/errors.js';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import {
+  Failure,
   PipelineResponse,
   PipelineServiceService,
   type Answer,
@@ -85,4 +88,11 @@ export function encodeFrame(frame: Partial<PipelineResponse>): Buffer {
 /** A successful answer: the message of defaults. */
 export function success({ id }: { readonly id: number }): Answer {
   return { id, outcome: { $case: 'response', value: Buffer.alloc(0) } };
+}
+
+/** The google.rpc.Status of a call that was not started, because its service goes away. */
+export const DRAINING = toStatus(new DomainError('DRAINING', 'the service is going away', { retryAfterMs: 0 })).details;
+
+export function refusal({ id }: { readonly id: number }): Answer {
+  return { id, outcome: { $case: 'failure', value: Failure.decode(DRAINING) } };
 }
