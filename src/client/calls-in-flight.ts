@@ -21,7 +21,7 @@ export class CallsInFlight {
     if (this.count * 2 >= this.slots.length) this.grow();
     const mask = this.slots.length - 1;
     let id = this.lastId;
-    do id = id === MAX_ID ? 1 : id + 1;
+    do id = nextId(id);
     while (this.slots[id & mask] !== undefined);
     this.lastId = id;
     call.id = id;
@@ -43,6 +43,16 @@ export class CallsInFlight {
     return call;
   }
 
+  /** Takes out the call of this id and all that were added after it, oldest first. */
+  takeFrom(firstId: number): PendingCall[] {
+    const calls: PendingCall[] = [];
+    for (let id = firstId; ; id = nextId(id)) {
+      const call = this.take(id);
+      if (call !== undefined) calls.push(call);
+      if (id === this.lastId) return calls;
+    }
+  }
+
   takeAll(): PendingCall[] {
     const calls = this.slots.filter((call) => call !== undefined);
     this.slots.fill(undefined);
@@ -56,4 +66,8 @@ export class CallsInFlight {
     this.slots = new Array<PendingCall | undefined>(this.slots.length * 2).fill(undefined);
     for (const call of calls) this.slots[call.id & (this.slots.length - 1)] = call;
   }
+}
+
+function nextId(id: number): number {
+  return id === MAX_ID ? 1 : id + 1;
 }

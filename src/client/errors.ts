@@ -53,15 +53,36 @@ export function outcomeUnknown(message: string): ShardkeepError {
   return new ShardkeepError(Code.UNAVAILABLE, message, { reason: 'OUTCOME_UNKNOWN' });
 }
 
-/** Of a unary call that grpc-js failed. */
+/** Of a unary call that grpc-js failed. Proxies send details of their own: what cannot be read is as if it were not there. */
 export function errorOfStatus(status: { code: Code; details: string; metadata: Metadata }): ShardkeepError {
   const [packed] = status.metadata.get('grpc-status-details-bin');
-  if (Buffer.isBuffer(packed)) return errorOfDetails(packed);
-  return new ShardkeepError(status.code, status.details);
+  const details = Buffer.isBuffer(packed) ? readable(packed) : undefined;
+  // code and message are those of the trailers, which everybody on the way has seen
+  return new ShardkeepError(status.code, status.details, details?.options);
 }
 
-/** Of an encoded google.rpc.Status: code = 1, message = 2, details = 3. */
+/** Of an encoded google.rpc.Status; throws where it is none. */
 export function errorOfDetails(status: Buffer): ShardkeepError {
+  const { code, message, options } = readDetails(status);
+  return new ShardkeepError(code, message, options);
+}
+
+interface StatusDetails {
+  readonly code: Code;
+  readonly message: string;
+  readonly options: ShardkeepErrorOptions;
+}
+
+function readable(status: Buffer): StatusDetails | undefined {
+  try {
+    return readDetails(status);
+  } catch {
+    return undefined;
+  }
+}
+
+/** google.rpc.Status: code = 1, message = 2, details = 3. */
+function readDetails(status: Buffer): StatusDetails {
   const reader = new ByteReader(status, 0, status.length);
   let code = Code.UNKNOWN;
   let message = '';
@@ -80,17 +101,19 @@ export function errorOfDetails(status: Buffer): ShardkeepError {
   const info = find('ErrorInfo', (bytes) => ErrorInfo.decode(bytes));
   const delay = find('RetryInfo', (bytes) => RetryInfo.decode(bytes))?.retryDelay;
   const violations = find('BadRequest', (bytes) => BadRequest.decode(bytes))?.fieldViolations ?? [];
-  return new ShardkeepError(code, message, {
+  const options = {
     reason: info?.reason,
     metadata: info?.metadata,
     retryAfterMs: delay === undefined ? undefined : delay.seconds * 1_000 + delay.nanos / 1_000_000,
     fields: violations.map(({ field }) => field),
-  });
+  };
+  return { code, message, options };
 }
 
+/** Those of failures: OK is none. */
 const CODES: ReadonlyMap<number, Code> = new Map(
   Object.values(Code)
-    .filter((code) => typeof code === 'number')
+    .filter((code) => typeof code === 'number' && code !== Code.OK)
     .map((code) => [code, code]),
 );
 

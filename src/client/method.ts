@@ -43,6 +43,13 @@ interface Unary {
   readonly responseStream: false;
 }
 
+const MAX_TIMEOUT_MS = 0xffffffff;
+
+/** Whole, from 1, and no longer than a frame of the pipeline can carry (which is 49 days). */
+export function wholeTimeoutMs(timeoutMs: number): number {
+  return Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMEOUT_MS);
+}
+
 /** A service's unary RPCs as functions. A field that a request leaves out has its default. */
 export type ServiceClient<Service extends ServiceDefinition> = {
   readonly [Method in keyof Service as Service[Method] extends Unary ? Method : never]: (

@@ -7,6 +7,12 @@ export interface CallOwner {
   expire(call: PendingCall): void;
 }
 
+/** What a call was sent on. */
+export interface CallCarrier {
+  /** Tells the service that nobody waits for the call any more. */
+  cancel(call: PendingCall): void;
+}
+
 /** A call that waits for its answer. */
 export class PendingCall implements Timed {
   slot = NO_SLOT;
@@ -14,6 +20,10 @@ export class PendingCall implements Timed {
   previous: Timed | undefined = undefined;
   /** Its id on the stream it was sent on last; 0: not sent yet. */
   id = 0;
+  /** The stream it was sent on last. */
+  stream: CallCarrier | undefined = undefined;
+  /** It waits in a CallQueue. */
+  queued = false;
   settled = false;
   signal: AbortSignal | undefined = undefined;
   /** Takes the listener off the caller's signal. */

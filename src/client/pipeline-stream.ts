@@ -4,7 +4,7 @@ import { ByteWriter } from '../wire/byte-writer.js';
 import { beginCall, writeCancelledId, writeMethod } from '../wire/request-frame.js';
 import { CallsInFlight } from './calls-in-flight.js';
 import type { ClientMethod } from './method.js';
-import type { PendingCall } from './pending-call.js';
+import type { CallCarrier, PendingCall } from './pending-call.js';
 
 const PIPELINE_PATH = '/shardkeep.pipeline.v1.PipelineService/Pipeline';
 const INITIAL_FRAME_BYTES = 8_192;
@@ -13,6 +13,8 @@ const FRAME_BYTES = 65_536;
 /** Also at this many calls: the service works on them while the next frame is written, and not after. */
 const FRAME_CALLS = 64;
 const MAX_METHODS = 256;
+/** The service ends a stream for a frame with more than 4,096; thousands of calls may time out in one tick. */
+const FRAME_CANCELLED_IDS = 1_024;
 
 export interface PipelineStreamEvents {
   /** The service has accepted the stream. */
@@ -21,12 +23,16 @@ export interface PipelineStreamEvents {
   onAnswer(call: PendingCall, ok: boolean, frame: Buffer, from: number, to: number): void;
   /** The service is going away: no more calls on this stream. */
   onDraining(): void;
-  /** The stream is over; `calls` were sent on it and have no answer. */
-  onClosed(status: Pick<StatusObject, 'code' | 'details'>, calls: readonly PendingCall[]): void;
+  /** The stream is over. The calls of `sent` have no answer, those of `unsent` have not left. */
+  onClosed(
+    status: Pick<StatusObject, 'code' | 'details'>,
+    sent: readonly PendingCall[],
+    unsent: readonly PendingCall[],
+  ): void;
 }
 
 /** One stream of PipelineService/Pipeline: the calls of one tick leave as one frame. */
-export class PipelineStream implements AnswerFrameVisitor {
+export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
   private readonly stream: ClientDuplexStream<Buffer, Buffer>;
   private readonly inFlight = new CallsInFlight();
   private readonly methods = new Map<ClientMethod, number>();
@@ -34,6 +40,10 @@ export class PipelineStream implements AnswerFrameVisitor {
   private readonly flushSoon: () => void;
   private flushScheduled = false;
   private callsInFrame = 0;
+  private firstIdInFrame = 0;
+  private cancelledIdsInFrame = 0;
+  private accepted = false;
+  private draining = false;
   private closed = false;
 
   constructor(
@@ -77,32 +87,48 @@ export class PipelineStream implements AnswerFrameVisitor {
       this.inFlight.take(call.id);
       throw error;
     }
+    call.stream = this;
+    if (this.callsInFrame === 0) this.firstIdInFrame = call.id;
     this.callsInFrame++;
     if (this.callsInFrame === FRAME_CALLS || frame.length >= FRAME_BYTES) this.flush();
     else this.scheduleFlush();
   }
 
-  /** Tells the service that nobody waits for a call any more. */
   cancel(call: PendingCall): void {
     if (this.closed || !this.inFlight.has(call)) return;
     writeCancelledId(this.frame, call.id);
-    this.scheduleFlush();
+    this.cancelledIdsInFrame++;
+    if (this.cancelledIdsInFrame === FRAME_CANCELLED_IDS) this.flush();
+    else this.scheduleFlush();
   }
 
-  /** Sends no more; the stream ends when its calls are answered. */
+  /** For a service that goes away: takes no more calls, and ends when those that left are answered. Answers the others. */
+  drain(): readonly PendingCall[] {
+    if (this.closed || this.draining) return [];
+    this.draining = true;
+    const unsent = this.takeUnsent();
+    this.endWhenAnswered();
+    return unsent;
+  }
+
+  /** Ends the stream; for when nobody waits for an answer any more. */
   end(): void {
     if (this.closed) return;
-    this.flush();
-    this.stream.end();
+    // a service that says nothing would not end it, and the stream would keep the process
+    if (this.accepted && this.inFlight.size === 0) this.stream.end();
+    else this.stream.cancel();
   }
 
   onLimits(limits: PipelineLimits): void {
+    this.accepted = true;
     this.events.onOpen(limits);
   }
 
   onAnswer(id: number, ok: boolean, frame: Buffer, from: number, to: number): void {
     const call = this.inFlight.take(id);
-    if (call !== undefined) this.events.onAnswer(call, ok, frame, from, to);
+    if (call === undefined) return;
+    this.events.onAnswer(call, ok, frame, from, to);
+    if (this.draining) this.endWhenAnswered();
   }
 
   onDraining(): void {
@@ -121,7 +147,23 @@ export class PipelineStream implements AnswerFrameVisitor {
   private close(status: Pick<StatusObject, 'code' | 'details'>): void {
     if (this.closed) return;
     this.closed = true;
-    this.events.onClosed(status, this.inFlight.takeAll());
+    const unsent = this.takeUnsent();
+    this.events.onClosed(status, this.inFlight.takeAll(), unsent);
+  }
+
+  private takeUnsent(): PendingCall[] {
+    if (this.callsInFrame === 0) return [];
+    // ids that the same frame gives up go with it: their calls end by their own timeout
+    this.frame.truncate(0);
+    this.callsInFrame = 0;
+    this.cancelledIdsInFrame = 0;
+    return this.inFlight.takeFrom(this.firstIdInFrame);
+  }
+
+  private endWhenAnswered(): void {
+    if (this.inFlight.size > 0 || this.closed) return;
+    this.flush();
+    this.stream.end();
   }
 
   private numberOf(method: ClientMethod): number {
@@ -143,6 +185,7 @@ export class PipelineStream implements AnswerFrameVisitor {
   private flush(): void {
     if (this.frame.length === 0 || this.closed) return;
     this.callsInFrame = 0;
+    this.cancelledIdsInFrame = 0;
     const bytes = this.frame.take();
     this.stream.write(bytes, () => {
       this.frame.recycle(bytes);

@@ -2,8 +2,9 @@ import { performance } from 'node:perf_hooks';
 import { status as Code, type Client } from '@grpc/grpc-js';
 import type { PipelineLimits } from '../wire/answer-frame.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import { CallQueue } from './call-queue.js';
 import { errorOfDetails, invalidArgument, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
-import type { CallOptions, ClientMethod } from './method.js';
+import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
 import type { Transport } from './transport.js';
@@ -13,7 +14,6 @@ import type { UnaryTransport } from './unary-transport.js';
 const MAX_QUEUED = 16_384;
 const BACKOFF_BASE_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
-const MAX_TIMEOUT_MS = 0xffffffff;
 
 export interface PipelineTransportOptions {
   readonly defaultTimeoutMs: number;
@@ -23,18 +23,24 @@ export interface PipelineTransportOptions {
 
 /**
  * Calls over one stream of the pipeline. A stream that ends is opened again with back-off; while the service is away
- * calls fail at once, and those on a lost stream fail with OUTCOME_UNKNOWN. A service without the pipeline gets unary calls.
+ * calls fail at once, and those on a lost stream fail with OUTCOME_UNKNOWN. A service that drains has a successor: calls
+ * wait for it. A service without the pipeline gets unary calls.
  */
 export class PipelineTransport implements Transport, CallOwner {
   private readonly deadlines = new DeadlineWheel();
   /** Calls not sent yet: there is no stream, or it has as many in flight as it may. */
-  private readonly queue: PendingCall[] = [];
+  private readonly queue = new CallQueue();
+  /** All that are not over, also those that only wait for their last answers. */
+  private readonly streams = new Set<PipelineStream>();
+  /** Where calls go. */
   private stream: PipelineStream | undefined;
   /** Undefined until the service has accepted the stream. */
   private limits: PipelineLimits | undefined;
   private backoffTimer: NodeJS.Timeout | undefined;
+  /** Streams in a row that were lost or left before they answered a call. */
   private failedAttempts = 0;
-  private lastFailure = '';
+  /** Why the service is away, and calls fail at once. */
+  private outage: string | undefined;
   private unaryOnly = false;
   /** Calls without an answer, sent or not. */
   private waiting = 0;
@@ -49,15 +55,14 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
-    if (this.unaryOnly) return this.options.unary.call(method, request, options);
     if (this.closed) return Promise.reject(notSent('the client is closed'));
-    if (this.backoffTimer !== undefined) return Promise.reject(notSent(this.lastFailure));
+    if (this.unaryOnly) return this.options.unary.call(method, request, options);
+    if (this.outage !== undefined) return Promise.reject(notSent(this.outage));
     if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
     if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
       const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
-      // whole, from 1, and no longer than a frame can carry
-      const wholeMs = Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMEOUT_MS);
+      const wholeMs = wholeTimeoutMs(timeoutMs);
       const call = new PendingCall(this, method, request, wholeMs, performance.now() + wholeMs, resolve, reject);
       this.waiting++;
       this.deadlines.add(call);
@@ -67,25 +72,30 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   expire(call: PendingCall): void {
-    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a write may have happened'));
-    this.stream?.cancel(call);
+    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
+    call.stream?.cancel(call);
   }
 
   async close(): Promise<void> {
     this.closed = true;
-    clearTimeout(this.backoffTimer);
     await new Promise<void>((resolve) => {
       if (this.waiting === 0) resolve();
       else this.whenAnswered = resolve;
     });
-    this.stream?.end();
+    clearTimeout(this.backoffTimer);
+    for (const stream of this.streams) stream.end();
     await this.options.unary.close();
   }
 
   private begin(call: PendingCall): void {
-    if (this.hasRoom && this.queue.length === 0) this.send(call);
-    else if (this.queue.length < MAX_QUEUED) this.queue.push(call);
+    if (this.hasRoom && this.queue.size === 0) this.send(call);
+    else if (this.queue.size < MAX_QUEUED) this.enqueue(call);
     else this.fail(call, new ShardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
+  }
+
+  private enqueue(call: PendingCall): void {
+    this.queue.push(call);
+    this.backoffTimer?.ref();
   }
 
   private get hasRoom(): boolean {
@@ -98,15 +108,23 @@ export class PipelineTransport implements Transport, CallOwner {
       const writer = method.requestWriter;
       const payload = writer === undefined ? method.encode(request) : undefined;
       const length = payload === undefined ? (writer?.length(request) ?? 0) : payload.length;
-      if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload ?? method.encode(request));
+      if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload);
       else this.stream?.send(call, payload, length);
     } catch (error) {
       this.fail(call, invalidArgument(`the request is no message of ${method.name}: ${String(error)}`));
     }
   }
 
-  private sendUnary(call: PendingCall, payload: Buffer): void {
-    const timeoutMs = Math.max(1, call.deadlineAt - performance.now());
+  /** `encoded` is the request where it is encoded already. */
+  private sendUnary(call: PendingCall, encoded?: Buffer): void {
+    let payload: Buffer;
+    try {
+      payload = encoded ?? call.method.encode(call.request);
+    } catch (error) {
+      this.fail(call, invalidArgument(`the request is no message of ${call.method.name}: ${String(error)}`));
+      return;
+    }
+    const timeoutMs = call.deadlineAt - performance.now();
     this.options.unary.send(call.method, payload, { timeoutMs, ...(call.signal && { signal: call.signal }) }).then(
       (response) => {
         this.succeed(call, response);
@@ -121,49 +139,76 @@ export class PipelineTransport implements Transport, CallOwner {
     while (this.hasRoom) {
       const call = this.queue.shift();
       if (call === undefined) return;
-      if (!call.settled) this.send(call);
+      this.send(call);
     }
   }
 
   private open(): void {
     this.limits = undefined;
+    this.outage = undefined;
     const stream = new PipelineStream(this.client, {
       onOpen: (limits) => {
-        if (this.stream === stream) this.limits = limits;
+        if (this.stream !== stream) return;
+        this.limits = limits;
         this.sendQueued();
       },
       onAnswer: (call, ok, frame, from, to) => {
         this.answer(call, ok, frame, from, to);
-        if (this.queue.length > 0) this.sendQueued();
+        if (this.queue.size > 0) this.sendQueued();
       },
       onDraining: () => {
-        stream.end();
-        if (this.stream === stream && !this.closed) this.open();
+        this.leave(stream);
       },
-      onClosed: ({ code, details }, calls) => {
-        for (const call of calls) this.fail(call, outcomeUnknown(details));
-        if (this.stream === stream) this.reopen(code, details);
+      onClosed: ({ code, details }, sent, unsent) => {
+        this.streams.delete(stream);
+        const why = code === Code.OK ? 'the service ended the stream' : details;
+        for (const call of sent) this.fail(call, outcomeUnknown(why));
+        this.queue.unshift(unsent);
+        if (this.stream === stream) this.reopen(code, why);
       },
     });
     this.stream = stream;
+    this.streams.add(stream);
+  }
+
+  /** Its service goes away: what is not sent goes to another stream. */
+  private leave(stream: PipelineStream): void {
+    if (this.stream !== stream) return;
+    this.stream = undefined;
+    this.queue.unshift(stream.drain());
+    if (!this.isNeeded) return;
+    this.failedAttempts++;
+    // one that answers is replaced by one that will; a proxy that keeps its connection greets again and again with `draining`
+    if (this.failedAttempts === 1) this.open();
+    else this.backOff();
+  }
+
+  /** A closed client only finishes what it has begun. */
+  private get isNeeded(): boolean {
+    return !this.closed || this.waiting > 0;
   }
 
   private reopen(code: Code, details: string): void {
     this.stream = undefined;
+    if (!this.isNeeded) return;
     if (code === Code.UNIMPLEMENTED) {
       this.unaryOnly = true;
-      for (const call of this.queue.splice(0)) this.sendUnary(call, call.method.encode(call.request));
+      for (const call of this.queue.takeAll()) this.sendUnary(call);
       return;
     }
-    if (this.limits !== undefined && !this.closed && this.failedAttempts++ === 0) {
+    this.failedAttempts++;
+    if (this.limits !== undefined && this.failedAttempts === 1) {
       // it was up: its successor may be there already
       this.open();
       return;
     }
-    this.lastFailure = details;
-    for (const call of this.queue.splice(0)) this.fail(call, notSent(details));
-    if (this.closed) return;
-    const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** this.failedAttempts++, BACKOFF_MAX_MS);
+    this.outage = details;
+    for (const call of this.queue.takeAll()) this.fail(call, notSent(details));
+    if (!this.closed) this.backOff();
+  }
+
+  private backOff(): void {
+    const ceiling = Math.min(BACKOFF_BASE_MS * 2 ** (this.failedAttempts - 1), BACKOFF_MAX_MS);
     this.backoffTimer = setTimeout(
       () => {
         this.backoffTimer = undefined;
@@ -171,11 +216,12 @@ export class PipelineTransport implements Transport, CallOwner {
       },
       ceiling / 2 + Math.random() * (ceiling / 2),
     );
-    this.backoffTimer.unref();
+    // only calls that wait are a reason for the process to stay
+    if (this.queue.size === 0) this.backoffTimer.unref();
   }
 
   private answer(call: PendingCall, ok: boolean, frame: Buffer, from: number, to: number): void {
-    this.failedAttempts = 0;
+    if (ok && call.stream === this.stream) this.failedAttempts = 0;
     if (call.settled) return;
     try {
       if (ok) {
@@ -183,12 +229,23 @@ export class PipelineTransport implements Transport, CallOwner {
         return;
       }
       const error = errorOfDetails(frame.subarray(from, to));
-      // known not to have been started, so it may go to the service's successor
-      if (error.reason === 'DRAINING' && !this.closed && this.backoffTimer === undefined) this.begin(call);
-      else this.fail(call, error);
+      if (error.reason === 'DRAINING') {
+        this.sendElsewhere(call, error);
+        return;
+      }
+      if (call.stream === this.stream) this.failedAttempts = 0;
+      this.fail(call, error);
     } catch {
       this.fail(call, new ShardkeepError(Code.INTERNAL, 'the answer cannot be decoded'));
     }
+  }
+
+  /** For a call that was not started, because its service drains. */
+  private sendElsewhere(call: PendingCall, refusal: ShardkeepError): void {
+    if (this.stream !== undefined && call.stream === this.stream) this.leave(this.stream);
+    if (this.unaryOnly) this.sendUnary(call);
+    else if (this.outage === undefined) this.begin(call);
+    else this.fail(call, refusal);
   }
 
   private succeed(call: PendingCall, response: unknown): void {
@@ -202,6 +259,7 @@ export class PipelineTransport implements Transport, CallOwner {
   private settle(call: PendingCall): boolean {
     if (call.settled) return false;
     call.settled = true;
+    if (call.queued) this.queue.remove(call);
     this.deadlines.remove(call);
     call.forgetSignal?.();
     this.waiting--;
@@ -211,8 +269,8 @@ export class PipelineTransport implements Transport, CallOwner {
 
   private obey(signal: AbortSignal, call: PendingCall): void {
     const abort = (): void => {
-      this.fail(call, new ShardkeepError(Code.CANCELLED, 'cancelled; a write may have happened'));
-      this.stream?.cancel(call);
+      this.fail(call, new ShardkeepError(Code.CANCELLED, `cancelled; ${fateOf(call)}`));
+      call.stream?.cancel(call);
     };
     signal.addEventListener('abort', abort, { once: true });
     call.signal = signal;
@@ -220,4 +278,9 @@ export class PipelineTransport implements Transport, CallOwner {
       signal.removeEventListener('abort', abort);
     };
   }
+}
+
+/** What became of a call that ends before its answer. */
+function fateOf(call: PendingCall): string {
+  return call.queued ? 'it was not started' : 'a write may have happened';
 }

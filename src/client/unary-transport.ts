@@ -1,7 +1,8 @@
-import { Metadata, status as Code, type Client } from '@grpc/grpc-js';
-import { errorOfStatus, invalidArgument, notSent, ShardkeepError } from './errors.js';
-import type { CallOptions, ClientMethod } from './method.js';
+import { status as Code, type Client } from '@grpc/grpc-js';
+import { invalidArgument, notSent, ShardkeepError } from './errors.js';
+import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
 import type { Transport } from './transport.js';
+import { UnaryCall } from './unary-call.js';
 
 /** Each call as a unary RPC: for requests too large for the pipeline, and for services or proxies without it. */
 export class UnaryTransport implements Transport {
@@ -27,25 +28,16 @@ export class UnaryTransport implements Transport {
     if (this.closed) return Promise.reject(notSent('the client is closed'));
     if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
     if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
+    const { timeoutMs = this.defaultTimeoutMs, signal } = options;
     const answer = new Promise<unknown>((resolve, reject) => {
-      const deadline = Date.now() + (options.timeoutMs ?? this.defaultTimeoutMs);
-      const cancel = (): void => {
-        call.cancel();
-      };
-      const call = this.client.makeUnaryRequest<Buffer, unknown>(
-        `/${method.name}`,
-        identity,
-        (bytes) => method.decode(bytes, 0, bytes.length),
+      new UnaryCall(
+        this.client,
+        method,
         payload,
-        new Metadata(),
-        { deadline },
-        (error, response) => {
-          options.signal?.removeEventListener('abort', cancel);
-          if (error === null) resolve(response);
-          else reject(errorOfStatus(error));
-        },
-      );
-      options.signal?.addEventListener('abort', cancel, { once: true });
+        { timeoutMs: wholeTimeoutMs(timeoutMs), signal },
+        resolve,
+        reject,
+      ).send();
     });
     this.inFlight.add(answer);
     const done = (): void => {
@@ -59,8 +51,4 @@ export class UnaryTransport implements Transport {
     this.closed = true;
     await Promise.allSettled(this.inFlight);
   }
-}
-
-function identity(bytes: Buffer): Buffer {
-  return bytes;
 }

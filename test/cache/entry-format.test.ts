@@ -121,12 +121,22 @@ onEachTopology('an entry in Redis', (service, topology) => {
   });
 
   test.each([
-    ['of a later format', Buffer.from([2, ...packEntry({ value }).subarray(1)])],
-    ['that was cut', packEntry({ value }).subarray(0, 23)],
-    ['of one byte', Buffer.from([1])],
     ['whose value would begin behind its end', withValueAt(packEntry({ value }), 200)],
     ['whose value would begin in its header', withValueAt(packEntry({ value }), 3)],
     ['whose field goes on behind the header', withValueAt(packEntry({ value, fields: [FENCE] }), 30)],
+  ])('%s cannot be read, but is deleted', async (_, packed) => {
+    const { cache } = service();
+    const key = await put(packed);
+    expect(await failureOf(cache.get({ key }))).toMatchObject({ code: Code.FAILED_PRECONDITION, reason: 'WRONG_TYPE' });
+    await cache.delete({ keys: [key] });
+    expect((await cache.set({ key, value })).stored).toBe(true);
+    expect((await cache.get({ key })).entry?.value).toEqual(value);
+  });
+
+  test.each([
+    ['of a later format', Buffer.from([2, ...packEntry({ value }).subarray(1)])],
+    ['that was cut', packEntry({ value }).subarray(0, 23)],
+    ['of one byte', Buffer.from([1])],
     ['of nothing', Buffer.alloc(0)],
   ])('%s is another kind of thing: not read, not overwritten, but touched and deleted', async (_, packed) => {
     const { cache } = service();

@@ -112,6 +112,36 @@ test('a service that is restarted under load counts each call that it answered, 
   expect(Number((await cache.increment({ key: 'n', delta: 0n })).value)).toBe(answered);
 });
 
+test('a client that is closed while its service drains tells what was not sent', async () => {
+  const redis = await ownRedis();
+  const service = await startServiceProcess({ REDIS_URL: redis.url, MAX_STREAM_CALLS: '16' });
+  const connected = client(service.address);
+  const { cache } = connected;
+  await cache.increment({ key: 'n', delta: 1n });
+
+  redis.signal('SIGSTOP');
+  const calls = Promise.allSettled(Array.from({ length: 64 }, () => cache.increment({ key: 'n', delta: 1n })));
+  await errorOf(cache.get({ key: 'n' }, { timeoutMs: 100 }));
+  const closed = connected.close();
+  service.signal('SIGTERM');
+  await service.log('draining');
+  redis.signal('SIGCONT');
+  const outcomes = await calls;
+  await closed;
+  await service.exited;
+
+  const failures = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+  expect(failures.length).toBeGreaterThan(0);
+  for (const failure of failures) {
+    expect(failure).toMatchObject({ code: Code.UNAVAILABLE });
+    expect((failure as { reason: string }).reason).not.toBe('OUTCOME_UNKNOWN');
+    expect((failure as Error).message).not.toContain('OK');
+  }
+  const next = await startServiceProcess({ REDIS_URL: redis.url, NAMESPACE: service.namespace });
+  const { value } = await client(next.address).cache.increment({ key: 'n', delta: 0n });
+  expect(Number(value)).toBe(1 + outcomes.length - failures.length);
+});
+
 test('a service that is frozen lets no call wait longer than its timeout', async () => {
   const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
   const { cache } = client(service.address);
