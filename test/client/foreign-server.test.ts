@@ -202,7 +202,11 @@ describe('calls that were not started because their service drains', () => {
     let refused = 0;
     const { address } = await startForeignServer(refusingServer(Infinity, () => refused++));
     const { cache } = client(address, { transport, timeoutMs: 300 });
-    expect(await errorOf(cache.get({ key: 'x' }))).toMatchObject({ code: Code.UNAVAILABLE, reason: 'DRAINING' });
+    const { code, reason } = await errorOf(cache.get({ key: 'x' }));
+    // its time ends between two attempts, or in the middle of one
+    expect([`${String(Code.DEADLINE_EXCEEDED)} `, `${String(Code.UNAVAILABLE)} DRAINING`]).toContain(
+      `${String(code)} ${reason}`,
+    );
     expect(refused).toBeGreaterThan(2);
   });
 
