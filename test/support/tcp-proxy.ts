@@ -20,7 +20,11 @@ interface Connection {
   kept: Buffer[];
 }
 
-export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
+export async function startTcpProxy(
+  serverPort: number,
+  /** What a client said in one piece. */
+  onSaid: (piece: string) => void = () => undefined,
+): Promise<TcpProxy> {
   const connections = new Set<Connection>();
   let holding: string | undefined;
   let onHeld = (): void => undefined;
@@ -32,7 +36,9 @@ export async function startTcpProxy(serverPort: number): Promise<TcpProxy> {
     const { server } = connection;
     connections.add(connection);
     client.on('data', (chunk) => {
-      connection.said += chunk.toString('latin1');
+      const piece = chunk.toString('latin1');
+      connection.said += piece;
+      onSaid(piece);
       server.write(chunk);
     });
     server.on('data', (chunk) => {
