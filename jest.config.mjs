@@ -20,7 +20,7 @@ export default {
   reporters: ['default', '<rootDir>/test/support/totals-reporter.mjs'],
   maxWorkers: 2,
   forceExit: true,
-  testTimeout: 20_000,
+  testTimeout: 60_000,
   collectCoverageFrom: ['src/**/*.ts', '!src/gen/**', '!src/main.ts'],
   coverageThreshold: {
     './src/cache/': { statements: 80, branches: 80, functions: 80, lines: 80 },

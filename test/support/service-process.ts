@@ -8,7 +8,7 @@ import { randomNamespace, type Environment } from './service.js';
 /** The built service (`make build`) as a process of its own, for what cannot be seen from inside: exits, signals, crashes. */
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 40_000;
 
 /** One line of the service's log. */
 export type LogLine = Readonly<Record<string, unknown>> & { readonly msg?: string };
