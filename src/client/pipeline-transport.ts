@@ -46,6 +46,7 @@ export class PipelineTransport implements Transport, CallOwner {
   private waiting = 0;
   private whenAnswered: (() => void) | undefined;
   private closed = false;
+  private closing: Promise<void> | undefined;
 
   constructor(
     private readonly client: Client,
@@ -76,7 +77,12 @@ export class PipelineTransport implements Transport, CallOwner {
     call.stream?.cancel(call);
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.closing ??= this.finish();
+    return this.closing;
+  }
+
+  private async finish(): Promise<void> {
     this.closed = true;
     await new Promise<void>((resolve) => {
       if (this.waiting === 0) resolve();

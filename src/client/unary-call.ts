@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import { Metadata, status as Code, type Client, type ClientUnaryCall } from '@grpc/grpc-js';
-import { errorOfStatus, ShardkeepError } from './errors.js';
+import { Metadata, status as Code, type Client, type ClientUnaryCall, type ServiceError } from '@grpc/grpc-js';
+import { errorOfStatus, outcomeUnknown, ShardkeepError } from './errors.js';
 import type { ClientMethod } from './method.js';
 
 /** Between attempts; the first follows at once, because the connection to the service that drains is left by then. */
@@ -43,13 +43,20 @@ export class UnaryCall {
       { deadline: Date.now() + this.deadlineAt - performance.now() },
       (error, response) => {
         if (error !== null) {
-          this.failed(errorOfStatus(error));
+          this.failed(this.isLost(error) ? outcomeUnknown(error.details) : errorOfStatus(error));
           return;
         }
         this.forgetSignal();
         this.resolve(response);
       },
     );
+  }
+
+  /** Whether the connection broke under the call: no service says so, and it was on its way to one. */
+  private isLost({ code, metadata }: ServiceError): boolean {
+    if (code !== Code.UNAVAILABLE || Object.keys(metadata.getMap()).length > 0) return false;
+    // until it has a connection, its peer is the address that the client was made for
+    return this.attempt?.getPeer() !== this.client.getChannel().getTarget();
   }
 
   private failed(error: ShardkeepError): void {

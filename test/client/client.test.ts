@@ -96,6 +96,21 @@ onEachTopology('the client', (service) => {
       await closed;
       expect((await errorOf(closing.cache.get({ key: 'x' }))).code).toBe(Code.UNAVAILABLE);
     });
+
+    test('may be closed twice, also while calls are in flight', async () => {
+      const closing = client(service().address, { transport });
+      const call = closing.cache.get({ key: 'closing' });
+      await Promise.all([closing.close(), closing.close()]);
+      expect(await call).toEqual({ entry: undefined });
+      await closing.close();
+    });
+
+    test('takes any timeout, however long', async () => {
+      const { cache } = client(service().address, { transport });
+      for (const timeoutMs of [Infinity, Number.MAX_SAFE_INTEGER]) {
+        expect(await cache.get({ key: 'not there' }, { timeoutMs })).toEqual({ entry: undefined });
+      }
+    });
   });
 
   test('keeps 5,000 calls of one tick apart', async () => {

@@ -5,6 +5,7 @@ import { connect, ShardkeepError, type ConnectOptions, type ShardkeepClient } fr
 import { CacheServiceService, type GetRequest, type GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import type { Answer, PipelineRequest } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import { errorOf } from '../support/client-error.js';
+import { until } from '../support/redis-server.js';
 import {
   DRAINING,
   encodeFrame,
@@ -226,3 +227,91 @@ describe('calls that were not started because their service drains', () => {
     expect((await errorOf(cache.get({ key: 'x' }, { signal: controller.signal }))).code).toBe(Code.CANCELLED);
   });
 });
+
+test('a call that is given up on a stream that drains is given up at the service too', async () => {
+  const server = await startForeignServer({
+    pipeline: (stream) => {
+      stream.write({ limits: LIMITS });
+      stream.on('data', ({ calls, cancelledIds }: PipelineRequest) => {
+        if (server.streams[0] !== stream) stream.write({ answers: calls.map(success) });
+        else if (calls.length > 0) stream.write({ draining: true });
+        else givenUp(cancelledIds);
+      });
+      stream.on('end', () => stream.end());
+    },
+  });
+  let givenUp: (ids: readonly number[]) => void = () => undefined;
+  const ids = new Promise<readonly number[]>((resolve) => {
+    givenUp = resolve;
+  });
+  const { cache } = client(server.address);
+  const controller = new AbortController();
+  const held = errorOf(cache.get({ key: 'held' }, { signal: controller.signal }));
+  await until(() => server.streams.length === 2);
+  controller.abort();
+  expect((await held).code).toBe(Code.CANCELLED);
+  expect(await ids).toHaveLength(1);
+});
+
+test('thousands of calls that time out at once are given up in frames that a service takes', async () => {
+  const CALLS = 6_000;
+  let givenUp = 0;
+  let longest = 0;
+  const { address } = await startForeignServer({
+    pipeline: (stream) => {
+      stream.write({ limits: { ...LIMITS, maxCallsInFlight: 10_000 } });
+      stream.on('data', ({ cancelledIds }: PipelineRequest) => {
+        givenUp += cancelledIds.length;
+        longest = Math.max(longest, cancelledIds.length);
+      });
+      stream.on('end', () => stream.end());
+    },
+  });
+  const { cache } = client(address);
+  const controller = new AbortController();
+  const calls = Array.from({ length: CALLS }, () => errorOf(cache.get({ key: 'x' }, { signal: controller.signal })));
+  // the calls have left when one behind them has failed
+  await errorOf(cache.get({ key: 'x' }, { timeoutMs: 500 }));
+  controller.abort();
+  await Promise.all(calls);
+  await until(() => givenUp === CALLS + 1);
+  expect(longest).toBeLessThanOrEqual(4_096);
+});
+
+test('calls that ended while they waited leave their place to others', async () => {
+  const PLACES = 16_384;
+  const server = await startForeignServer({
+    pipeline: (stream) => {
+      stream.on('data', ({ calls }: PipelineRequest) => stream.write({ answers: calls.map(success) }));
+      stream.on('end', () => stream.end());
+    },
+  });
+  const { cache } = client(server.address);
+  await until(() => server.streams.length === 1);
+  const waiting = Array.from({ length: PLACES }, () => errorOf(cache.get({ key: 'x' }, { timeoutMs: 100 })));
+  expect((await errorOf(cache.get({ key: 'one too many' }))).code).toBe(Code.RESOURCE_EXHAUSTED);
+  for (const { code } of await Promise.all(waiting)) expect(code).toBe(Code.DEADLINE_EXCEEDED);
+  const others = Array.from({ length: PLACES }, () => cache.get({ key: 'x' }, { timeoutMs: 15_000 }));
+  server.streams[0]?.write({ limits: LIMITS });
+  expect(await Promise.all(others)).toHaveLength(PLACES);
+});
+
+test('close() ends the streams of a service that says nothing, also one that drains', async () => {
+  const ended: Promise<void>[] = [];
+  const server = await startForeignServer({
+    pipeline: (stream) => {
+      ended.push(new Promise((resolve) => stream.on('cancelled', resolve)));
+      // the first is accepted and drains with a call, the second is not even accepted
+      if (ended.length === 1) stream.write({ limits: LIMITS });
+      stream.on('data', ({ calls }: PipelineRequest) => {
+        if (calls.length > 0) stream.write({ draining: true });
+      });
+    },
+  });
+  const connected = client(server.address);
+  expect((await errorOf(connected.cache.get({ key: 'x' }, { timeoutMs: 100 }))).code).toBe(Code.DEADLINE_EXCEEDED);
+  await until(() => ended.length === 2);
+  await connected.close();
+  await Promise.all(ended);
+  // a half-close would leave them to grpc-js, which looks after ten seconds
+}, 5_000);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Server, ServerCredentials, status as Code } from '@grpc/grpc-js';
 import { afterEach, expect, test } from '@jest/globals';
-import { connect, type ShardkeepClient } from '../../src/client/index.js';
+import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { errorOf } from '../support/client-error.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
@@ -17,8 +17,8 @@ const clients: ShardkeepClient[] = [];
 const redises: RedisServer[] = [];
 const sockets: string[] = [];
 
-function client(address: string): ShardkeepClient {
-  const connected = connect(address);
+function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
+  const connected = connect(address, options);
   clients.push(connected);
   return connected;
 }
@@ -63,6 +63,29 @@ test('after a kill -9 of the service calls in flight have an unknown outcome, la
   await until(async () => (await errorOf(cache.get({ key: 'n' }))).code === Code.UNAVAILABLE);
   await startServiceProcess(env);
   await until(async () => (await cache.get({ key: 'other' })).entry === undefined);
+});
+
+test('a unary call that was in flight at a kill -9 has an unknown outcome, and one that finds no service has not', async () => {
+  const redis = await ownRedis();
+  const listen = `unix:${socketPath()}`;
+  const service = await startServiceProcess({ REDIS_URL: redis.url, GRPC_LISTEN: listen });
+  const unary = client(listen, { transport: 'unary' }).cache;
+  const pipeline = client(listen).cache;
+  const value = Buffer.alloc(300_000);
+  await unary.increment({ key: 'n', delta: 1n });
+  await pipeline.set({ key: 'large', value });
+
+  redis.signal('SIGSTOP');
+  const inFlight = [errorOf(unary.increment({ key: 'n', delta: 1n })), errorOf(pipeline.set({ key: 'large', value }))];
+  // both have left when calls behind them have failed
+  await Promise.all([unary, pipeline].map((cache) => errorOf(cache.touch({ keys: ['n'] }, { timeoutMs: 200 }))));
+  await service.stop('SIGKILL');
+  redis.signal('SIGCONT');
+  for (const error of await Promise.all(inFlight)) {
+    expect(error).toMatchObject({ code: Code.UNAVAILABLE, reason: 'OUTCOME_UNKNOWN' });
+  }
+  const refused = await errorOf(unary.increment({ key: 'n', delta: 1n }));
+  expect(refused).toMatchObject({ code: Code.UNAVAILABLE, reason: '' });
 });
 
 test('a client may be there before its service', async () => {

@@ -42,7 +42,7 @@ test('a reload refuses no call: not a small one, not one too large for a frame, 
     }
   }
   const load = [steady('pipeline'), steady('pipeline'), steady('unary'), closing(), closing()];
-  for (let reload = 1; reload <= 3; reload++) {
+  for (let reload = 1; reload <= 2; reload++) {
     service.signal('SIGHUP');
     await service.log(() => service.logs.filter(({ msg }) => msg === 'workers replaced').length === reload);
   }
@@ -50,4 +50,4 @@ test('a reload refuses no call: not a small one, not one too large for a frame, 
   await Promise.all(load);
   expect(failures).toEqual([]);
   expect(answered).toBeGreaterThan(0);
-});
+}, 60_000);
