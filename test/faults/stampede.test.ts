@@ -69,11 +69,11 @@ test('a loader that is killed is followed by another, and soon after its lease',
   const [service] = await startServices(1, sharedRedisUrl('standalone'));
   if (service === undefined) throw new Error('no service');
   const leaseMs = 1_500;
-  const loader = fork(fileURLToPath(new URL('../support/lease-holder.mjs', import.meta.url)), [
-    service.address,
-    'hot',
-    String(leaseMs),
-  ]);
+  const loader = fork(
+    fileURLToPath(new URL('../support/lease-holder.ts', import.meta.url)),
+    [service.address, 'hot', String(leaseMs)],
+    { execArgv: ['--import', 'tsx'] },
+  );
   await once(loader, 'message');
   const grantedAt = performance.now();
   const cache = service.channel().of(CacheServiceService);

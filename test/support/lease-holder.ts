@@ -1,4 +1,4 @@
-import { connect } from '../../dist/client/index.js';
+import { connect } from '../../src/client/index.js';
 
 /** A game server that is asked to load a key, and says so; it is killed before it can. */
 
