@@ -15,6 +15,8 @@ const FRAME_CALLS = 64;
 const MAX_METHODS = 256;
 /** The service ends a stream for a frame with more than 4,096; thousands of calls may time out in one tick. */
 const FRAME_CANCELLED_IDS = 1_024;
+/** How long the service may take to end a stream without calls that this side has ended. */
+const END_MS = 500;
 
 export interface PipelineStreamEvents {
   /** The service has accepted the stream. */
@@ -44,6 +46,7 @@ export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
   private cancelledIdsInFrame = 0;
   private accepted = false;
   private draining = false;
+  private endTimer: NodeJS.Timeout | undefined;
   private closed = false;
 
   constructor(
@@ -115,8 +118,15 @@ export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
   end(): void {
     if (this.closed) return;
     // a service that says nothing would not end it, and the stream would keep the process
-    if (this.accepted && this.inFlight.size === 0) this.stream.end();
-    else this.stream.cancel();
+    if (!this.accepted || this.inFlight.size > 0) {
+      this.stream.cancel();
+      return;
+    }
+    this.stream.end();
+    this.endTimer = setTimeout(() => {
+      this.stream.cancel();
+    }, END_MS);
+    this.endTimer.unref();
   }
 
   onLimits(limits: PipelineLimits): void {
@@ -147,6 +157,7 @@ export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
   private close(status: Pick<StatusObject, 'code' | 'details'>): void {
     if (this.closed) return;
     this.closed = true;
+    clearTimeout(this.endTimer);
     const unsent = this.takeUnsent();
     this.events.onClosed(status, this.inFlight.takeAll(), unsent);
   }

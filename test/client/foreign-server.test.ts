@@ -296,6 +296,23 @@ test('calls that ended while they waited leave their place to others', async () 
   expect(await Promise.all(others)).toHaveLength(PLACES);
 });
 
+test('close() ends an idle stream of a service that says nothing', async () => {
+  const ended: Promise<void>[] = [];
+  const { address } = await startForeignServer({
+    pipeline: (stream) => {
+      ended.push(new Promise((resolve) => stream.on('cancelled', resolve)));
+      stream.write({ limits: LIMITS });
+      stream.on('data', ({ calls }: PipelineRequest) => stream.write({ answers: calls.map(success) }));
+    },
+  });
+  const connected = client(address);
+  await connected.cache.get({ key: 'x' });
+  await connected.close();
+  expect(ended).toHaveLength(1);
+  await Promise.all(ended);
+  // grpc-js would look after ten seconds
+}, 5_000);
+
 test('close() ends the streams of a service that says nothing, also one that drains', async () => {
   const ended: Promise<void>[] = [];
   const server = await startForeignServer({
@@ -313,5 +330,4 @@ test('close() ends the streams of a service that says nothing, also one that dra
   await until(() => ended.length === 2);
   await connected.close();
   await Promise.all(ended);
-  // a half-close would leave them to grpc-js, which looks after ten seconds
 }, 5_000);
