@@ -46,6 +46,8 @@ class PushReceiver extends BasicClientSideCache {
  * socket starts it anew, so under load a silent Redis would go unnoticed until the kernel takes no more bytes.
  */
 const SILENCE_MS = PING_INTERVAL_MS + SOCKET_TIMEOUT_MS;
+/** A timer that comes so late tells of this process, not of Redis. */
+const STALL_MS = 250;
 
 /**
  * One server's keys, read and tracked over a connection of its own. Pushes come over the connection that read the key,
@@ -125,6 +127,17 @@ export class TrackedNode {
     told.forEach(callAll);
   }
 
+  private listenForSilence(client: ReturnType<typeof createStandaloneClient>): void {
+    clearTimeout(this.silence);
+    const dueAt = performance.now() + SILENCE_MS;
+    this.silence = setTimeout(() => {
+      if (!client.isReady || client !== this.client) return;
+      // a process that stood still itself has not heard what came meanwhile, and has asked nothing
+      if (performance.now() - dueAt > STALL_MS) this.listenForSilence(client);
+      else this.reconnect('redis tracking connection is silent');
+    }, SILENCE_MS).unref();
+  }
+
   close(): void {
     this.closed = true;
     clearTimeout(this.silence);
@@ -142,13 +155,10 @@ export class TrackedNode {
       .on('ready', () => {
         this.failedAttempts = 0;
         this.logger.info({ address: this.address }, 'redis tracking connected');
-        clearTimeout(this.silence);
-        this.silence = setTimeout(() => {
-          if (client.isReady) this.reconnect('redis tracking connection is silent');
-        }, SILENCE_MS).unref();
+        this.listenForSilence(client);
       })
       .on('ping-interval', () => {
-        this.silence?.refresh();
+        this.listenForSilence(client);
         this.events.onAlive();
       })
       .on('error', (error: Error) => {

@@ -28,7 +28,7 @@ const limits = [
 ];
 
 const guard = { resource: 'door', fencing_token: '9007199254740991' };
-const freshness = { fresh_ms: '60000', stale_ms: '1000' };
+const freshness = { fresh_ms: '600000', stale_ms: '1000' };
 const details = { freshness, tags: ['tag'], jitter_percent: 10, guard };
 const items = [Buffer.from('ada'), Buffer.from('bob')];
 
@@ -39,24 +39,32 @@ const cache: Requests = {
   SetMany: () => ({
     entries: [
       { key: randomUUID(), value: Buffer.from('a'), ...details },
-      { key: randomUUID(), value: Buffer.from('b'), ttl_ms: '60000' },
+      { key: randomUUID(), value: Buffer.from('b'), ttl_ms: '600000' },
     ],
   }),
   Delete: () => ({ keys: ['a'], guard }),
   Exists: () => ({ keys: ['a', 'b'] }),
-  Touch: () => ({ keys: ['a', 'b'], ttl_ms: '60000' }),
+  Touch: () => ({ keys: ['a', 'b'], ttl_ms: '600000' }),
   GetTtl: () => ({ keys: ['a', 'b'] }),
-  Increment: () => ({ key: 'counter', delta: '1', floor: '-7', ceiling: '70', request_id: randomUUID(), guard }),
-  GetOrLease: () => ({ key: randomUUID(), lease_ms: '60000', wait_ms: '1', early_fraction: 0.9 }),
+  Increment: () => ({
+    key: 'counter',
+    delta: '1',
+    floor: '-7',
+    ceiling: '70',
+    request_id: randomUUID(),
+    ttl_ms: '600000',
+    guard,
+  }),
+  GetOrLease: () => ({ key: randomUUID(), lease_ms: '600000', wait_ms: '1', early_fraction: 0.9 }),
   Fill: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), value: Buffer.from('value'), ...details }),
-  RenewLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), lease_ms: '60000' }),
+  RenewLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), lease_ms: '600000' }),
   FailLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), retry_after_ms: '100' }),
   InvalidateTags: () => ({ tags: ['a', 'b'], mode: 2 }),
   DeletePattern: () => ({ pattern: 'no-such:*', dry_run: true }),
-  AddToSet: () => ({ key: 'set', members: items, ttl_ms: '60000', refresh_expiry: true, max_members: 7 }),
+  AddToSet: () => ({ key: 'set', members: items, ttl_ms: '600000', refresh_expiry: true, max_members: 7 }),
   RemoveFromSet: () => ({ key: 'set', members: [Buffer.from('ada')] }),
   GetSetMembers: () => ({ key: 'set', page_size: 10 }),
-  PushToList: () => ({ key: 'list', side: 1, items, ttl_ms: '60000', refresh_expiry: true, max_length: 7 }),
+  PushToList: () => ({ key: 'list', side: 1, items, ttl_ms: '600000', refresh_expiry: true, max_length: 7 }),
   GetList: () => ({ key: 'list', side: 2, offset: '1', limit: 10 }),
 };
 
@@ -76,9 +84,9 @@ const session: Requests = {
 };
 
 const lock: Requests = {
-  AcquireLock: () => ({ resources: [randomUUID()], ttl_ms: '60000', owner: 'shard-1', request_id: randomUUID() }),
+  AcquireLock: () => ({ resources: [randomUUID()], ttl_ms: '600000', owner: 'shard-1', request_id: randomUUID() }),
   ReleaseLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken }),
-  ExtendLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken, ttl_ms: '60000' }),
+  ExtendLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken, ttl_ms: '600000' }),
   GetLock: ({ resource }) => ({ resource }),
 };
 
