@@ -11,16 +11,7 @@ export interface NodeReport {
 }
 
 export async function inspectNode(node: NodeCommand, address: string): Promise<NodeReport> {
-  const info = await node(['INFO']);
-  // a verbatim string under RESP3, a bulk string under RESP2
-  if (!Buffer.isBuffer(info) && typeof info !== 'string') throw new UnexpectedReplyError('INFO is no text');
-  const fields = new Map(
-    info
-      .toString()
-      .split('\r\n')
-      .filter((line) => line.includes(':'))
-      .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
-  );
+  const fields = await readInfo(node);
   const version = fields.get('redis_version') ?? '0';
   return {
     address,
@@ -29,4 +20,18 @@ export async function inspectNode(node: NodeCommand, address: string): Promise<N
     clusterEnabled: fields.get('cluster_enabled') === '1',
     maxmemoryPolicy: fields.get('maxmemory_policy') ?? '',
   };
+}
+
+/** The fields of INFO, or of a section of it. */
+export async function readInfo(node: NodeCommand, section?: string): Promise<ReadonlyMap<string, string>> {
+  const info = await node(section === undefined ? ['INFO'] : ['INFO', section]);
+  // a verbatim string under RESP3, a bulk string under RESP2
+  if (!Buffer.isBuffer(info) && typeof info !== 'string') throw new UnexpectedReplyError('INFO is no text');
+  return new Map(
+    info
+      .toString()
+      .split('\r\n')
+      .filter((line) => line.includes(':'))
+      .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
+  );
 }

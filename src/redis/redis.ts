@@ -8,7 +8,7 @@ import type { DomainError } from '../errors.js';
 import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import { keysOf, type AnyLuaScript, type BoundScript, type ScriptArg } from './lua-script.js';
-import { inspectNode, type NodeReport } from './node-report.js';
+import { inspectNode, readInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
 import { scanMasters } from './scan.js';
 
@@ -27,6 +27,12 @@ const RETRY_BASE_MS = 2;
 const RETRY_MAX_MS = 50;
 /** The last try must be over early enough for its answer to reach the caller. */
 const RETRY_MARGIN_MS = 50;
+
+/** The fields of a section of INFO, of one node. */
+export interface NodeInfo {
+  readonly address: string;
+  readonly fields: ReadonlyMap<string, string>;
+}
 
 interface Operation {
   readonly name: string;
@@ -145,6 +151,18 @@ export class Redis {
     } catch (error) {
       // the end of a call is nothing that Redis did
       throw hasEnded(call) ? endedBefore() : this.domainError(error, 'SCAN', { readOnly: true });
+    }
+  }
+
+  /** What every master says of itself in a section of INFO; fails where one is away. */
+  async info(section: string, call: Call): Promise<readonly NodeInfo[]> {
+    if (hasEnded(call)) throw endedBefore();
+    try {
+      return await Promise.all(
+        this.connection.masters().map(async ({ address, send }) => ({ address, fields: await readInfo(send, section) })),
+      );
+    } catch (error) {
+      throw this.domainError(error, 'INFO', { readOnly: true });
     }
   }
 
