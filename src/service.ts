@@ -5,6 +5,10 @@ import { CollectionStore } from './cache/collection-store.js';
 import { cacheRpcs } from './cache/handlers.js';
 import { NearCache } from './cache/near-cache.js';
 import { cacheScripts } from './cache/scripts.js';
+import { cacheMetrics } from './cache/stats-metrics.js';
+import { statsScripts } from './cache/stats-scripts.js';
+import { StatsStore } from './cache/stats-store.js';
+import { CacheStats } from './cache/stats.js';
 import { LeaseStore } from './cache/lease-store.js';
 import { leaseScripts } from './cache/lease-scripts.js';
 import { ParkedCalls } from './cache/parked-calls.js';
@@ -53,7 +57,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const roles = createRoles({
     plan: config.redis.plan,
     scripts: {
-      cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts],
+      cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
       state: [...lockScripts, ...sessionScripts],
       limit: rateLimitScripts,
     },
@@ -74,16 +78,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
           ttlMs: config.cache.nearTtlMs,
           keepsMissing: roles.cache.topology === 'standalone',
         });
+  const cacheStats = new CacheStats();
+  // so that its metrics are there before its first call
+  cacheStats.of(config.namespace);
+  const statsStore = new StatsStore(roles.cache, cacheStats, logger);
   const policies = new RatePolicies(config.ratePolicies);
   const rateLimitStore = new RateLimitStore(roles.limit, logger);
   const tags = new TagTables(roles.cache, near === undefined ? undefined : cacheTracking);
   const parkedCalls = new ParkedCalls(cacheTracking);
   const rpcs = [
     ...cacheRpcs({
-      store: new CacheStore(roles.cache, tags, { ...config.lock, ...config.grpc }, near),
-      leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
-      patterns: new PatternStore(roles.cache),
+      store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
+      leases: new LeaseStore(roles.cache, tags, parkedCalls, cacheStats, config.lock),
+      patterns: new PatternStore(roles.cache, cacheStats),
       collections: new CollectionStore(roles.cache),
+      stats: statsStore,
+      near,
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -103,6 +113,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
+  for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
@@ -132,6 +143,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     await roles.close();
     throw error;
   });
+  statsStore.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -143,6 +155,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       invoker.drain();
       parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
+      await statsStore.close();
       await cacheTracking.close();
       await roles.close();
       return finished;

@@ -6,8 +6,8 @@ import type { MetricsReport, WorkerMessage } from './worker-message.js';
 const ANSWER_WITHIN_MS = 1_000;
 
 /**
- * Sums what the workers count. One that went stays in the sums with what it said last, so that a counter never falls:
- * Prometheus would take that for a restart of the whole service.
+ * Sums what the workers count. One that went stays in the sums with the counters it said last, so that none falls:
+ * Prometheus would take that for a restart of the whole service. What its gauges said is no more.
  */
 export class WorkerMetrics {
   private readonly latest = new Map<Worker, MetricsReport>();
@@ -22,7 +22,7 @@ export class WorkerMetrics {
     });
     // comes behind the worker's last message, which an exit may not
     worker.once('disconnect', () => {
-      const report = this.latest.get(worker) ?? [];
+      const report = (this.latest.get(worker) ?? []).filter(({ type }) => !isGauge(type));
       this.latest.delete(worker);
       this.departed = this.departed.then((sum) => sumOf([sum, report]).getMetricsAsJSON());
     });
@@ -40,6 +40,11 @@ export class WorkerMetrics {
     } while (pending !== this.departed);
     return sumOf([departed, ...this.latest.values()]).metrics();
   }
+}
+
+/** prom-client declares numbers for the types, and says words. */
+function isGauge(type: unknown): boolean {
+  return type === 'gauge';
 }
 
 function sumOf(reports: readonly MetricsReport[]): Registry {

@@ -26,18 +26,34 @@ class RpcCounts {
   }
 }
 
+export type Sample = MetricValue<string>;
+
+/** A metric whose values are asked for at each scrape. Those of several workers are added up. */
+export interface MetricDefinition {
+  readonly name: string;
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  readonly values: () => readonly Sample[];
+}
+
 /** What this process counts, in the Prometheus data model. */
 export class Metrics {
   readonly registry = new Registry();
   private readonly rpcs = new Map<string, RpcCounts>();
 
   constructor() {
-    this.register('shardkeep_rpc_handled_total', 'counter', 'Calls that ended, by RPC and gRPC status code.', () =>
-      this.handled(),
-    );
-    this.register('shardkeep_rpc_duration_seconds', 'histogram', 'Time from arrival to answer, by RPC.', () =>
-      this.durations(),
-    );
+    this.register({
+      name: 'shardkeep_rpc_handled_total',
+      type: 'counter',
+      help: 'Calls that ended, by RPC and gRPC status code.',
+      values: () => this.handled(),
+    });
+    this.register({
+      name: 'shardkeep_rpc_duration_seconds',
+      type: 'histogram',
+      help: 'Time from arrival to answer, by RPC.',
+      values: () => this.durations(),
+    });
   }
 
   /** Counts the calls of one RPC. */
@@ -47,19 +63,14 @@ export class Metrics {
     return counts;
   }
 
-  private register(
-    name: string,
-    type: 'counter' | 'histogram',
-    help: string,
-    values: () => readonly MetricValue<string>[],
-  ): void {
+  register({ name, type, help, values }: MetricDefinition): void {
     const metric = { name, get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values() }) };
     // a registry asks a metric for its name and its values, whatever its class
     this.registry.registerMetric(metric as unknown as Metric);
   }
 
-  private handled(): MetricValue<string>[] {
-    const values: MetricValue<string>[] = [];
+  private handled(): Sample[] {
+    const values: Sample[] = [];
     for (const [rpc, { byCode }] of this.rpcs) {
       byCode.forEach((value, code) => {
         if (value > 0) values.push({ labels: { rpc, code: CODE_NAMES[code] ?? String(code) }, value });
@@ -68,9 +79,9 @@ export class Metrics {
     return values;
   }
 
-  private durations(): (MetricValue<string> & { metricName: string })[] {
+  private durations(): (Sample & { metricName: string })[] {
     const name = 'shardkeep_rpc_duration_seconds';
-    const values: (MetricValue<string> & { metricName: string })[] = [];
+    const values: (Sample & { metricName: string })[] = [];
     for (const [rpc, { byDuration, totalMs }] of this.rpcs) {
       let count = 0;
       byDuration.forEach((calls, bucket) => {

@@ -30,11 +30,12 @@ import { leaseMethods } from './lease-handlers.js';
 import type { LeaseStore } from './lease-store.js';
 import { deletePatternMethod } from './pattern-handlers.js';
 import type { PatternStore } from './pattern-store.js';
+import { statsMethods, type StatsHandlerOptions } from './stats-handlers.js';
 import type { CacheStore, ReadFrom, SetCondition } from './store.js';
 import { tagMethods } from './tag-handlers.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
-export interface CacheHandlerOptions {
+export interface CacheHandlerOptions extends StatsHandlerOptions {
   readonly store: CacheStore;
   readonly leases: LeaseStore;
   readonly collections: CollectionStore;
@@ -183,6 +184,7 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     ...leaseMethods(options),
     ...tagMethods(options),
     ...collectionMethods(options),
+    ...statsMethods(options),
     deletePattern: deletePatternMethod(options.patterns),
   });
 }

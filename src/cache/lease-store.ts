@@ -8,6 +8,7 @@ import { isBeingLoaded, leaseOf, packTags, readEntry, type LiveEntry } from './e
 import { packGuard, type Guard } from './guard.js';
 import { failLeaseScript, fillScript, getOrLeaseScript, renewLeaseScript, type FillReply } from './lease-scripts.js';
 import type { ParkedCalls } from './parked-calls.js';
+import { COUNTER, type CacheCounts, type CacheStats } from './stats.js';
 import type { CacheStoreOptions, Lifetime } from './store.js';
 import type { TagTable, TagTables } from './tags.js';
 
@@ -73,14 +74,28 @@ export class LeaseStore {
     private readonly redis: Redis,
     private readonly tags: TagTables,
     private readonly parked: ParkedCalls,
+    private readonly stats: CacheStats,
     private readonly options: Pick<CacheStoreOptions, 'fenceRetentionMs'>,
   ) {}
 
   async getOrLease(key: string, options: GetOrLeaseOptions, call: ParkableCall): Promise<LeaseOutcome> {
+    const counts = this.stats.of(call.namespace);
+    counts.hotKeys.read(key);
+    const outcome = await this.findOrLease(key, options, call, counts);
+    counts.lookedUp(outcome.entry);
+    return outcome;
+  }
+
+  private async findOrLease(
+    key: string,
+    options: GetOrLeaseOptions,
+    call: ParkableCall,
+    counts: CacheCounts,
+  ): Promise<LeaseOutcome> {
     const entryKey = keys.cache(call.namespace, key);
     // early enough for the answer to reach the caller before its deadline
     const giveUpAt = Math.min(performance.now() + options.waitMs, call.deadlineAt - ANSWER_MARGIN_MS);
-    for (;;) {
+    for (let waited = false; ;) {
       const look = await this.look(entryKey, options.early, call);
       const found = outcomeOf(look, this.redis.clock.nowMs());
       const outcome = found ?? (await this.askForLease(entryKey, look, options, call));
@@ -94,14 +109,22 @@ export class LeaseStore {
         call,
       );
       if (!parked) return outcome;
+      if (!waited) counts.count(COUNTER.leaseWaits);
+      waited = true;
     }
   }
 
   /** Stores what was loaded, unless something came in between. */
-  fill(key: string, leaseToken: Buffer, result: LoadResult, options: FillOptions, call: Call): Promise<FillReply> {
+  async fill(
+    key: string,
+    leaseToken: Buffer,
+    result: LoadResult,
+    options: FillOptions,
+    call: Call,
+  ): Promise<FillReply> {
     const { ttlMs, freshMs, tags, guard } = options;
     const seq = Number(leaseToken.readBigUInt64BE(TOKEN_BYTES));
-    return this.redis.run(
+    const reply = await this.redis.run(
       fillScript.bind(
         { entry: keys.cache(call.namespace, key) },
         {
@@ -116,6 +139,8 @@ export class LeaseStore {
       ),
       call,
     );
+    this.stats.of(call.namespace).count(reply.status === 'filled' ? COUNTER.fills : COUNTER.leasesLost);
+    return reply;
   }
 
   /** Answers false where the lease is lost. */
@@ -128,12 +153,14 @@ export class LeaseStore {
   }
 
   /** Answers false where the lease is lost. */
-  failLease(key: string, leaseToken: Buffer, retryAfterMs: number, call: Call): Promise<boolean> {
+  async failLease(key: string, leaseToken: Buffer, retryAfterMs: number, call: Call): Promise<boolean> {
     const entry = keys.cache(call.namespace, key);
-    return this.redis.run(
+    const failed = await this.redis.run(
       failLeaseScript.bind({ entry }, { token: tokenOf(leaseToken), retryAfterMs: String(retryAfterMs) }),
       call,
     );
+    if (failed) this.stats.of(call.namespace).count(COUNTER.leasesFailed);
+    return failed;
   }
 
   /** A plain read of the key, and of the tag clock in the same trip. */
@@ -212,6 +239,7 @@ export class LeaseStore {
     const there = reply.packed === undefined ? undefined : readEntry(reply.packed, nowMs);
     if (reply.status === 'leased') {
       if (call.ended) this.giveBack(entryKey, token, call.namespace);
+      else this.stats.of(call.namespace).count(COUNTER.leasesGranted);
       const leaseToken = Buffer.alloc(LEASE_TOKEN_BYTES);
       token.copy(leaseToken);
       leaseToken.writeBigUInt64BE(BigInt(seq), TOKEN_BYTES);

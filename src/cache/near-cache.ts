@@ -11,12 +11,28 @@ export interface NearCacheOptions {
   readonly keepsMissing: boolean;
 }
 
+/** Where the bytes come from that are to be judged: a read that was made for the answer, or from before. */
+export type JudgedFrom = 'redis' | 'memory';
+
 /**
- * What the store makes of the bytes at a key (null: there are none), at the read and again at each answer from memory.
+ * What the store makes of the bytes at a key (null: there are none), at the read and again at each answer from memory; what
+ * it takes is answered, once each time.
  * `refused`: it must look at Redis itself until the key changes; `undecided`: now. What it throws fails that read; it does
  * not throw at what it took once.
  */
-export type Judge<Value> = (packed: Buffer | null) => { readonly value: Value } | 'refused' | 'undecided';
+export type Judge<Value> = (
+  packed: Buffer | null,
+  from: JudgedFrom,
+) => { readonly value: Value } | 'refused' | 'undecided';
+
+/** `hits` and `misses` since the start, the others as they are now. */
+export interface NearCacheUse {
+  readonly hits: number;
+  readonly misses: number;
+  readonly entries: number;
+  readonly bytes: number;
+  readonly maxBytes: number;
+}
 
 /** A tracked read of Redis. */
 interface KeyRead {
@@ -66,9 +82,9 @@ export class NearCache {
 
   constructor(private readonly options: NearCacheOptions) {}
 
-  /** Since the start; `bytes` and `entries` as they are now. */
-  get stats(): { readonly hits: number; readonly misses: number; readonly bytes: number; readonly entries: number } {
-    return { hits: this.hits, misses: this.misses, bytes: this.bytesKept, entries: this.kept.size };
+  get stats(): NearCacheUse {
+    const { hits, misses, bytesKept: bytes, kept, options } = this;
+    return { hits, misses, bytes, entries: kept.size, maxBytes: options.maxBytes };
   }
 
   /** Answers from memory, or by a tracked read; by `readRedis` where the store wants that or no tracked read is to be had. */
@@ -106,7 +122,7 @@ export class NearCache {
 
   private answer<Value>(kept: Kept, judge: Judge<Value>, readRedis: () => Promise<Value>): Promise<Value> {
     const { read, packed } = kept;
-    const verdict = packed === undefined ? 'refused' : judge(packed);
+    const verdict = packed === undefined ? 'refused' : judge(packed, 'memory');
     if (typeof verdict === 'string') {
       this.misses++;
       if (packed !== undefined && verdict === 'refused') this.keep(read, undefined);
@@ -146,7 +162,7 @@ export class NearCache {
   private judged<Value>(read: KeyRead, packed: Buffer | null, judge: Judge<Value>): ReturnType<Judge<Value>> {
     let verdict: ReturnType<Judge<Value>>;
     try {
-      verdict = judge(packed);
+      verdict = judge(packed, 'redis');
     } catch (error) {
       this.forget(read);
       throw error;

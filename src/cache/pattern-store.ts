@@ -6,6 +6,7 @@ import type { Redis } from '../redis/redis.js';
 import { rest } from '../redis/scan.js';
 import type { KeyPattern } from './key-pattern.js';
 import { deleteScript, existsScript } from './scripts.js';
+import { COUNTER, type CacheStats } from './stats.js';
 
 /** How far a DeletePattern is. */
 export interface PatternProgress {
@@ -29,7 +30,10 @@ const BATCH_DEADLINE_MS = 5_000;
 export class PatternStore {
   private running = 0;
 
-  constructor(private readonly redis: Redis) {}
+  constructor(
+    private readonly redis: Redis,
+    private readonly stats: CacheStats,
+  ) {}
 
   /**
    * Removes the keys that match, or only counts them; `progress` is kept up to date meanwhile. Stops soon after the call
@@ -75,7 +79,10 @@ export class PatternStore {
       const outcomes = await Promise.allSettled(matching.map((key) => this.holdsSomething(key, { dryRun }, call)));
       const count = outcomes.filter((outcome) => outcome.status === 'fulfilled' && outcome.value).length;
       progress.matched += count;
-      if (!dryRun) progress.deleted += count;
+      if (!dryRun) {
+        progress.deleted += count;
+        this.stats.of(call.namespace).count(COUNTER.deletes, count);
+      }
       const failed = outcomes.find((outcome) => outcome.status === 'rejected');
       if (failed !== undefined) throw failed.reason;
       await rest(startedAt);

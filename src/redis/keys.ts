@@ -99,6 +99,16 @@ export interface SessionKeys {
   readonly events: string;
 }
 
+/** The keys of a namespace's cache statistics. */
+export interface CacheStatsKeys {
+  /** Hash of what was counted, in all and by minute. */
+  readonly stats: string;
+  /** ZSET of the keys that are read most, of a minute with an even number. */
+  readonly hotEven: string;
+  /** Of one with an odd number. */
+  readonly hotOdd: string;
+}
+
 export const keys = {
   /** A cache entry, counter or collection. */
   cache: (namespace: string, key: string): string => `${namespace}:cache:{${encodeIdentifier(key)}}`,
@@ -112,6 +122,13 @@ export const keys = {
 
   /** The tag table of a namespace. */
   tags: (namespace: string): string => `${namespace}:tags:{tags:${namespace}}`,
+
+  /** The statistics of a namespace's cache; all in one slot. */
+  cacheStats: (namespace: string): CacheStatsKeys => ({
+    stats: `${namespace}:stats:{stats:${namespace}}`,
+    hotEven: `${namespace}:hot:{stats:${namespace}}:even`,
+    hotOdd: `${namespace}:hot:{stats:${namespace}}:odd`,
+  }),
 
   /** A lock: one hash with holders, permits, fence and queue. */
   lock: (namespace: string, resource: string): string => `${namespace}:lock:{${encodeIdentifier(resource)}}`,

@@ -135,7 +135,7 @@ describe('what the store', () => {
   test('takes no longer is answered by Redis itself', async () => {
     const { near, tracking } = scripted();
     let expired = false;
-    const judge: Judge<string> = (packed) => (expired ? 'refused' : takeAll(packed));
+    const judge: Judge<string> = (packed, from) => (expired ? 'refused' : takeAll(packed, from));
     void near.get('k', judge, fromRedis);
     await tracking.last().answer('x'.repeat(1_000));
     const { bytes } = near.stats;
@@ -149,7 +149,7 @@ describe('what the store', () => {
   test('cannot say now is answered by Redis itself, and from memory once it can', async () => {
     const { near, tracking } = scripted();
     let known = false;
-    const judge: Judge<string> = (packed) => (known ? takeAll(packed) : 'undecided');
+    const judge: Judge<string> = (packed, from) => (known ? takeAll(packed, from) : 'undecided');
     const first = near.get('k', judge, fromRedis);
     await tracking.last().answer('tagged');
     expect(await first).toBe('from Redis');

@@ -1,0 +1,45 @@
+-- The statistics of a namespace: one hash, <ns>:stats:{stats:<ns>}, and two zsets of keys that are read most, in its slot.
+-- Needs clock.lua.
+--
+--   since        Unix ms: when counting began
+--   total        what was counted since then: a list of decimal integers, each counter at its place
+--   <minute>     what was added in that Unix minute, the same; kept for 60 minutes
+--   even, odd    the Unix minute that the zset of even or odd minutes is of
+--   of:<process> the last addition of a service process and its Unix minute; kept for 10 minutes
+--
+-- Only add-stats writes them. All have an expiry, of the hash 7 days after the last addition.
+local STATS_SINCE = 'since'
+local STATS_TOTAL = 'total'
+local STATS_EVEN = 'even'
+local STATS_ODD = 'odd'
+local STATS_PROCESS = 'of:'
+local STATS_MINUTES = 60
+local STATS_PROCESS_MINUTES = 10
+local STATS_KEPT_MS = 604800000
+local STATS_HOT_KEYS = 500
+-- a zset is read until the end of the minute after its own
+local STATS_HOT_KEPT_MS = 180000
+local MINUTE_MS = 60000
+
+local now_minute = math.floor(now_ms / MINUTE_MS)
+
+-- The sums of two lists, as long as the longer one: counters that this version does not know are another's.
+local function add_counts(one, other)
+  local sums = {}
+  for count in string.gmatch(one or '', '%d+') do sums[#sums + 1] = tonumber(count) end
+  local place = 0
+  for count in string.gmatch(other, '%d+') do
+    place = place + 1
+    sums[place] = (sums[place] or 0) + tonumber(count)
+  end
+  for i = 1, #sums do sums[i] = decimal(sums[i]) end
+  return table.concat(sums, ',')
+end
+
+-- Whether nobody needs a field of the hash any more.
+local function is_over(stats, field)
+  if string.find(field, '^%d+$') then return tonumber(field) <= now_minute - STATS_MINUTES end
+  if string.sub(field, 1, #STATS_PROCESS) ~= STATS_PROCESS then return false end
+  local added_in = tonumber(string.match(redis.call('HGET', stats, field), '%d+$'))
+  return added_in <= now_minute - STATS_PROCESS_MINUTES
+end
