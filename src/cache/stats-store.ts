@@ -60,7 +60,7 @@ export class StatsStore {
     if (this.closed) return;
     const delayMs = SEND_EVERY_MS * (0.75 + Math.random() / 2);
     this.timer = setTimeout(() => {
-      void this.send().then(() => {
+      void this.sendIfReady().then(() => {
         this.start();
       });
     }, delayMs).unref();
@@ -70,7 +70,7 @@ export class StatsStore {
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.timer);
-    await Promise.race([this.send(), sleep(CLOSE_MS, undefined, { ref: false })]);
+    await Promise.race([this.sendIfReady(), sleep(CLOSE_MS, undefined, { ref: false })]);
   }
 
   /** With everything that this process counted before. */
@@ -85,6 +85,10 @@ export class StatsStore {
       this.redisUse(call),
     ]);
     return { counted, redis };
+  }
+
+  private async sendIfReady(): Promise<void> {
+    if (this.redis.isReady) await this.send();
   }
 
   /** Sends what was counted before; never fails: what did not arrive is sent the next time. */
@@ -103,7 +107,6 @@ export class StatsStore {
   }
 
   private async sendAll(): Promise<void> {
-    if (!this.redis.isReady) return;
     await Promise.all([...this.stats.all()].map(([namespace, counts]) => this.sendOf(namespace, counts)));
   }
 

@@ -1,0 +1,245 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { pino } from 'pino';
+import { addStatsScript, getStatsScript, statsScripts, type CountedStats } from '../../src/cache/stats-scripts.js';
+import { COUNTER_NAMES } from '../../src/cache/stats.js';
+import { parseRedisUrl } from '../../src/config/redis-url.js';
+import { keys } from '../../src/redis/keys.js';
+import { Redis } from '../../src/redis/redis.js';
+import { until } from '../support/redis-server.js';
+import { rawRedis, type RawRedis } from '../support/raw-redis.js';
+import { randomNamespace, sharedRedisUrl, TOPOLOGIES } from '../support/service.js';
+
+/** What the scripts make of additions, against a model that only adds up. */
+
+const SEED = 20_261_121;
+const MINUTE_MS = 60_000;
+const WEEK_MS = 604_800_000;
+const MAX_HOT_KEYS = 500;
+
+interface Addition {
+  readonly process: string;
+  readonly counts: readonly number[];
+  readonly hotKeys: readonly (readonly [key: string, reads: number])[];
+  /** How often it is sent. */
+  readonly tries: number;
+}
+
+const addition: fc.Arbitrary<Addition> = fc.record({
+  process: fc.constantFrom('a', 'b', 'c'),
+  // shorter: of an older service; longer: of a newer one
+  counts: fc.array(fc.nat({ max: 2 ** 40 }), { minLength: 1, maxLength: COUNTER_NAMES.length + 2 }),
+  hotKeys: fc.array(fc.tuple(fc.constantFrom('k', 'ü', '{x}', ''), fc.integer({ min: 64, max: 6_400 })), {
+    maxLength: 4,
+  }),
+  tries: fc.constantFrom(1, 1, 2, 3),
+});
+
+describe.each(TOPOLOGIES)('on %s', (topology) => {
+  let redis: Redis;
+  let raw: RawRedis;
+  beforeAll(async () => {
+    const target = parseRedisUrl(sharedRedisUrl(topology));
+    redis = new Redis({ target, scripts: statsScripts, logger: pino({ level: 'silent' }) });
+    redis.connect();
+    raw = await rawRedis(topology);
+    await until(() => redis.isReady);
+  });
+  afterAll(async () => {
+    await redis.close();
+    await raw.close();
+  });
+
+  const callOf = (namespace: string) => ({ namespace, deadlineAt: Number.POSITIVE_INFINITY, ended: false });
+
+  async function add(namespace: string, batch: number, { process, counts, hotKeys }: Addition): Promise<void> {
+    const args = {
+      process,
+      batch: String(batch),
+      gatheredMs: '2000',
+      counts: counts.join(','),
+      '...hotKeys': hotKeys.flatMap(([key, reads]) => [key, String(reads)]),
+    };
+    await redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
+  }
+
+  const addOne = (namespace: string, batch: number): Promise<void> =>
+    add(namespace, batch, { process: 'p', counts: [1], hotKeys: [], tries: 1 });
+
+  function get(namespace: string, minutes = 60, hotKeyLimit = 100): Promise<CountedStats | undefined> {
+    const args = { minutes: String(minutes), hotKeyLimit: String(hotKeyLimit) };
+    return redis.run(getStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
+  }
+
+  const field = async (namespace: string, name: string): Promise<string | undefined> => {
+    const value = await raw.command('HGET', keys.cacheStats(namespace).stats, name);
+    return Buffer.isBuffer(value) ? value.toString() : undefined;
+  };
+
+  /** Runs its steps in one minute of Redis's clock, again where that ends in between. */
+  async function inOneMinute(steps: (minute: number, namespace: string) => Promise<void>): Promise<void> {
+    const now = (): number => Math.floor(redis.clock.nowMs() / MINUTE_MS);
+    for (;;) {
+      const minute = now();
+      try {
+        await steps(minute, randomNamespace());
+        return;
+      } catch (error) {
+        if (now() === minute) throw error;
+      }
+    }
+  }
+
+  test('each addition counts once, whoever makes it and however often it is sent', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(addition, { minLength: 1, maxLength: 12 }), async (additions) => {
+        const namespace = randomNamespace();
+        const total: number[] = [];
+        const reads = new Map<string, number>();
+        for (const [index, each] of additions.entries()) {
+          for (let tries = 0; tries < each.tries; tries++) await add(namespace, index + 1, each);
+          for (const [place, count] of each.counts.entries()) total[place] = (total[place] ?? 0) + count;
+          for (const [key, more] of each.hotKeys) reads.set(key, (reads.get(key) ?? 0) + more);
+        }
+        // what a newer service counts is kept, too
+        expect(await field(namespace, 'total')).toBe(total.join(','));
+        const counted = await get(namespace);
+        expect(COUNTER_NAMES.map((name) => counted?.total[name])).toEqual(COUNTER_NAMES.map((_, at) => total[at] ?? 0));
+        for (const name of COUNTER_NAMES) {
+          const sum = (counted?.minutes ?? []).reduce((before, { counts }) => before + counts[name], 0);
+          expect(sum).toBe(counted?.total[name]);
+        }
+        const expected = [...reads].map(([key, of]) => ({ key, reads: of }));
+        const hottest = expected.toSorted(
+          (one, other) => other.reads - one.reads || Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)),
+        );
+        expect(counted?.hotKeys).toEqual(hottest);
+        expect((await get(namespace, 60, 1))?.hotKeys).toEqual(hottest.slice(0, 1));
+      }),
+      { numRuns: 60, seed: SEED },
+    );
+  });
+
+  test('minutes that are over are dropped with the first addition of a new one, and told until then', async () => {
+    await inOneMinute(async (minute, namespace) => {
+      const { stats } = keys.cacheStats(namespace);
+      const old = Array.from({ length: 70 }, (_, age) => minute - 1 - age);
+      const since = String((minute - 70) * MINUTE_MS);
+      await raw.command('HSET', stats, 'since', since, 'total', '70', ...old.flatMap((each) => [String(each), '1']));
+      const before = await get(namespace);
+      expect(before?.minutes.map(({ startMs, counts }) => [startMs / MINUTE_MS - minute, counts.hits])).toEqual([
+        ...Array.from({ length: 59 }, (_, index) => [index - 59, 1]),
+        [0, 0],
+      ]);
+      await addOne(namespace, 1);
+      const left = ((await raw.command('HKEYS', stats)) as Buffer[]).map(String).filter((name) => /^\d+$/.test(name));
+      expect(left.map((each) => Number(each) - minute).toSorted((one, other) => one - other)).toEqual(
+        Array.from({ length: 60 }, (_, index) => index - 59),
+      );
+      const after = await get(namespace);
+      expect(after?.minutes.at(-1)?.counts.hits).toBe(1);
+      expect([after?.sinceMs, after?.total.hits]).toEqual([Number(since), 71]);
+    });
+  });
+
+  test('minutes without an addition are told as zeros, and none from before counting began', async () => {
+    await inOneMinute(async (minute, namespace) => {
+      const { stats } = keys.cacheStats(namespace);
+      await raw.command('HSET', stats, 'since', String((minute - 3) * MINUTE_MS + 7), 'total', '5');
+      await raw.command('HSET', stats, String(minute - 3), '2', String(minute - 1), '3');
+      const hits = async (minutes: number): Promise<number[] | undefined> =>
+        (await get(namespace, minutes))?.minutes.map(({ counts }) => counts.hits);
+      expect(await hits(60)).toEqual([2, 0, 3, 0]);
+      expect(await hits(2)).toEqual([3, 0]);
+      expect(await hits(0)).toEqual([]);
+    });
+  });
+
+  test('hot keys are of this minute and the one before', async () => {
+    await inOneMinute(async (minute, namespace) => {
+      const { stats, hotEven, hotOdd } = keys.cacheStats(namespace);
+      const [mine, other] = minute % 2 === 0 ? [hotEven, hotOdd] : [hotOdd, hotEven];
+      const [isOf, otherIsOf] = minute % 2 === 0 ? ['even', 'odd'] : ['odd', 'even'];
+      await raw.command('HSET', stats, 'since', '0', 'total', '0');
+      await raw.command('HSET', stats, isOf, String(minute - 2), otherIsOf, String(minute - 1));
+      await raw.command('ZADD', mine, '700', 'two minutes ago');
+      await raw.command('ZADD', other, '640', 'a minute ago', '64', 'both');
+      expect((await get(namespace))?.hotKeys.map(({ key }) => key)).toEqual(['a minute ago', 'both']);
+      const hotKeys = [['both', 1_280] as const];
+      await add(namespace, 1, { process: 'p', counts: [1], hotKeys, tries: 1 });
+      const counted = await get(namespace);
+      expect(counted?.hotKeys).toEqual([
+        { key: 'both', reads: 1_344 },
+        { key: 'a minute ago', reads: 640 },
+      ]);
+      expect(counted?.hotWindowMs).toBeGreaterThanOrEqual(MINUTE_MS);
+      expect(counted?.hotWindowMs).toBeLessThan(2 * MINUTE_MS);
+    });
+  });
+
+  test('the hot keys of a minute are bounded, and the coldest go', async () => {
+    await inOneMinute(async (minute, namespace) => {
+      const { hotEven, hotOdd } = keys.cacheStats(namespace);
+      for (let batch = 1; batch <= 12; batch++) {
+        const hotKeys = Array.from({ length: 64 }, (_, index) => [`${String(batch)}:${String(index)}`, batch] as const);
+        await add(namespace, batch, { process: 'p', counts: [1], hotKeys, tries: 1 });
+      }
+      expect(await raw.command('ZCARD', minute % 2 === 0 ? hotEven : hotOdd)).toBe(MAX_HOT_KEYS);
+      expect((await get(namespace))?.hotKeys.map(({ reads }) => reads)).toEqual([
+        ...Array.from({ length: 64 }, () => 12),
+        ...Array.from({ length: 36 }, () => 11),
+      ]);
+    });
+  });
+
+  test('processes that have not added for ten minutes are forgotten', async () => {
+    await inOneMinute(async (minute, namespace) => {
+      const { stats } = keys.cacheStats(namespace);
+      await raw.command('HSET', stats, 'of:gone', `9 ${String(minute - 10)}`, 'of:there', `9 ${String(minute - 9)}`);
+      await addOne(namespace, 1);
+      const names = ((await raw.command('HKEYS', stats)) as Buffer[]).map(String);
+      expect(names.filter((name) => name.startsWith('of:')).toSorted()).toEqual(['of:p', 'of:there']);
+    });
+  });
+
+  test('everything has an expiry', async () => {
+    const namespace = randomNamespace();
+    await add(namespace, 1, { process: 'p', counts: [1], hotKeys: [['k', 64]], tries: 1 });
+    const { stats, hotEven, hotOdd } = keys.cacheStats(namespace);
+    const [kept, ...hot] = await Promise.all(
+      [stats, hotEven, hotOdd].map(async (key) => Number(await raw.command('PTTL', key))),
+    );
+    expect(kept).toBeGreaterThan(WEEK_MS - MINUTE_MS);
+    expect(kept).toBeLessThanOrEqual(WEEK_MS);
+    // one of the two is not there
+    expect(Math.min(...hot)).toBe(-2);
+    expect(Math.max(...hot)).toBeGreaterThan(2 * MINUTE_MS);
+    expect(Math.max(...hot)).toBeLessThanOrEqual(3 * MINUTE_MS);
+  });
+
+  test('counting begins when what is added first was counted', async () => {
+    const namespace = randomNamespace();
+    expect(await get(namespace)).toBeUndefined();
+    await addOne(namespace, 1);
+    const first = await get(namespace);
+    await addOne(namespace, 2);
+    expect((await get(namespace))?.sinceMs).toBe(first?.sinceMs);
+    expect(first?.hotWindowMs).toBeGreaterThanOrEqual(2_000);
+  });
+
+  test.each([
+    ['no counts', { counts: '' }],
+    ['no list', { counts: '1;2' }],
+    ['a count below zero', { counts: '1,-2' }],
+    ['no batch', { batch: '0' }],
+    ['no time', { gatheredMs: 'x' }],
+    ['half a hot key', { '...hotKeys': ['k'] }],
+    ['a hot key without reads', { '...hotKeys': ['k', '64', 'l', 'many'] }],
+  ])('%s is refused, and nothing written', async (_, wrong) => {
+    const namespace = randomNamespace();
+    const args = { process: 'p', batch: '1', gatheredMs: '0', counts: '1,2', '...hotKeys': ['k', '64'], ...wrong };
+    const added = redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
+    await expect(added).rejects.toThrow('BADARG');
+    expect(await raw.command('EXISTS', keys.cacheStats(namespace).stats)).toBe(0);
+  });
+});
