@@ -158,6 +158,8 @@ const cache: Record<string, Row> = {
   'GetListRequest.side': enumeration,
   'GetListRequest.offset': integer(0n, 4_294_967_295n),
   'GetListRequest.limit': answerLimit,
+  'GetCacheStatsRequest.minutes': integer(0n, 60n, 32),
+  'GetCacheStatsRequest.hot_key_limit': integer(0n, 100n, 32),
 };
 
 const name = text(0, 128);

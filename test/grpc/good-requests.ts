@@ -66,6 +66,7 @@ const cache: Requests = {
   GetSetMembers: () => ({ key: 'set', page_size: 10 }),
   PushToList: () => ({ key: 'list', side: 1, items, ttl_ms: '600000', refresh_expiry: true, max_length: 7 }),
   GetList: () => ({ key: 'list', side: 2, offset: '1', limit: 10 }),
+  GetCacheStats: () => ({ minutes: 1, hot_key_limit: 10 }),
 };
 
 const session: Requests = {

@@ -149,6 +149,22 @@ describe('the partitions', () => {
   });
 });
 
+test('the statistics of a namespace are keys of one slot, and of no other namespace or kind', () => {
+  const keysOf = (namespace: string): string[] => {
+    const { stats, hotEven, hotOdd } = keys.cacheStats(namespace);
+    return [stats, hotEven, hotOdd];
+  };
+  fc.assert(
+    fc.property(name, name, (one, other) => {
+      fc.pre(one !== other);
+      const stats = keysOf(one);
+      expect(new Set(stats.map((key) => calculateSlot(key))).size).toBe(1);
+      const all = [...stats, ...keysOf(other), keys.tags(one), keys.cache(one, `stats:${one}`)];
+      expect(new Set(all).size).toBe(stats.length * 2 + 2);
+    }),
+  );
+});
+
 test('Redis sees the same slots', async () => {
   const port = Number(/:(\d+)/.exec(sharedRedisUrl('cluster').replace('redis+cluster:', ''))?.[1]);
   const samples = [
