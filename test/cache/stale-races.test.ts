@@ -135,7 +135,6 @@ const races: readonly {
         from: 'Number(leaseToken.readBigUInt64BE(TOKEN_BYTES))',
         to: '(await this.tags.of(call.namespace).ensureClock())',
       },
-      { file: 'cache/lease-store.js', from: '    fill(key, leaseToken', to: '    async fill(key, leaseToken' },
     ],
   },
   {

@@ -26,10 +26,11 @@ export class DatabaseSnapshot {
     return new DatabaseSnapshot(url, client);
   }
 
-  /** All keys with their values and expiry, as text to compare. */
-  async take(): Promise<string> {
-    const keys: Buffer[] = [];
-    for await (const page of this.client.scanIterator({ COUNT: 1_000 })) keys.push(...page);
+  /** All keys with their values and expiry, as text to compare; but those that are not to be compared. */
+  async take({ without }: { readonly without?: RegExp } = {}): Promise<string> {
+    const all: Buffer[] = [];
+    for await (const page of this.client.scanIterator({ COUNT: 1_000 })) all.push(...page);
+    const keys = all.filter((key) => without?.test(String(key)) !== true);
     const lines = await Promise.all(
       keys.map(async (key) => {
         const [dump, expiry] = await Promise.all([this.client.dump(key), this.client.pExpireTime(key)]);
