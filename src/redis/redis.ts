@@ -159,7 +159,9 @@ export class Redis {
     if (hasEnded(call)) throw endedBefore();
     try {
       return await Promise.all(
-        this.connection.masters().map(async ({ address, send }) => ({ address, fields: await readInfo(send, section) })),
+        this.connection
+          .masters()
+          .map(async ({ address, send }) => ({ address, fields: await readInfo(send, section) })),
       );
     } catch (error) {
       throw this.domainError(error, 'INFO', { readOnly: true });
