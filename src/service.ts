@@ -12,6 +12,9 @@ import { PatternStore } from './cache/pattern-store.js';
 import { CacheStore } from './cache/store.js';
 import { tagScripts } from './cache/tag-scripts.js';
 import { TagTables } from './cache/tags.js';
+import { ChangeFeed } from './cache/watch/change-feed.js';
+import { EvictionCounter } from './cache/watch/eviction-counter.js';
+import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
@@ -24,6 +27,7 @@ import { RatePolicies } from './ratelimit/policies.js';
 import { createRpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
+import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { KeyTracking } from './redis/tracking.js';
 import { sessionRpcs } from './session/handlers.js';
@@ -78,12 +82,19 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateLimitStore = new RateLimitStore(roles.limit, logger);
   const tags = new TagTables(roles.cache, near === undefined ? undefined : cacheTracking);
   const parkedCalls = new ParkedCalls(cacheTracking);
+  const evictions = new EvictionCounter(roles.cache);
+  const feed = new ChangeFeed({
+    redis: roles.cache,
+    tracking: cacheTracking,
+    createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
+  });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, { ...config.lock, ...config.grpc }, near),
       leases: new LeaseStore(roles.cache, tags, parkedCalls, config.lock),
       patterns: new PatternStore(roles.cache),
       collections: new CollectionStore(roles.cache),
+      openWatcher: (namespace) => new Watcher(namespace, feed, evictions),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -143,6 +154,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       invoker.drain();
       parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
+      feed.close();
       await cacheTracking.close();
       await roles.close();
       return finished;

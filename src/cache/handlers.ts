@@ -32,6 +32,8 @@ import { deletePatternMethod } from './pattern-handlers.js';
 import type { PatternStore } from './pattern-store.js';
 import type { CacheStore, ReadFrom, SetCondition } from './store.js';
 import { tagMethods } from './tag-handlers.js';
+import { watchMethods } from './watch-handlers.js';
+import type { Watcher } from './watch/watcher.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions {
@@ -39,6 +41,7 @@ export interface CacheHandlerOptions {
   readonly leases: LeaseStore;
   readonly collections: CollectionStore;
   readonly patterns: PatternStore;
+  readonly openWatcher: (namespace: string) => Watcher;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
   readonly maxValueBytes: number;
@@ -183,6 +186,7 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     ...leaseMethods(options),
     ...tagMethods(options),
     ...collectionMethods(options),
+    ...watchMethods(options),
     deletePattern: deletePatternMethod(options.patterns),
   });
 }
