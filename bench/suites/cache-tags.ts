@@ -58,9 +58,10 @@ export async function measureTags(context: SuiteContext): Promise<CachePart> {
     note:
       `Tags: so many entries of ${VALUE_BYTES} bytes carry a tag, a tag each size, all in one Redis. Calls one at a time; ` +
       'the sizes take turns. In each turn an entry is written under the tag and read, the tag is invalidated, and the ' +
-      `entry is read again: it must be gone, and after the first invalidation so must ${LOOKED_AT} others of them. By hand: ` +
-      'the keys of the entries in a set of Redis, ended by SMEMBERS and UNLINK (1,000 keys a command) with node-redis at ' +
-      'its best; it blocks Redis for as long as SMEMBERS takes, and ends only what is in the set by then.',
+      `entry is read again: it must be gone. The first invalidation, which is not counted, must end ${LOOKED_AT} others ` +
+      'that are looked at too; later ones find those dead, and only what was written since alive. By hand: the keys of the ' +
+      `entries in a set of Redis, ended by SMEMBERS and UNLINK (${formatCount(UNLINK_AT_ONCE)} keys a command) with ` +
+      'node-redis at its best; it blocks Redis for as long as SMEMBERS takes, and ends only what is in the set by then.',
     goals: [
       atMost(`InvalidateTags, slowest ÷ fastest of ${range} with the tag`, FLATNESS, flatness('invalidateMs')),
       atMost(`first read after InvalidateTags, slowest ÷ fastest of ${range}`, FLATNESS, flatness('readMs')),
