@@ -133,8 +133,8 @@ const races: readonly {
           { file: 'redis/tracked-node.js', from: 'const listener = this.listen(key, onChange);', to: 'let listener;' },
           {
             file: 'redis/tracked-node.js',
-            from: 'return { value, stop };',
-            to: 'listener = this.listen(key, onChange); return { value, stop };',
+            from: 'return { value, tracked: true, stop };',
+            to: 'listener = this.listen(key, onChange); return { value, tracked: true, stop };',
           },
         ],
       },
@@ -212,7 +212,13 @@ const races: readonly {
     guards: [
       {
         takenOut: 'a lost connection ends what was tracked over it',
-        mutations: [{ file: 'redis/tracked-node.js', from: 'lost() {\n        this.tell();', to: 'lost() {' }],
+        mutations: [
+          {
+            file: 'redis/tracked-node.js',
+            from: 'onLost: (failedAttempts) => {\n                this.tell();',
+            to: 'onLost: (failedAttempts) => {',
+          },
+        ],
       },
     ],
   },
@@ -236,7 +242,7 @@ const races: readonly {
         takenOut: 'a silent connection is given up',
         mutations: [
           {
-            file: 'redis/tracked-node.js',
+            file: 'redis/push-connection.js',
             from: "this.reconnect('redis tracking connection is silent')",
             to: "this.logger.warn('redis tracking connection is silent')",
           },
