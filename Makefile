@@ -40,7 +40,7 @@ try: gen ## set and get a value on the service that runs at GRPC_LISTEN
 test: install redis gen build ## run every test on real Redis; ARGS picks some, and then coverage is left out
 	NODE_NO_WARNINGS=1 $(JEST) $(if $(ARGS),$(ARGS),--coverage)
 
-bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers; SUITE picks some, QUICK=1 takes 2 minutes
+bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers; SUITE picks some, QUICK=1 takes 3 minutes
 	@$(BIN)/tsx bench/run.ts $(SUITE)
 
 bench-%: ## one suite of the benchmark, such as bench-unary

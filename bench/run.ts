@@ -3,6 +3,7 @@ import { readMachineBusyUs, readOwnCpuUs } from './harness/process-cpu.js';
 import { keepResult, printSection, writeResults } from './harness/results.js';
 import { Scope } from './harness/scope.js';
 import { FULL, QUICK, type Suite } from './harness/suite.js';
+import { cache } from './suites/cache.js';
 import { cpu } from './suites/cpu.js';
 import { growth } from './suites/growth.js';
 import { mixed } from './suites/mixed.js';
@@ -13,7 +14,7 @@ import { unary } from './suites/unary.js';
 
 /** Runs the suites named by the arguments, all without any; QUICK=1 is a short look that is only printed. Usually run by `make bench`. */
 
-const SUITES: readonly Suite[] = [unary, pipeline, serial, cpu, mixed, growth, seeds];
+const SUITES: readonly Suite[] = [unary, pipeline, serial, cpu, mixed, cache, growth, seeds];
 const ORDER = SUITES.map(({ name }) => name);
 
 const named = process.argv.slice(2);

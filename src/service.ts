@@ -16,6 +16,9 @@ import { PatternStore } from './cache/pattern-store.js';
 import { CacheStore } from './cache/store.js';
 import { tagScripts } from './cache/tag-scripts.js';
 import { TagTables } from './cache/tags.js';
+import { ChangeFeed } from './cache/watch/change-feed.js';
+import { EvictionCounter } from './cache/watch/eviction-counter.js';
+import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
@@ -28,6 +31,7 @@ import { RatePolicies } from './ratelimit/policies.js';
 import { createRpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
+import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { KeyTracking } from './redis/tracking.js';
 import { sessionRpcs } from './session/handlers.js';
@@ -86,6 +90,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateLimitStore = new RateLimitStore(roles.limit, logger);
   const tags = new TagTables(roles.cache, near === undefined ? undefined : cacheTracking);
   const parkedCalls = new ParkedCalls(cacheTracking);
+  const evictions = new EvictionCounter(roles.cache);
+  const feed = new ChangeFeed({
+    redis: roles.cache,
+    tracking: cacheTracking,
+    createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
+  });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -94,6 +104,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       collections: new CollectionStore(roles.cache),
       stats: statsStore,
       near,
+      openWatcher: (namespace) => new Watcher(namespace, feed, evictions),
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
@@ -156,6 +167,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
       await statsStore.close();
+      feed.close();
       await cacheTracking.close();
       await roles.close();
       return finished;

@@ -85,6 +85,15 @@ export class LoadProcess {
     return this.figures({ kind: 'pace', ratePerSecond, durationMs });
   }
 
+  /** Sends calls at a rate until `end`, beside something else. */
+  async begin(ratePerSecond: number): Promise<void> {
+    await this.tell({ kind: 'begin', ratePerSecond }, 'begun');
+  }
+
+  end(): Promise<LoadFigures> {
+    return this.figures({ kind: 'end' });
+  }
+
   async stop(): Promise<void> {
     await this.tell({ kind: 'stop' }, 'stopped');
   }

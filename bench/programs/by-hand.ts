@@ -1,20 +1,10 @@
-import { createClient, createCluster, RESP_TYPES } from 'redis';
+import { createClient, createCluster } from 'redis';
+import { BEST, failLoudly, redisAddress } from './best-settings.js';
 import { openMixedByHand } from './by-hand-mixed.js';
 import { CACHE_TTL_MS, cacheKeys, forEachOf, pick, valueOf, type Target } from './fixtures.js';
 import type { LoadPlan } from './protocol.js';
 
 /** The baseline: node-redis in the game server's own process, without a service between. */
-
-/**
- * What node-redis can do at its best: no timer for each command (timeout 0), values as Buffers rather than text, nothing
- * queued while Redis is away, nothing said of itself in the handshake.
- */
-const BEST = {
-  disableOfflineQueue: true,
-  maintNotifications: 'disabled',
-  disableClientInfo: true,
-  commandOptions: { timeout: 0, typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
-} as const;
 
 interface Commands {
   get(key: string): Promise<string | Buffer | null>;
@@ -35,13 +25,6 @@ export async function openByHand(plan: LoadPlan): Promise<Target> {
     if ((await commands.get(pick(keys))) === null) throw new Error('a key is missing');
   };
   return { operations: [get] };
-}
-
-/** node-redis's view of an address: a socket's path or a URL. */
-export function redisAddress(address: string): { url: string } | { socket: { path: string; tls: false } } {
-  return address.startsWith('unix:')
-    ? { socket: { path: address.slice('unix:'.length), tls: false } }
-    : { url: address };
 }
 
 async function openStandalone(address: string, best: boolean): Promise<Commands> {
@@ -65,8 +48,4 @@ async function openCluster(address: string, best: boolean): Promise<Commands> {
     get: (key) => cluster.get(key),
     set: (key, value) => cluster.set(key, value, { expiration: { type: 'PX', value: CACHE_TTL_MS } }),
   };
-}
-
-export function failLoudly(error: Error): void {
-  throw error;
 }

@@ -34,7 +34,14 @@ async function obey(command: LoadCommand): Promise<void> {
       await target.stock?.(Math.ceil((command.ratePerSecond * command.durationMs) / 1_000));
       const measured = await load.pace(command.ratePerSecond, command.durationMs);
       report({ kind: 'measured', ...measured, latencies: load.latencies.toJSON() });
+      break;
     }
+    case 'begin':
+      load.begin(command.ratePerSecond);
+      report({ kind: 'begun' });
+      break;
+    case 'end':
+      report({ kind: 'measured', ...(await load.end()), latencies: load.latencies.toJSON() });
   }
 }
 

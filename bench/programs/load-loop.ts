@@ -9,12 +9,19 @@ export interface Measured {
   readonly durationMs: number;
 }
 
-/** Runs operations and counts them: closed loops with so many in flight, or an open one by a schedule. */
+interface SteadyCalls {
+  readonly calls: readonly Promise<void>[];
+  readonly startedAt: number;
+  readonly timer: NodeJS.Timeout;
+}
+
+/** Runs operations and counts them: closed loops with so many in flight, or open ones by a schedule. */
 export class LoadLoop {
   readonly latencies = new LatencyHistogram();
   private running = false;
   private completed = 0;
   private loops: Promise<void>[] = [];
+  private steady: SteadyCalls | undefined;
 
   constructor(
     private readonly operations: readonly Operation[],
@@ -66,6 +73,32 @@ export class LoadLoop {
     }
     await Promise.all(calls);
     return { operations: count, durationMs: performance.now() - startedAt };
+  }
+
+  /**
+   * Sends calls at a rate until `end`, by a timer, so that the processor is left to the work that they are sent beside. A
+   * call's latency counts from when it was sent: that the timer was late is not what the others are asked.
+   */
+  begin(ratePerSecond: number): void {
+    const [operation] = this.operations;
+    if (operation === undefined) throw new Error('nothing to run');
+    this.latencies.reset();
+    const startedAt = performance.now();
+    const calls: Promise<void>[] = [];
+    const timer = setInterval(() => {
+      const now = performance.now();
+      const due = ((now - startedAt) * ratePerSecond) / 1_000;
+      while (calls.length < due) calls.push(this.runSince(now, operation));
+    }, 1);
+    this.steady = { calls, startedAt, timer };
+  }
+
+  async end(): Promise<Measured> {
+    if (this.steady === undefined) throw new Error('nothing was begun');
+    const { calls, startedAt, timer } = this.steady;
+    clearInterval(timer);
+    await Promise.all(calls);
+    return { operations: calls.length, durationMs: performance.now() - startedAt };
   }
 
   private async run(operation: Operation): Promise<void> {

@@ -4,6 +4,9 @@ export type TargetName = 'service-pipeline' | 'service-unary' | 'by-hand-default
 
 export type WorkloadName =
   | 'get'
+  | 'getTagged'
+  | 'getNear'
+  | 'getOrLease'
   | 'set'
   | 'delete'
   | 'getTtl'
@@ -39,10 +42,13 @@ export type LoadCommand =
   /** Ends the loops. */
   | { readonly kind: 'stop' }
   /** Sends calls by a schedule, however long the answers take, and counts latencies from the scheduled times. */
-  | { readonly kind: 'pace'; readonly ratePerSecond: number; readonly durationMs: number };
+  | { readonly kind: 'pace'; readonly ratePerSecond: number; readonly durationMs: number }
+  /** Says `begun`, and sends calls at a rate until `end`, which is answered with what they took. */
+  | { readonly kind: 'begin'; readonly ratePerSecond: number }
+  | { readonly kind: 'end' };
 
 export type LoadReport =
-  | { readonly kind: 'ready' | 'warm' | 'stopped' }
+  | { readonly kind: 'ready' | 'warm' | 'begun' | 'stopped' }
   | {
       readonly kind: 'measured';
       readonly operations: number;

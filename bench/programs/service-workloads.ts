@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Consistency, GetOrLeaseStatus } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { AcquireLockStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { CreateSessionStatus, ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
 import {
@@ -36,6 +37,9 @@ interface Fixtures {
   readonly stockedSessions: PlayerSession[];
 }
 
+/** Of the entries that `getTagged` reads. */
+const READ_TAG = 'guild:7';
+const LEASE_MS = 5_000n;
 const SESSION_WORKLOADS: readonly WorkloadName[] = ['validateSession', 'getSession', 'updateSession', 'mixed'];
 
 export async function openService(plan: LoadPlan): Promise<Target> {
@@ -53,9 +57,11 @@ export async function openService(plan: LoadPlan): Promise<Target> {
 }
 
 async function prepare(client: ServiceClient, plan: LoadPlan): Promise<Fixtures> {
-  const keys = cacheKeys(plan.keyCount);
+  const tagged = plan.workload === 'getTagged';
+  const keys = cacheKeys(plan.keyCount).map((key) => (tagged ? `tagged:${key}` : key));
   const value = valueOf(plan.valueBytes);
-  if (plan.keysExist !== true) await forEachOf(keys, (key) => setKey(client, key, value));
+  const tags = tagged ? [READ_TAG] : [];
+  if (plan.keysExist !== true) await forEachOf(keys, (key) => setKey(client, key, value, tags));
   const sessions: PlayerSession[] = [];
   if (SESSION_WORKLOADS.includes(plan.workload)) {
     await forEachOf(Array.from({ length: SESSION_COUNT }), async () => {
@@ -77,8 +83,8 @@ async function stockSessions(client: ServiceClient, { stockedSessions }: Fixture
   });
 }
 
-function setKey(client: ServiceClient, key: string, value: Buffer): Promise<unknown> {
-  return client.cache.set({ key, value, expiry: { $case: 'ttlMs', value: BigInt(CACHE_TTL_MS) } });
+function setKey(client: ServiceClient, key: string, value: Buffer, tags: string[] = []): Promise<unknown> {
+  return client.cache.set({ key, value, expiry: { $case: 'ttlMs', value: BigInt(CACHE_TTL_MS) }, tags });
 }
 
 /** For a user of its own, as most users have one session. */
@@ -108,6 +114,14 @@ function operationsOf(client: ServiceClient, fixtures: Fixtures): Readonly<Recor
     const { entry } = await cache.get({ key: pick(keys) });
     if (entry === undefined) throw new Error('a key is missing');
   };
+  const getNear = async (): Promise<void> => {
+    const { entry } = await cache.get({ key: pick(keys), consistency: Consistency.NEAR });
+    if (entry === undefined) throw new Error('a key is missing');
+  };
+  const getOrLease = async (): Promise<void> => {
+    const { status } = await cache.getOrLease({ key: pick(keys), leaseMs: LEASE_MS });
+    if (status !== GetOrLeaseStatus.HIT) throw new Error('a key is missing');
+  };
   const set = (): Promise<unknown> => setKey(client, pick(keys), value);
   const limitRefusals = new Refusals('limits of the service');
   const checkRateLimit = async (): Promise<void> => {
@@ -126,6 +140,10 @@ function operationsOf(client: ServiceClient, fixtures: Fixtures): Readonly<Recor
 
   return {
     get,
+    // what differs is the entries
+    getTagged: get,
+    getNear,
+    getOrLease,
     set,
     delete: () => cache.delete({ keys: [taken(fixtures.stockedKeys)] }),
     getTtl: () => cache.getTtl({ keys: [pick(keys)] }),

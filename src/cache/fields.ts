@@ -20,7 +20,7 @@ export const distinctKeys = list(key, { min: 1, max: MAX_KEYS, unique: true });
 export const ttlMs = integer({ min: 1n, max: MAX_TTL_MS });
 export const jitterPercent = integer({ min: 0, max: MAX_JITTER_PERCENT });
 
-const tag = text({ minBytes: 1, maxBytes: 128 });
+export const tag = text({ minBytes: 1, maxBytes: 128 });
 /** Tags of an entry. */
 export const entryTags = list(tag, { min: 0, max: 32, unique: true });
 /** Tags to invalidate. */

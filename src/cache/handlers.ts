@@ -33,6 +33,8 @@ import type { PatternStore } from './pattern-store.js';
 import { statsMethods, type StatsHandlerOptions } from './stats-handlers.js';
 import type { CacheStore, ReadFrom, SetCondition } from './store.js';
 import { tagMethods } from './tag-handlers.js';
+import { watchMethods } from './watch-handlers.js';
+import type { Watcher } from './watch/watcher.js';
 import { decodeGetRequest, getResponseWriter } from './wire.js';
 
 export interface CacheHandlerOptions extends StatsHandlerOptions {
@@ -40,6 +42,7 @@ export interface CacheHandlerOptions extends StatsHandlerOptions {
   readonly leases: LeaseStore;
   readonly collections: CollectionStore;
   readonly patterns: PatternStore;
+  readonly openWatcher: (namespace: string) => Watcher;
   /** For writes that name no expiry. */
   readonly defaultTtlMs: number;
   readonly maxValueBytes: number;
@@ -185,6 +188,7 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     ...tagMethods(options),
     ...collectionMethods(options),
     ...statsMethods(options),
+    ...watchMethods(options),
     deletePattern: deletePatternMethod(options.patterns),
   });
 }

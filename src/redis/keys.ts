@@ -113,6 +113,9 @@ export const keys = {
   /** A cache entry, counter or collection. */
   cache: (namespace: string, key: string): string => `${namespace}:cache:{${encodeIdentifier(key)}}`,
 
+  /** How all keys of `cache` begin whose identifier begins so, and no other key. */
+  cachePrefix: (namespace: string, prefix: string): string => `${namespace}:cache:{${encodeIdentifier(prefix)}`,
+
   /** The fence of a counter, which has no header to hold it. */
   counterFence: (namespace: string, key: string): string => `${namespace}:fence:{${encodeIdentifier(key)}}`,
 
@@ -173,7 +176,7 @@ const GLOB_SPECIAL = /[*?[\]\\]/g;
 
 /** What SCAN's MATCH takes to find all keys of `keys.cache` whose identifier begins so; some others match too. */
 export function cacheScanPattern(namespace: string, prefix: string): string {
-  return `${namespace}:cache:{${encodeIdentifier(prefix).replace(GLOB_SPECIAL, '\\$&')}*`;
+  return `${keys.cachePrefix(namespace, prefix).replace(GLOB_SPECIAL, '\\$&')}*`;
 }
 
 /** The inverse of `keys.cache`: undefined for what no key of a caller becomes. */

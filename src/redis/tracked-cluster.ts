@@ -2,6 +2,7 @@ import calculateSlot from 'cluster-key-slot';
 import type { Logger } from 'pino';
 import { ErrorReply } from 'redis';
 import type { ClusterTarget } from './connection.js';
+import { addressOf, nodeTarget, parseClusterNodes, textOf } from './cluster-nodes.js';
 import { redisUnavailable, replyCode } from './errors.js';
 import { TrackedNode, type TrackedRead } from './tracked-node.js';
 
@@ -73,7 +74,7 @@ export class TrackedCluster {
   private async readAsking(address: string, command: readonly string[], onChange: () => void): Promise<TrackedRead> {
     const value = await this.nodeAt(address).readAsking(command);
     onChange();
-    return { value, stop: () => undefined };
+    return { value, tracked: false, stop: () => undefined };
   }
 
   /** A node to ask that was not asked yet: one that is connected, else a seed. */
@@ -85,9 +86,7 @@ export class TrackedCluster {
   private nodeAt(address: string): TrackedNode {
     const known = this.nodes.get(address);
     if (known !== undefined) return known;
-    const separator = address.lastIndexOf(':');
-    const place = { host: address.slice(0, separator), port: Number(address.slice(separator + 1)) };
-    const node = new TrackedNode({ ...this.target, topology: 'standalone', database: 0, ...place }, this.logger, {
+    const node = new TrackedNode(nodeTarget(this.target, address), this.logger, {
       onAlive: () => {
         void this.checkOwnership(node);
       },
@@ -106,7 +105,7 @@ export class TrackedCluster {
   private async checkOwnership(node: TrackedNode): Promise<void> {
     try {
       const [info, nodes] = await Promise.all([node.send(['CLUSTER', 'INFO']), node.send(['CLUSTER', 'NODES'])]);
-      const owned = /^cluster_state:ok/m.test(textOf(info)) ? ownedSlots(textOf(nodes)) : undefined;
+      const owned = /^cluster_state:ok/m.test(textOf(info)) ? ownedSlots(nodes) : undefined;
       if (owned === undefined) node.tell();
       // to look at every key each time would cost more than all else here
       else if (this.ownership.get(node) !== owned.description) node.tell((key) => !owned.has(calculateSlot(key)));
@@ -115,10 +114,6 @@ export class TrackedCluster {
       node.tell();
     }
   }
-}
-
-function addressOf(host: string, port: number | string): string {
-  return `${host}:${String(port)}`;
 }
 
 /** `MOVED 3999 host:port`; without a host it is the one that was asked. */
@@ -136,22 +131,15 @@ interface OwnedSlots {
   has(slot: number): boolean;
 }
 
-/** Of the answer to CLUSTER NODES: the slots of the node that answered, without those on their way; undefined: a replica. */
-function ownedSlots(nodes: string): OwnedSlots | undefined {
-  const [, , flags, , , , epoch, , ...slots] =
-    nodes
-      .split('\n')
-      .find((line) => line.includes('myself'))
-      ?.split(' ') ?? [];
-  if (flags?.split(',').includes('master') !== true) return undefined;
+/** The slots of a node that says so of itself, without those on their way; undefined: a replica. */
+function ownedSlots(reply: unknown): OwnedSlots | undefined {
+  const node = parseClusterNodes(reply).find(({ isMyself }) => isMyself);
+  if (node?.isMaster !== true) return undefined;
+  const { epoch, slots } = node;
   const moving = new Set(slots.flatMap((slot) => (slot.startsWith('[') ? [Number.parseInt(slot.slice(1), 10)] : [])));
   const ranges = slots.filter((slot) => !slot.startsWith('[')).map((range) => range.split('-').map(Number));
   return {
-    description: `${epoch ?? ''} ${slots.join(' ')}`,
+    description: `${epoch} ${slots.join(' ')}`,
     has: (slot) => !moving.has(slot) && ranges.some(([from = 0, to = from]) => from <= slot && slot <= to),
   };
-}
-
-function textOf(reply: unknown): string {
-  return Buffer.isBuffer(reply) || typeof reply === 'string' ? reply.toString() : '';
 }

@@ -27,7 +27,7 @@ export class ScriptedTracking {
           };
           read.answered = !(value instanceof Error);
           if (value instanceof Error) reject(value);
-          else resolve({ value: value === null ? null : Buffer.from(value), stop });
+          else resolve({ value: value === null ? null : Buffer.from(value), tracked: true, stop });
           // everything that follows from an answer is microtasks
           await new Promise(setImmediate);
         },

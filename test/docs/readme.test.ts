@@ -13,14 +13,18 @@ import { sharedRedisUrl, startTestService } from '../support/service.js';
 const run = promisify(execFile);
 const readme = readFileSync('README.md', 'utf8');
 
-function blockAfter(marker: string): string {
-  const match = new RegExp(`<!-- ${marker} -->\\n\`\`\`\\w+\\n([\\s\\S]*?)\n\`\`\``).exec(readme);
+function blockAfter(marker: string, page = readme): string {
+  const match = new RegExp(`<!-- ${marker} -->\\n\`\`\`\\w+\\n([\\s\\S]*?)\n\`\`\``).exec(page);
   if (match?.[1] === undefined) throw new Error(`no block after ${marker}`);
   return match[1];
 }
 
 test.each(['examples/hello/hello.ts', 'examples/hello/hello.py'])('shows %s as it is', (file) => {
   expect(blockAfter(file)).toBe(readFileSync(file, 'utf8').trimEnd());
+});
+
+test.each(['examples/cache/load-through.ts', 'examples/cache/watched_cache.py'])('docs/cache.md shows %s', (file) => {
+  expect(blockAfter(file, readFileSync('docs/cache.md', 'utf8'))).toBe(readFileSync(file, 'utf8').trimEnd());
 });
 
 test('the table and .env.example name every setting and no other', () => {
@@ -34,26 +38,42 @@ test('the table and .env.example name every setting and no other', () => {
   expect([...exampled].toSorted()).toEqual(settings);
 });
 
-test('the TypeScript client runs', async () => {
+/** The standard output of a program that is told where a service is. */
+async function outputOf(program: string, args: readonly string[], env = process.env): Promise<string> {
   const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
-  const { stdout } = await run('node_modules/.bin/tsx', ['examples/hello/hello.ts', service.address]);
-  expect(stdout).toMatch(/^ada: fencing token \d+, /);
-  await service.stop();
+  try {
+    return (await run(program, [...args, service.address], { env })).stdout;
+  } finally {
+    await service.stop();
+  }
+}
+
+test('the TypeScript client runs', async () => {
+  expect(await outputOf('node_modules/.bin/tsx', ['examples/hello/hello.ts'])).toMatch(/^ada: fencing token \d+, /);
+});
+
+test('a hundred callers load once', async () => {
+  const output = await outputOf('node_modules/.bin/tsx', ['examples/cache/load-through.ts']);
+  expect(output).toBe('100 callers, 1 load: board 1\nafter the season: board 2\n');
 });
 
 const python = pythonWith('grpc', 'grpc_tools');
-// grpcio and grpcio-tools are not there on every machine; the test is then counted as skipped
+// grpcio and grpcio-tools are not there on every machine; the tests are then counted as skipped
 const withPython = python === undefined ? test.skip : test;
 
-withPython('the Python client runs', async () => {
+async function outputOfPython(file: string): Promise<string> {
   if (python === undefined) throw new Error('unreachable');
-  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
   const out = mkdtempSync(join(tmpdir(), 'shardkeep-test-python-'));
-  const protos = readdirSync('proto', { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.proto'));
+  const protos = readdirSync('proto', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.proto'));
   const flags = ['-I', 'proto', `--python_out=${out}`, `--grpc_python_out=${out}`];
   await run(python, ['-m', 'grpc_tools.protoc', ...flags, ...protos]);
-  const env = { ...process.env, PYTHONPATH: out };
-  const { stdout } = await run(python, ['examples/hello/hello.py', service.address], { env });
-  expect(stdout).toMatch(/^ada: fencing token \d+, /);
-  await service.stop();
+  return outputOf(python, [file], { ...process.env, PYTHONPATH: out });
+}
+
+withPython('the Python client runs', async () => {
+  expect(await outputOfPython('examples/hello/hello.py')).toMatch(/^ada: fencing token \d+, /);
+});
+
+withPython('a cache in Python is kept true by Watch', async () => {
+  expect(await outputOfPython('examples/cache/watched_cache.py')).toBe('sword, then axe; kept: True\n');
 });

@@ -61,6 +61,7 @@ const cache: Requests = {
   FailLease: () => ({ key: 'key', lease_token: Buffer.alloc(24, 1), retry_after_ms: '100' }),
   InvalidateTags: () => ({ tags: ['a', 'b'], mode: 2 }),
   DeletePattern: () => ({ pattern: 'no-such:*', dry_run: true }),
+  Watch: () => ({ cursor: Buffer.alloc(16), add_keys: ['key'], add_prefixes: ['no-such:'], add_tags: ['a'] }),
   AddToSet: () => ({ key: 'set', members: items, ttl_ms: '600000', refresh_expiry: true, max_members: 7 }),
   RemoveFromSet: () => ({ key: 'set', members: [Buffer.from('ada')] }),
   GetSetMembers: () => ({ key: 'set', page_size: 10 }),

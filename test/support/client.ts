@@ -47,20 +47,25 @@ export class TestChannel {
 
   /** One request as bytes to an RPC of either kind; answers the first message of the answer. */
   async rawRpc({ name, isUnary }: { name: string; isUnary: boolean }, payload: Buffer): Promise<Buffer | undefined> {
-    return isUnary ? this.raw(`/${name}`, payload) : (await this.rawStream(`/${name}`, payload))[0];
+    return isUnary ? this.raw(`/${name}`, payload) : (await this.rawStream(`/${name}`, payload, 1))[0];
   }
 
   close(): void {
     this.client.close();
   }
 
-  /** Like `raw`, to an RPC of any kind: answers all messages of the answer, which a stream has any number of. */
-  rawStream(path: string, payload: Buffer): Promise<Buffer[]> {
+  /** Like `raw`, to an RPC of any kind: answers the messages of the answer, all of them or so many. */
+  rawStream(path: string, payload: Buffer, count = Number.POSITIVE_INFINITY): Promise<Buffer[]> {
     return new Promise((resolve, reject) => {
       const identity = (bytes: Buffer): Buffer => bytes;
       const messages: Buffer[] = [];
       const stream = this.client.makeBidiStreamRequest(path, identity, identity, new Metadata());
-      stream.on('data', (message: Buffer) => messages.push(message));
+      stream.on('data', (message: Buffer) => {
+        messages.push(message);
+        if (messages.length < count) return;
+        resolve(messages);
+        stream.cancel();
+      });
       stream.on('error', reject);
       stream.on('end', () => {
         resolve(messages);

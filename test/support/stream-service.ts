@@ -35,6 +35,7 @@ export interface StreamServiceOptions {
 }
 
 export interface StreamServiceFixture {
+  readonly address: string;
   readonly channel: TestChannel;
   /** gRPC codes of the calls that ended, in their order. */
   readonly codes: readonly number[];
@@ -85,8 +86,10 @@ export async function startStreamService(options: StreamServiceOptions): Promise
     maxDeadlineMs: 1,
     logger,
   });
-  const channel = new TestChannel(await server.start());
+  const address = await server.start();
+  const channel = new TestChannel(address);
   return {
+    address,
     channel,
     codes,
     logs,

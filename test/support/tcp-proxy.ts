@@ -8,8 +8,12 @@ export interface TcpProxy {
   hold(saidByClient: string): void;
   /** Resolves when that many bytes are held back. */
   held(bytes: number): Promise<void>;
+  /** Resolves when a connection has this held back. */
+  holds(saidByServer: string): Promise<void>;
   /** Passes on what was held, in one piece a connection, and all that comes. */
   release(): void;
+  /** Breaks the connections whose client has said this; what is held back for them is lost. */
+  cut(saidByClient: string): void;
   close(): Promise<void>;
 }
 
@@ -28,6 +32,13 @@ export async function startTcpProxy(
   const connections = new Set<Connection>();
   let holding: string | undefined;
   let onHeld = (): void => undefined;
+  const untilHeld = (condition: () => boolean): Promise<void> =>
+    new Promise((resolve) => {
+      onHeld = () => {
+        if (condition()) resolve();
+      };
+      onHeld();
+    });
   const heldBytes = (): number =>
     [...connections].reduce((sum, { kept }) => sum + kept.reduce((bytes, { length }) => bytes + length, 0), 0);
 
@@ -67,19 +78,22 @@ export async function startTcpProxy(
     hold: (saidByClient) => {
       holding = saidByClient;
     },
-    held: (bytes) =>
-      new Promise((resolve) => {
-        onHeld = () => {
-          if (heldBytes() >= bytes) resolve();
-        };
-        onHeld();
-      }),
+    held: (bytes) => untilHeld(() => heldBytes() >= bytes),
+    holds: (saidByServer) =>
+      untilHeld(() => [...connections].some(({ kept }) => Buffer.concat(kept).includes(saidByServer))),
     release: () => {
       holding = undefined;
       for (const connection of connections) {
         const { client, kept } = connection;
         connection.kept = [];
         if (kept.length > 0) client.write(Buffer.concat(kept));
+      }
+    },
+    cut: (saidByClient) => {
+      for (const { client, server, said } of connections) {
+        if (!said.includes(saidByClient)) continue;
+        client.destroy();
+        server.destroy();
       }
     },
     close: async () => {

@@ -1,0 +1,138 @@
+import { performance } from 'node:perf_hooks';
+import type { KeyTracking } from '../../redis/tracking.js';
+import type { ChangeSink, Topic, TopicSource } from './topic.js';
+
+/** A key that is looked after. */
+interface WatchedKey {
+  readonly topic: Topic;
+  /** When Redis was last asked to tell of the next change, on the clock of `performance.now()`. */
+  askedAt: number;
+  stop: () => void;
+}
+
+/** So many keys are asked for at once. */
+const MAX_ASKED = 512;
+/** A key that changes all the time is told so often. */
+const REST_MS = 2;
+/** How often a key is told as changed while its changes cannot be told. */
+const LOOK_AGAIN_MS = 100;
+const RETRY_MS = 250;
+/** While Redis is away so many keys are tried again at a time. */
+const MAX_TRIED_AGAIN = 256;
+
+/**
+ * Single keys, by OPTIN tracking. Redis tells of one change after each read; so a change is told when the next read is
+ * through: one that comes in between is part of it, one that comes later is told by Redis.
+ */
+export class KeySource implements TopicSource {
+  private readonly keys = new Map<Topic, WatchedKey>();
+  private readonly waiting = new Set<WatchedKey>();
+  private asked = 0;
+  private readonly lost = new Set<WatchedKey>();
+  private retryTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly tracking: Pick<KeyTracking, 'read'>,
+    private readonly sink: ChangeSink,
+  ) {}
+
+  open(topic: Topic): void {
+    const watched: WatchedKey = { topic, askedAt: 0, stop: () => undefined };
+    this.keys.set(topic, watched);
+    this.askInTurn(watched);
+  }
+
+  close(topic: Topic): void {
+    const watched = this.keys.get(topic);
+    if (watched === undefined) return;
+    this.keys.delete(topic);
+    this.waiting.delete(watched);
+    this.lost.delete(watched);
+    watched.stop();
+  }
+
+  private isOpen(watched: WatchedKey): boolean {
+    return this.keys.get(watched.topic) === watched;
+  }
+
+  private askInTurn(watched: WatchedKey): void {
+    if (!this.isOpen(watched)) return;
+    this.waiting.add(watched);
+    this.askNext();
+  }
+
+  private askNext(): void {
+    for (const watched of this.waiting) {
+      if (this.asked >= MAX_ASKED) return;
+      this.waiting.delete(watched);
+      this.asked++;
+      void this.ask(watched).finally(() => {
+        this.asked--;
+        this.askNext();
+      });
+    }
+  }
+
+  private async ask(watched: WatchedKey): Promise<void> {
+    const { topic } = watched;
+    watched.askedAt = performance.now();
+    const seen = { answered: false, changed: false };
+    const onChange = (): void => {
+      seen.changed = true;
+      if (seen.answered) this.askAgain(watched, REST_MS);
+    };
+    try {
+      // EXISTS takes a key of any kind, and its answer is small
+      const { tracked, stop } = await this.tracking.read(topic.name, onChange, ['EXISTS', topic.name]);
+      if (!this.isOpen(watched)) {
+        stop();
+        return;
+      }
+      watched.stop = stop;
+      seen.answered = true;
+      if (topic.since === undefined) this.found(watched);
+      else this.sink.changed({ kind: 'key', topics: 'key', name: topic.name });
+      if (!tracked) this.askAgain(watched, LOOK_AGAIN_MS);
+      else if (seen.changed) this.askAgain(watched, REST_MS);
+    } catch {
+      if (this.isOpen(watched)) this.lose(watched);
+    }
+  }
+
+  private askAgain(watched: WatchedKey, restMs: number): void {
+    const leftMs = watched.askedAt + restMs - performance.now();
+    if (leftMs <= 0) {
+      this.askInTurn(watched);
+      return;
+    }
+    setTimeout(() => {
+      this.askInTurn(watched);
+    }, leftMs).unref();
+  }
+
+  private found(watched: WatchedKey): void {
+    this.sink.armed(watched.topic);
+    if (!this.lost.delete(watched)) return;
+    // where one can be asked for, the others may be too
+    for (const other of this.lost) this.askInTurn(other);
+  }
+
+  private lose(watched: WatchedKey): void {
+    if (watched.topic.since !== undefined) this.sink.lost(watched.topic);
+    this.lost.add(watched);
+    this.retryTimer ??= setTimeout(() => {
+      this.retryTimer = undefined;
+      this.retry();
+    }, RETRY_MS).unref();
+  }
+
+  private retry(): void {
+    const tried = [...this.lost].slice(0, MAX_TRIED_AGAIN);
+    for (const watched of tried) {
+      // to the end, so that all have their turn
+      this.lost.delete(watched);
+      this.lost.add(watched);
+      this.askInTurn(watched);
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import type { ClusterTarget, StandaloneTarget } from './connection.js';
+
+/** A node as CLUSTER NODES tells of it. */
+export interface ClusterNode {
+  readonly id: string;
+  /** `host:port`, as clients reach it. */
+  readonly address: string;
+  readonly isMyself: boolean;
+  readonly isMaster: boolean;
+  readonly epoch: string;
+  /** `100`, `0-99`, or in brackets those on their way. */
+  readonly slots: readonly string[];
+}
+
+export function parseClusterNodes(reply: unknown): readonly ClusterNode[] {
+  return textOf(reply)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [id = '', place = '', flags = '', , , , epoch = '', , ...slots] = line.split(' ');
+      const named = new Set(flags.split(','));
+      return {
+        id,
+        address: place.slice(0, place.includes('@') ? place.indexOf('@') : undefined),
+        isMyself: named.has('myself'),
+        isMaster: named.has('master'),
+        epoch,
+        slots,
+      };
+    });
+}
+
+export function textOf(reply: unknown): string {
+  return Buffer.isBuffer(reply) || typeof reply === 'string' ? reply.toString() : '';
+}
+
+export function addressOf(host: string, port: number | string): string {
+  return `${host}:${String(port)}`;
+}
+
+/** One node of a Cluster as a server of its own. */
+export function nodeTarget(target: ClusterTarget, address: string): StandaloneTarget {
+  const separator = address.lastIndexOf(':');
+  const place = { host: address.slice(0, separator), port: Number(address.slice(separator + 1)) };
+  return { ...target, topology: 'standalone', database: 0, ...place };
+}
