@@ -17,8 +17,10 @@ class RpcCounts {
   readonly byDuration = new Float64Array(BUCKETS_MS.length + 1);
   totalMs = 0;
 
-  ended(code: number, durationMs: number): void {
+  /** `durationMs` of a stream says nothing of how quick the service is, and is undefined. */
+  ended(code: number, durationMs: number | undefined): void {
     this.byCode[code] = (this.byCode[code] ?? 0) + 1;
+    if (durationMs === undefined) return;
     let bucket = 0;
     while (bucket < BUCKETS_MS.length && durationMs > (BUCKETS_MS[bucket] ?? 0)) bucket++;
     this.byDuration[bucket] = (this.byDuration[bucket] ?? 0) + 1;
@@ -51,13 +53,13 @@ export class Metrics {
     this.register({
       name: 'shardkeep_rpc_duration_seconds',
       type: 'histogram',
-      help: 'Time from arrival to answer, by RPC.',
+      help: 'Time from arrival to answer, by unary RPC.',
       values: () => this.durations(),
     });
   }
 
   /** Counts the calls of one RPC. */
-  observerOf(rpc: string): { ended(code: number, durationMs: number): void } {
+  observerOf(rpc: string): { ended(code: number, durationMs: number | undefined): void } {
     const counts = this.rpcs.get(rpc) ?? new RpcCounts();
     this.rpcs.set(rpc, counts);
     return counts;
@@ -83,6 +85,7 @@ export class Metrics {
     const name = 'shardkeep_rpc_duration_seconds';
     const values: (Sample & { metricName: string })[] = [];
     for (const [rpc, { byDuration, totalMs }] of this.rpcs) {
+      if (byDuration.every((calls) => calls === 0)) continue;
       let count = 0;
       byDuration.forEach((calls, bucket) => {
         count += calls;

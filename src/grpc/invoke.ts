@@ -155,7 +155,7 @@ export class Invoker implements Parking {
     if (!call.end('answered')) return;
     this.deadlines.remove(call);
     call.finish();
-    call.prepared.observer.ended(OK, performance.now() - call.arrivedAt);
+    call.prepared.observer.ended(OK, undefined);
   }
 
   private succeed(call: SingleCall, response: unknown): void {
@@ -185,7 +185,7 @@ export class Invoker implements Parking {
       logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
     }
     call.fail(status);
-    observer.ended(status.code, performance.now() - call.arrivedAt);
+    observer.ended(status.code, rpc.kind === 'unary' ? performance.now() - call.arrivedAt : undefined);
   }
 }
 

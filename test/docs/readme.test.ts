@@ -75,5 +75,5 @@ withPython('the Python client runs', async () => {
 });
 
 withPython('a cache in Python is kept true by Watch', async () => {
-  expect(await outputOfPython('examples/cache/watched_cache.py')).toBe('sword, then axe; kept: True\n');
+  expect(await outputOfPython('examples/cache/watched_cache.py')).toBe('sword, then axe, then None; kept: True\n');
 });
