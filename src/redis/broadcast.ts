@@ -102,7 +102,13 @@ function commonPrefix(sorted: readonly string[]): string {
   const last = sorted.at(-1) ?? '';
   let length = 0;
   while (length < first.length && first[length] === last[length]) length++;
+  // half a surrogate pair is no UTF-8: Redis would be told of U+FFFD in its place
+  if (isHighSurrogate(first.charCodeAt(length - 1))) length--;
   return first.slice(0, length);
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code < 0xdc00;
 }
 
 interface FollowedNode {

@@ -174,3 +174,8 @@ function taking(watcher: Watcher): { watcher: Watcher; told: () => Promise<Chang
   const taken = new Taken(watcher);
   return { watcher, told: () => taken.told() };
 }
+
+test('a cover does not end within a character', () => {
+  const faces = Array.from({ length: 17 }, (_, index) => String.fromCodePoint(0x1f600 + index));
+  expect(coverOf(faces.map((face) => `ns:cache:{${face}`))).toEqual(['ns:cache:{']);
+});
