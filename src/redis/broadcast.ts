@@ -38,9 +38,9 @@ export class KeyBroadcast {
     this.advance();
   }
 
-  /** Whether changes of keys with this prefix are told now. */
+  /** Whether changes of keys with this prefix are told now, and will be when the connections on their way take over. */
   covers(prefix: string): boolean {
-    return this.current?.inForce === true && this.current.prefixes.some((followed) => prefix.startsWith(followed));
+    return this.current?.inForce === true && this.current.covers(prefix) && this.coming?.covers(prefix) !== false;
   }
 
   close(): void {
@@ -139,6 +139,10 @@ class Following {
   ) {
     this.tracking = ['BCAST', ...prefixes.flatMap((prefix) => ['PREFIX', prefix])];
     this.connectSeeds();
+  }
+
+  covers(prefix: string): boolean {
+    return this.prefixes.some((followed) => prefix.startsWith(followed));
   }
 
   close(): void {
