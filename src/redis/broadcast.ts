@@ -24,6 +24,8 @@ export interface BroadcastEvents {
 export class KeyBroadcast {
   private current: Following | undefined;
   private coming: Following | undefined;
+  /** Was `current`, and is heard out. */
+  private leaving: Following | undefined;
   private wanted: readonly string[] = [];
 
   constructor(
@@ -52,9 +54,12 @@ export class KeyBroadcast {
     if (this.wanted.length === 0) {
       this.current?.close();
       this.coming?.close();
-      this.current = this.coming = undefined;
+      this.leaving?.close();
+      this.current = this.coming = this.leaving = undefined;
       return;
     }
+    // a process that does not keep up must not hear the same over more and more connections
+    if (this.leaving !== undefined) return;
     const latest = this.coming ?? this.current;
     if (latest !== undefined && isDeepStrictEqual(latest.prefixes, this.wanted)) return;
     // one after the other: whoever adds prefixes all the time must not keep the earlier ones from being followed
@@ -75,11 +80,25 @@ export class KeyBroadcast {
 
   private inForce(following: Following): void {
     if (following === this.coming) {
-      this.current?.close();
+      if (this.current !== undefined) void this.hearOut(this.current);
       this.current = following;
       this.coming = undefined;
     }
     if (following === this.current) this.events.onInForce(following.prefixes);
+    this.advance();
+  }
+
+  /** What was told before others took over may still be on its way. */
+  private async hearOut(following: Following): Promise<void> {
+    this.leaving = following;
+    const heardAll = !following.inForce || (await following.heardAll());
+    following.close();
+    if (this.leaving !== following) return;
+    this.leaving = undefined;
+    if (!heardAll) {
+      this.events.onLost();
+      if (this.current?.inForce === true) this.events.onInForce(this.current.prefixes);
+    }
     this.advance();
   }
 }
@@ -143,6 +162,14 @@ class Following {
 
   covers(prefix: string): boolean {
     return this.prefixes.some((followed) => prefix.startsWith(followed));
+  }
+
+  /** Waits until all that Redis has told until now has come; answers false where it will not come any more. */
+  async heardAll(): Promise<boolean> {
+    const connected = [...this.nodes.values()].filter(({ id }) => id !== undefined);
+    // pushes come in order with replies
+    const replies = await Promise.allSettled(connected.map(({ connection }) => connection.send(['PING'])));
+    return replies.every(({ status }) => status === 'fulfilled');
   }
 
   close(): void {

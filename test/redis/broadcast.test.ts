@@ -1,8 +1,9 @@
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { KeyBroadcast } from '../../src/redis/broadcast.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 
 /** What is told while other prefixes are followed over other connections. */
 
@@ -44,3 +45,39 @@ test('a prefix that is let go is not covered any more, though its connection is 
   await untilTold('in force: b:');
   await until(() => broadcast.covers('a:1'));
 });
+
+describe('what Redis told before other connections took over', () => {
+  let proxy: TcpProxy;
+  beforeEach(async () => {
+    proxy = await startTcpProxy(redis.port);
+    broadcastOf(`redis://127.0.0.1:${String(proxy.port)}`).follow(['a:1']);
+    await untilTold('in force: a:1');
+    proxy.hold('a:1');
+    await redis.command('SET', 'a:1', 'changed');
+    await proxy.held(1);
+    broadcast.follow(['a:']);
+    await untilTold('in force: a:');
+  });
+  afterEach(() => proxy.close());
+
+  test('is told when it comes', async () => {
+    proxy.release();
+    await untilTold('a:1');
+    expect(told).not.toContain('lost');
+    broadcast.follow(['a:', 'b:']);
+    await untilTold('in force: a: b:');
+  });
+
+  test('is lost with its connection, and that is told', async () => {
+    const connections = String(await redis.command('CLIENT', 'LIST')).split('\n');
+    const leaving = connections.filter((line) => line.includes('flags=tB')).sort((a, b) => idOf(a) - idOf(b))[0] ?? '';
+    await redis.command('CLIENT', 'KILL', 'ID', String(idOf(leaving)));
+    await untilTold('lost');
+    expect(told.slice(told.indexOf('lost'))).toEqual(['lost', 'in force: a:']);
+    expect(told).not.toContain('a:1');
+  });
+});
+
+function idOf(client: string): number {
+  return Number(/\bid=(\d+)/.exec(client)?.[1]);
+}
