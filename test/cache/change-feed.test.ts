@@ -95,6 +95,38 @@ test('a key that cannot be followed: everything may be old, now and when it can 
   expect(await taken.told()).toEqual([expect.objectContaining({ resync: true, subscriptionsInForce: 1 })]);
 });
 
+test('many keys that were lost are each asked for once when Redis is back', async () => {
+  const { tracking, open } = worldOf();
+  const { watcher, ...taken } = taking(open());
+  const count = 1_000;
+  watcher.subscribe({ ...NOTHING, addKeys: Array.from({ length: count }, (_, index) => `k${String(index)}`) });
+  const unavailable = new Error('Redis is away');
+  for (let index = 0; index < count; index++) await tracking.reads[index]?.answer(unavailable);
+  await taken.told();
+  // some are tried again, the rest when the first of them was found
+  await until(() => tracking.reads.length > count);
+  for (let index = count; index < 2 * count; index++) await tracking.reads[index]?.answer('1');
+  expect(await taken.told()).toContainEqual(expect.objectContaining({ ...QUIET, subscriptionsInForce: 1 }));
+  expect(tracking.reads).toHaveLength(2 * count);
+});
+
+test('lost keys are tried again also when those that were tried are watched no more', async () => {
+  const { tracking, open } = worldOf();
+  const { watcher, ...taken } = taking(open());
+  const names = Array.from({ length: 300 }, (_, index) => `k${String(index)}`);
+  watcher.subscribe({ ...NOTHING, addKeys: names });
+  const unavailable = new Error('Redis is away');
+  for (const read of [...tracking.reads]) await read.answer(unavailable);
+  await until(() => tracking.reads.length > names.length);
+  const tried = tracking.reads.slice(names.length);
+  watcher.subscribe({ ...NOTHING, removeKeys: names.slice(0, tried.length) });
+  for (const read of tried) await read.answer(unavailable);
+  const left = names.length - tried.length;
+  await until(() => tracking.reads.length === names.length + tried.length + left);
+  for (const read of tracking.reads.slice(-left)) await read.answer('1');
+  expect(await taken.told()).toContainEqual(expect.objectContaining({ ...QUIET, subscriptionsInForce: 2 }));
+});
+
 test('a cursor from before something was watched cannot tell what it missed', async () => {
   const { tracking, open } = worldOf();
   const early = taking(open());
