@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { KeyTracking } from '../../redis/tracking.js';
 import type { ChangeSink, Topic, TopicSource } from './topic.js';
 
@@ -109,6 +110,8 @@ export class KeySource implements TopicSource {
     } catch {
       watched.isAsked = false;
       if (this.isOpen(watched)) this.lose(watched);
+      // what is asked of a Redis that is away fails at once: in between, others must have their turn
+      await nextTurn();
     }
   }
 
