@@ -93,7 +93,7 @@ describe('where entries have tags', () => {
   });
 
   test.each([
-    ['was invalidated', 60_000n, async (key: string) => void (await other.invalidateTags({ tags: [key] }))],
+    ['was invalidated', 60_000n, (key: string): Promise<unknown> => other.invalidateTags({ tags: [key] })],
     ['has run out', 300n, (key: string) => until(async () => (await other.get({ key })).entry === undefined)],
   ])(
     'who waits for the load of an entry that %s is woken when it is there, and not before',
