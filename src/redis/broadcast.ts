@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { addressOf, nodeTarget, parseClusterNodes } from './cluster-nodes.js';
+import { addressOf, importersOf, nodeTarget, parseClusterNodes } from './cluster-nodes.js';
 import { describeTarget, type RedisTarget, type StandaloneTarget } from './connection.js';
 import { PushConnection } from './push-connection.js';
 
@@ -134,7 +134,7 @@ interface FollowedNode {
   readonly connection: PushConnection;
   /** The node's own id; undefined: not known, or not connected. */
   id: string | undefined;
-  /** The masters that have slots, as the node sees it: address by id. */
+  /** The masters that have slots, or get the first one, as the node sees it: address by id. */
   masters: ReadonlyMap<string, string>;
 }
 
@@ -220,9 +220,10 @@ class Following {
         const known = parseClusterNodes(await node.connection.send(['CLUSTER', 'NODES']));
         if (!node.connection.isReady) return;
         node.id = known.find(({ isMyself }) => isMyself)?.id;
+        const importers = importersOf(known);
         node.masters = new Map(
           known
-            .filter(({ isMaster, slots }) => isMaster && slots.length > 0)
+            .filter(({ id, isMaster, slots }) => isMaster && (slots.length > 0 || importers.has(id)))
             .map((other) => [other.id, other.isMyself ? address : other.address]),
         );
       } catch {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { KeyBroadcast } from '../../src/redis/broadcast.js';
+import { importersOf, parseClusterNodes } from '../../src/redis/cluster-nodes.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 
@@ -76,6 +77,17 @@ describe('what Redis told before other connections took over', () => {
     expect(told.slice(told.indexOf('lost'))).toEqual(['lost', 'in force: a:']);
     expect(told).not.toContain('a:1');
   });
+});
+
+test('a master that gets its first slot is one to listen to, from when the source tells of it', () => {
+  const nodes = parseClusterNodes(
+    [
+      'aa01 127.0.0.1:1@11 myself,master - 0 0 1 connected 0-99 [7->-bb02] [8-<-cc03]',
+      'bb02 127.0.0.1:2@12 master - 0 0 2 connected',
+      'cc03 127.0.0.1:3@13 master - 0 0 3 connected 100-16383',
+    ].join('\n'),
+  );
+  expect(importersOf(nodes)).toEqual(new Set(['bb02']));
 });
 
 function idOf(client: string): number {
