@@ -162,9 +162,16 @@ export function leaseOf(packed: Buffer): LeaseState {
   return NO_LEASE;
 }
 
-/** Whether this is nothing but the lease of somebody who loads. Takes any bytes. */
-export function isBeingLoaded(packed: Buffer): boolean {
-  if (!isEntry(packed) || (packed.readUInt8(FLAGS) & (HAS_VALUE | ABSENT)) !== 0) return false;
+/** Of what `readEntry` has read, also where it answered undefined. */
+export function versionOf(packed: Buffer): number {
+  return readUint53(packed, VERSION);
+}
+
+/** Whether somebody loads, and there is no entry, or only one of `uselessVersion`. Takes any bytes. */
+export function isBeingLoaded(packed: Buffer, uselessVersion: number | undefined): boolean {
+  if (!isEntry(packed)) return false;
+  const hasEntry = (packed.readUInt8(FLAGS) & (HAS_VALUE | ABSENT)) !== 0;
+  if (hasEntry && versionOf(packed) !== uselessVersion) return false;
   const { untilMs, failed } = leaseOf(packed);
   return untilMs > 0 && !failed;
 }

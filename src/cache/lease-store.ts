@@ -4,7 +4,7 @@ import type { Call, ParkableCall } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
 import type { Redis } from '../redis/redis.js';
-import { isBeingLoaded, leaseOf, packTags, readEntry, type LiveEntry } from './entry.js';
+import { isBeingLoaded, leaseOf, packTags, readEntry, versionOf, type LiveEntry } from './entry.js';
 import { packGuard, type Guard } from './guard.js';
 import { failLeaseScript, fillScript, getOrLeaseScript, renewLeaseScript, type FillReply } from './lease-scripts.js';
 import type { ParkedCalls } from './parked-calls.js';
@@ -59,11 +59,15 @@ type Judgement = 'dead' | 'stale' | 'early' | '';
 /** What one look at a key found. */
 interface Look {
   readonly entry: LiveEntry | undefined;
+  /** Of the entry, also of one that has run out, or of the header without one; undefined: there is nothing. */
+  readonly version: number | undefined;
   readonly judgement: Judgement;
   /** Until when somebody loads, Unix ms of Redis's clock; 0: nobody. */
   readonly leaseUntilMs: number;
   readonly failed: boolean;
 }
+
+const NOTHING: Look = { entry: undefined, version: undefined, judgement: '', leaseUntilMs: 0, failed: false };
 
 /** Leases on cache entries: of all callers in the whole fleet who miss a key, one loads it. */
 export class LeaseStore {
@@ -105,7 +109,11 @@ export class LeaseStore {
       if (!mayWait) return outcome;
       const parked = await this.parked.untilChanged(
         entryKey,
-        { isUnchanged, leaseEndsInMs: outcome.retryAfterMs, giveUpAt },
+        {
+          isUnchanged: (packed) => isUnchanged(packed, look.version),
+          leaseEndsInMs: outcome.retryAfterMs,
+          giveUpAt,
+        },
         call,
       );
       if (!parked) return outcome;
@@ -172,12 +180,13 @@ export class LeaseStore {
       entryKey,
       (packed): Look | Promise<Look> => {
         const nowMs = this.redis.clock.nowMs();
-        if (packed === null) return { entry: undefined, judgement: '', leaseUntilMs: 0, failed: false };
+        if (packed === null) return NOTHING;
         if (!Buffer.isBuffer(packed)) throw new UnexpectedReplyError('GET is no bulk string');
         const entry = readEntry(packed, nowMs);
         const { untilMs, failed } = leaseOf(packed);
         const lookWith = (tick: number | undefined): Look => ({
           entry,
+          version: versionOf(packed),
           judgement: entry === undefined ? '' : judge(entry, { table, tick, early, nowMs }),
           leaseUntilMs: untilMs,
           failed,
@@ -266,9 +275,9 @@ const ANSWER_MARGIN_MS = 50;
 const VERSION_FROM = 4;
 const VERSION_TO = 12;
 
-/** Whether a key still holds only the lease of somebody who loads. */
-function isUnchanged(packed: unknown): boolean {
-  return Buffer.isBuffer(packed) && isBeingLoaded(packed);
+/** Whether somebody still loads a key that holds nothing to use: no entry, or the one that was found dead or run out. */
+function isUnchanged(packed: unknown, uselessVersion: number | undefined): boolean {
+  return Buffer.isBuffer(packed) && isBeingLoaded(packed, uselessVersion);
 }
 
 function tokenOf(leaseToken: Buffer): Buffer {

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import { addressOf, nodeTarget, parseClusterNodes } from './cluster-nodes.js';
+import { addressOf, importersOf, nodeTarget, parseClusterNodes } from './cluster-nodes.js';
 import { describeTarget, type RedisTarget, type StandaloneTarget } from './connection.js';
 import { PushConnection } from './push-connection.js';
 
@@ -24,6 +24,8 @@ export interface BroadcastEvents {
 export class KeyBroadcast {
   private current: Following | undefined;
   private coming: Following | undefined;
+  /** Was `current`, and is heard out. */
+  private leaving: Following | undefined;
   private wanted: readonly string[] = [];
 
   constructor(
@@ -38,9 +40,9 @@ export class KeyBroadcast {
     this.advance();
   }
 
-  /** Whether changes of keys with this prefix are told now. */
+  /** Whether changes of keys with this prefix are told now, and will be when the connections on their way take over. */
   covers(prefix: string): boolean {
-    return this.current?.inForce === true && this.current.prefixes.some((followed) => prefix.startsWith(followed));
+    return this.current?.inForce === true && this.current.covers(prefix) && this.coming?.covers(prefix) !== false;
   }
 
   close(): void {
@@ -52,9 +54,12 @@ export class KeyBroadcast {
     if (this.wanted.length === 0) {
       this.current?.close();
       this.coming?.close();
-      this.current = this.coming = undefined;
+      this.leaving?.close();
+      this.current = this.coming = this.leaving = undefined;
       return;
     }
+    // a process that does not keep up must not hear the same over more and more connections
+    if (this.leaving !== undefined) return;
     const latest = this.coming ?? this.current;
     if (latest !== undefined && isDeepStrictEqual(latest.prefixes, this.wanted)) return;
     // one after the other: whoever adds prefixes all the time must not keep the earlier ones from being followed
@@ -75,11 +80,25 @@ export class KeyBroadcast {
 
   private inForce(following: Following): void {
     if (following === this.coming) {
-      this.current?.close();
+      if (this.current !== undefined) void this.hearOut(this.current);
       this.current = following;
       this.coming = undefined;
     }
     if (following === this.current) this.events.onInForce(following.prefixes);
+    this.advance();
+  }
+
+  /** What was told before others took over may still be on its way. */
+  private async hearOut(following: Following): Promise<void> {
+    this.leaving = following;
+    const heardAll = !following.inForce || (await following.heardAll());
+    following.close();
+    if (this.leaving !== following) return;
+    this.leaving = undefined;
+    if (!heardAll) {
+      this.events.onLost();
+      if (this.current?.inForce === true) this.events.onInForce(this.current.prefixes);
+    }
     this.advance();
   }
 }
@@ -102,14 +121,20 @@ function commonPrefix(sorted: readonly string[]): string {
   const last = sorted.at(-1) ?? '';
   let length = 0;
   while (length < first.length && first[length] === last[length]) length++;
+  // half a surrogate pair is no UTF-8: Redis would be told of U+FFFD in its place
+  if (isHighSurrogate(first.charCodeAt(length - 1))) length--;
   return first.slice(0, length);
+}
+
+function isHighSurrogate(code: number): boolean {
+  return code >= 0xd800 && code < 0xdc00;
 }
 
 interface FollowedNode {
   readonly connection: PushConnection;
   /** The node's own id; undefined: not known, or not connected. */
   id: string | undefined;
-  /** The masters that have slots, as the node sees it: address by id. */
+  /** The masters that have slots, or get the first one, as the node sees it: address by id. */
   masters: ReadonlyMap<string, string>;
 }
 
@@ -133,6 +158,18 @@ class Following {
   ) {
     this.tracking = ['BCAST', ...prefixes.flatMap((prefix) => ['PREFIX', prefix])];
     this.connectSeeds();
+  }
+
+  covers(prefix: string): boolean {
+    return this.prefixes.some((followed) => prefix.startsWith(followed));
+  }
+
+  /** Waits until all that Redis has told until now has come; answers false where it will not come any more. */
+  async heardAll(): Promise<boolean> {
+    const connected = [...this.nodes.values()].filter(({ id }) => id !== undefined);
+    // pushes come in order with replies
+    const replies = await Promise.allSettled(connected.map(({ connection }) => connection.send(['PING'])));
+    return replies.every(({ status }) => status === 'fulfilled');
   }
 
   close(): void {
@@ -183,9 +220,10 @@ class Following {
         const known = parseClusterNodes(await node.connection.send(['CLUSTER', 'NODES']));
         if (!node.connection.isReady) return;
         node.id = known.find(({ isMyself }) => isMyself)?.id;
+        const importers = importersOf(known);
         node.masters = new Map(
           known
-            .filter(({ isMaster, slots }) => isMaster && slots.length > 0)
+            .filter(({ id, isMaster, slots }) => isMaster && (slots.length > 0 || importers.has(id)))
             .map((other) => [other.id, other.isMyself ? address : other.address]),
         );
       } catch {

@@ -30,6 +30,12 @@ export function parseClusterNodes(reply: unknown): readonly ClusterNode[] {
     });
 }
 
+/** The nodes to which slots of others are on their way; only their source tells. */
+export function importersOf(nodes: readonly ClusterNode[]): ReadonlySet<string> {
+  const destinations = nodes.flatMap(({ slots }) => slots.map((slot) => /->-(\w+)\]$/.exec(slot)?.[1]));
+  return new Set(destinations.filter((id) => id !== undefined));
+}
+
 export function textOf(reply: unknown): string {
   return Buffer.isBuffer(reply) || typeof reply === 'string' ? reply.toString() : '';
 }

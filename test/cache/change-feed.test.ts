@@ -95,6 +95,84 @@ test('a key that cannot be followed: everything may be old, now and when it can 
   expect(await taken.told()).toEqual([expect.objectContaining({ resync: true, subscriptionsInForce: 1 })]);
 });
 
+test('requests come into force one after the other, also while later ones are added all the time', async () => {
+  const { tracking, open } = worldOf();
+  const { watcher, ...taken } = taking(open());
+  for (const key of ['a', 'b', 'c']) watcher.subscribe({ ...NOTHING, addKeys: [key] });
+  await tracking.reads[1]?.answer('1');
+  expect(await taken.told()).toEqual([]);
+  await tracking.reads[0]?.answer('1');
+  expect(await taken.told()).toEqual([expect.objectContaining({ ...QUIET, subscriptionsInForce: 2 })]);
+  tracking.reads[0]?.change();
+  await until(() => tracking.reads.length === 4);
+  await tracking.last().answer('1');
+  expect(await taken.told()).toEqual([expect.objectContaining({ keys: ['a'], subscriptionsInForce: 2 })]);
+  watcher.subscribe({ ...NOTHING, removeKeys: ['c'] });
+  expect(await taken.told()).toEqual([expect.objectContaining({ ...QUIET, subscriptionsInForce: 4 })]);
+});
+
+test('what is in force is told while a request of somebody who comes back is not', async () => {
+  const { tracking, broadcast, open } = worldOf();
+  const { watcher, ...taken } = taking(open());
+  watcher.subscribe({ ...NOTHING, addPrefixes: ['k'] });
+  await taken.told();
+  watcher.subscribe({ ...NOTHING, addKeys: ['far'], cursor: Buffer.from('of another process') });
+  expect(await taken.told()).toEqual([expect.objectContaining({ resync: true, subscriptionsInForce: 1 })]);
+  broadcast.onPush(NAME);
+  expect(await taken.told()).toEqual([expect.objectContaining({ keys: ['k'], subscriptionsInForce: 1 })]);
+  await tracking.last().answer('1');
+  expect(await taken.told()).toEqual([expect.objectContaining({ resync: true, subscriptionsInForce: 2 })]);
+});
+
+test('to come back with many prefixes to many changes is to read anew; with few, or to nothing, is not', async () => {
+  const { broadcast, open } = worldOf();
+  const first = taking(open());
+  const prefixes = Array.from({ length: 64 }, (_, index) => 'k'.repeat(index + 1));
+  first.watcher.subscribe({ ...NOTHING, addPrefixes: prefixes });
+  const cursor = (await first.told()).at(-1)?.cursor ?? Buffer.alloc(0);
+  for (let index = 0; index < 4_000; index++) broadcast.onPush(`ns:cache:{kk${String(index % 10)}}`);
+  const resumed = async (addPrefixes: readonly string[]): Promise<Changes[]> => {
+    const { watcher, told } = taking(open());
+    watcher.subscribe({ ...NOTHING, addPrefixes, cursor });
+    return told();
+  };
+  expect(await resumed(prefixes)).toEqual([expect.objectContaining({ resync: true, keys: [] })]);
+  expect((await resumed(['k', 'kk']))[0]?.keys).toHaveLength(10);
+  expect(await resumed([])).toEqual([expect.objectContaining({ ...QUIET, subscriptionsInForce: 1 })]);
+});
+
+test('many keys that were lost are each asked for once when Redis is back', async () => {
+  const { tracking, open } = worldOf();
+  const { watcher, ...taken } = taking(open());
+  const count = 1_000;
+  watcher.subscribe({ ...NOTHING, addKeys: Array.from({ length: count }, (_, index) => `k${String(index)}`) });
+  const unavailable = new Error('Redis is away');
+  for (let index = 0; index < count; index++) await tracking.reads[index]?.answer(unavailable);
+  await taken.told();
+  // some are tried again, the rest when the first of them was found
+  await until(() => tracking.reads.length > count);
+  for (let index = count; index < 2 * count; index++) await tracking.reads[index]?.answer('1');
+  expect(await taken.told()).toContainEqual(expect.objectContaining({ ...QUIET, subscriptionsInForce: 1 }));
+  expect(tracking.reads).toHaveLength(2 * count);
+});
+
+test('lost keys are tried again also when those that were tried are watched no more', async () => {
+  const { tracking, open } = worldOf();
+  const { watcher, ...taken } = taking(open());
+  const names = Array.from({ length: 300 }, (_, index) => `k${String(index)}`);
+  watcher.subscribe({ ...NOTHING, addKeys: names });
+  const unavailable = new Error('Redis is away');
+  for (const read of [...tracking.reads]) await read.answer(unavailable);
+  await until(() => tracking.reads.length > names.length);
+  const tried = tracking.reads.slice(names.length);
+  watcher.subscribe({ ...NOTHING, removeKeys: names.slice(0, tried.length) });
+  for (const read of tried) await read.answer(unavailable);
+  const left = names.length - tried.length;
+  await until(() => tracking.reads.length === names.length + tried.length + left);
+  for (const read of tracking.reads.slice(-left)) await read.answer('1');
+  expect(await taken.told()).toContainEqual(expect.objectContaining({ ...QUIET, subscriptionsInForce: 2 }));
+});
+
 test('a cursor from before something was watched cannot tell what it missed', async () => {
   const { tracking, open } = worldOf();
   const early = taking(open());
@@ -174,3 +252,8 @@ function taking(watcher: Watcher): { watcher: Watcher; told: () => Promise<Chang
   const taken = new Taken(watcher);
   return { watcher, told: () => taken.told() };
 }
+
+test('a cover does not end within a character', () => {
+  const faces = Array.from({ length: 17 }, (_, index) => String.fromCodePoint(0x1f600 + index));
+  expect(coverOf(faces.map((face) => `ns:cache:{${face}`))).toEqual(['ns:cache:{']);
+});

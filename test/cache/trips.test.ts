@@ -93,6 +93,30 @@ describe('where entries have tags', () => {
     ]);
   });
 
+  test.each([
+    ['was invalidated', 60_000n, (key: string): Promise<unknown> => other.invalidateTags({ tags: [key] })],
+    ['has run out', 300n, (key: string) => until(async () => (await other.get({ key })).entry === undefined)],
+  ])(
+    'who waits for the load of an entry that %s is woken when it is there, and not before',
+    async (key, staleMs, end) => {
+      const expiry = { $case: 'freshness', value: { freshMs: 1n, staleMs } } as const;
+      await other.set({ key, value: bytes('old'), tags: [key], expiry });
+      await until(async () => (await other.get({ key })).entry?.stale === true);
+      expect((await other.getOrLease({ key, leaseMs: 60_000n })).status).toBe(Status.LEASED);
+      await end(key);
+      const lookOuts = (): number => trips.filter((trip) => trip.includes('CLIENT') && trip.includes('GET')).length;
+      await tripsOf(async () => {
+        const waits = cache.getOrLease({ key, leaseMs: 60_000n, waitMs: 10_000n }, { deadline: Date.now() + 20_000 });
+        await until(() => lookOuts() > 0);
+        // on the same way; another look-out would come before these
+        for (let reads = 0; reads < 10; reads++) await near(cache, `${key}: ${String(reads)}`);
+        expect(lookOuts()).toBe(11);
+        await other.set({ key, value: bytes('new'), expiry: MINUTE });
+        expect((await waits).entry?.value).toEqual(Buffer.from('new'));
+      });
+    },
+  );
+
   test('a near read of a tagged entry is no trip at all, until an invalidation through anybody', async () => {
     const noTrip = async (): Promise<boolean> => (await tripsOf(() => near(cache, 'tagged'))).length === 0;
     await until(noTrip);

@@ -6,7 +6,8 @@ import type { KeyTracking } from '../../redis/tracking.js';
 import { ChangeRing } from './change-ring.js';
 import { KeySource } from './key-source.js';
 import { PrefixSource } from './prefix-source.js';
-import { TagSource, tagTopicName } from './tag-source.js';
+import { TagSource } from './tag-source.js';
+import { TopicIndex } from './topic-index.js';
 import { Topic, type Change, type ChangeSink, type TopicKind, type TopicSource, type TopicWatcher } from './topic.js';
 
 export interface ChangeFeedOptions {
@@ -25,9 +26,7 @@ const SWEEP_MS = 5_000;
 /** All that is watched through this process, by whom, and what changed lately. */
 export class ChangeFeed implements ChangeSink {
   readonly ring = new ChangeRing(RING_CHANGES);
-  private readonly topics = new Map<string, Topic>();
-  /** How many prefixes of each length are watched. */
-  private readonly prefixLengths = new Map<number, number>();
+  private readonly topics = new TopicIndex();
   private readonly sources: Readonly<Record<TopicKind, TopicSource>>;
   private sweepTimer: NodeJS.Timeout | undefined;
 
@@ -41,13 +40,13 @@ export class ChangeFeed implements ChangeSink {
 
   /** Throws OVERLOADED where too much is watched already. */
   join(kind: TopicKind, name: string, watcher: TopicWatcher): Topic {
-    const topic = this.topics.get(idOf(kind, name)) ?? this.open(kind, name);
+    const topic = this.topics.get(kind, name) ?? this.open(kind, name);
     topic.watchers.add(watcher);
     return topic;
   }
 
   find(kind: TopicKind, name: string): Topic | undefined {
-    return this.topics.get(idOf(kind, name));
+    return this.topics.get(kind, name);
   }
 
   /** `linger`: the watcher may come back soon and ask what it missed. */
@@ -64,40 +63,22 @@ export class ChangeFeed implements ChangeSink {
 
   close(): void {
     clearInterval(this.sweepTimer);
-    for (const topic of this.topics.values()) this.forget(topic);
-  }
-
-  /** The topics that a change is one of. */
-  *topicsOf(change: Change): Generator<Topic, void> {
-    if (change.kind === 'tag') {
-      const topic = this.topics.get(idOf('tag', tagTopicName(change.namespace, change.tag)));
-      if (topic !== undefined) yield topic;
-      return;
-    }
-    if (change.topics === 'key') {
-      const topic = this.topics.get(idOf('key', change.name));
-      if (topic !== undefined) yield topic;
-      return;
-    }
-    for (const length of this.prefixLengths.keys()) {
-      const prefix = this.topics.get(idOf('prefix', change.name.slice(0, length)));
-      if (prefix !== undefined) yield prefix;
-    }
+    for (const topic of this.topics.all()) this.forget(topic);
   }
 
   armed(topic: Topic): void {
     topic.since = this.ring.mark();
-    for (const watcher of topic.watchers) watcher.armed();
+    for (const watcher of topic.watchers) watcher.armed(topic);
   }
 
   lost(topic: Topic): void {
     topic.since = undefined;
-    for (const watcher of topic.watchers) watcher.lost();
+    for (const watcher of topic.watchers) watcher.lost(topic);
   }
 
   changed(change: Change): void {
     let isWatched = false;
-    for (const topic of this.topicsOf(change)) {
+    for (const topic of this.topics.of(change)) {
       isWatched = true;
       for (const watcher of topic.watchers) watcher.tell(change);
     }
@@ -109,28 +90,20 @@ export class ChangeFeed implements ChangeSink {
     if (this.topics.size >= MAX_TOPICS) this.sweep(0);
     if (this.topics.size >= MAX_TOPICS) throw new DomainError('OVERLOADED', 'too much is watched already');
     const topic = new Topic(kind, name);
-    this.topics.set(idOf(kind, name), topic);
-    if (kind === 'prefix') this.countPrefix(name.length, 1);
+    this.topics.add(topic);
     this.sources[kind].open(topic);
     return topic;
   }
 
   private forget(topic: Topic): void {
-    this.topics.delete(idOf(topic.kind, topic.name));
-    if (topic.kind === 'prefix') this.countPrefix(topic.name.length, -1);
+    this.topics.delete(topic);
     this.sources[topic.kind].close(topic);
-  }
-
-  private countPrefix(length: number, more: 1 | -1): void {
-    const count = (this.prefixLengths.get(length) ?? 0) + more;
-    if (count > 0) this.prefixLengths.set(length, count);
-    else this.prefixLengths.delete(length);
   }
 
   private sweep(idleMs: number): void {
     const before = performance.now() - idleMs;
     let idle = 0;
-    for (const topic of this.topics.values()) {
+    for (const topic of this.topics.all()) {
       if (topic.watchers.size > 0) continue;
       if (topic.idleSince <= before) this.forget(topic);
       else idle++;
@@ -139,8 +112,4 @@ export class ChangeFeed implements ChangeSink {
     clearInterval(this.sweepTimer);
     this.sweepTimer = undefined;
   }
-}
-
-function idOf(kind: TopicKind, name: string): string {
-  return `${kind}:${name}`;
 }

@@ -41,6 +41,11 @@ export class ChangeRing {
     return position <= this.last && this.last - position <= this.capacity ? position : undefined;
   }
 
+  /** How many changes are behind a position. */
+  countAfter(position: number): number {
+    return this.last - position;
+  }
+
   /** What changed after a position that `positionOf` answered, the earliest first. */
   *after(position: number): Generator<Change, void> {
     for (let index = position; index < this.last; index++) {

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { KeyTracking } from '../../redis/tracking.js';
 import type { ChangeSink, Topic, TopicSource } from './topic.js';
 
@@ -7,6 +8,8 @@ interface WatchedKey {
   readonly topic: Topic;
   /** When Redis was last asked to tell of the next change, on the clock of `performance.now()`. */
   askedAt: number;
+  /** Whether it is to be asked for, or that is on its way. */
+  isAsked: boolean;
   stop: () => void;
 }
 
@@ -26,9 +29,13 @@ const MAX_TRIED_AGAIN = 256;
  */
 export class KeySource implements TopicSource {
   private readonly keys = new Map<Topic, WatchedKey>();
-  private readonly waiting = new Set<WatchedKey>();
+  /** In turn; those before `nextWaiting` are done. A Set would be walked past all that was taken from it, again and again. */
+  private waiting: WatchedKey[] = [];
+  private nextWaiting = 0;
   private asked = 0;
   private readonly lost = new Set<WatchedKey>();
+  /** Whether all that are lost are tried again, since one was found. */
+  private triesAll = false;
   private retryTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -37,7 +44,7 @@ export class KeySource implements TopicSource {
   ) {}
 
   open(topic: Topic): void {
-    const watched: WatchedKey = { topic, askedAt: 0, stop: () => undefined };
+    const watched: WatchedKey = { topic, askedAt: 0, isAsked: false, stop: () => undefined };
     this.keys.set(topic, watched);
     this.askInTurn(watched);
   }
@@ -46,7 +53,6 @@ export class KeySource implements TopicSource {
     const watched = this.keys.get(topic);
     if (watched === undefined) return;
     this.keys.delete(topic);
-    this.waiting.delete(watched);
     this.lost.delete(watched);
     watched.stop();
   }
@@ -56,15 +62,21 @@ export class KeySource implements TopicSource {
   }
 
   private askInTurn(watched: WatchedKey): void {
-    if (!this.isOpen(watched)) return;
-    this.waiting.add(watched);
+    if (watched.isAsked || !this.isOpen(watched)) return;
+    watched.isAsked = true;
+    this.waiting.push(watched);
     this.askNext();
   }
 
   private askNext(): void {
-    for (const watched of this.waiting) {
-      if (this.asked >= MAX_ASKED) return;
-      this.waiting.delete(watched);
+    while (this.asked < MAX_ASKED) {
+      const watched = this.waiting[this.nextWaiting++];
+      if (watched === undefined) {
+        this.waiting = [];
+        this.nextWaiting = 0;
+        return;
+      }
+      if (!this.isOpen(watched)) continue;
       this.asked++;
       void this.ask(watched).finally(() => {
         this.asked--;
@@ -89,13 +101,17 @@ export class KeySource implements TopicSource {
         return;
       }
       watched.stop = stop;
+      watched.isAsked = false;
       seen.answered = true;
       if (topic.since === undefined) this.found(watched);
       else this.sink.changed({ kind: 'key', topics: 'key', name: topic.name });
       if (!tracked) this.askAgain(watched, LOOK_AGAIN_MS);
       else if (seen.changed) this.askAgain(watched, REST_MS);
     } catch {
+      watched.isAsked = false;
       if (this.isOpen(watched)) this.lose(watched);
+      // what is asked of a Redis that is away fails at once: in between, others must have their turn
+      await nextTurn();
     }
   }
 
@@ -112,14 +128,19 @@ export class KeySource implements TopicSource {
 
   private found(watched: WatchedKey): void {
     this.sink.armed(watched.topic);
-    if (!this.lost.delete(watched)) return;
-    // where one can be asked for, the others may be too
+    if (!this.lost.delete(watched) || this.triesAll) return;
+    // where one can be asked for, the others may be too; not for each of them anew
+    this.triesAll = true;
     for (const other of this.lost) this.askInTurn(other);
   }
 
   private lose(watched: WatchedKey): void {
     if (watched.topic.since !== undefined) this.sink.lost(watched.topic);
     this.lost.add(watched);
+    this.retryLater();
+  }
+
+  private retryLater(): void {
     this.retryTimer ??= setTimeout(() => {
       this.retryTimer = undefined;
       this.retry();
@@ -127,6 +148,7 @@ export class KeySource implements TopicSource {
   }
 
   private retry(): void {
+    this.triesAll = false;
     const tried = [...this.lost].slice(0, MAX_TRIED_AGAIN);
     for (const watched of tried) {
       // to the end, so that all have their turn
@@ -134,5 +156,7 @@ export class KeySource implements TopicSource {
       this.lost.add(watched);
       this.askInTurn(watched);
     }
+    // also where those that are tried are watched no more when the answer comes
+    if (this.lost.size > 0) this.retryLater();
   }
 }

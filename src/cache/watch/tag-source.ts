@@ -42,10 +42,6 @@ export class TagSource implements TopicSource {
   }
 }
 
-export function tagTopicName(namespace: string, tag: string): string {
-  return `${namespace}:${tag}`;
-}
-
 function tagOf({ name }: Topic): { readonly namespace: string; readonly tag: string } {
   const separator = name.indexOf(':');
   return { namespace: name.slice(0, separator), tag: name.slice(separator + 1) };

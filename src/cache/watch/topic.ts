@@ -4,9 +4,9 @@ export type TopicKind = 'key' | 'prefix' | 'tag';
 export interface TopicWatcher {
   tell(change: Change): void;
   /** Changes of the topic are told from now on. */
-  armed(): void;
+  armed(topic: Topic): void;
   /** Changes of the topic may have gone untold, and are not told for now. */
-  lost(): void;
+  lost(topic: Topic): void;
 }
 
 /** What happened. */
@@ -32,6 +32,10 @@ export class Topic {
     readonly kind: TopicKind,
     readonly name: string,
   ) {}
+}
+
+export function tagTopicName(namespace: string, tag: string): string {
+  return `${namespace}:${tag}`;
 }
 
 /** Brings the changes of one kind of topics. */

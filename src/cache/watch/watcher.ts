@@ -2,8 +2,8 @@ import { DomainError } from '../../errors.js';
 import { cacheKeyOf, keys } from '../../redis/keys.js';
 import type { ChangeFeed } from './change-feed.js';
 import type { EvictionCounter } from './eviction-counter.js';
-import { tagTopicName } from './tag-source.js';
-import type { Change, Topic, TopicKind, TopicWatcher } from './topic.js';
+import { TopicIndex } from './topic-index.js';
+import { tagTopicName, type Change, type Topic, type TopicKind, type TopicWatcher } from './topic.js';
 
 /** What to watch from now on, and what no more. */
 export interface Subscription {
@@ -35,12 +35,18 @@ const MAX_WAITING_BYTES = 524_288;
 const NAME_BYTES = 64;
 const MAX_NAMES_AT_ONCE = 1_024;
 const CHECKPOINT_MS = 10_000;
+/** Of changes for prefixes, to tell what somebody missed; they take tens of ms. For more, it is cheaper to read anew. */
+const MAX_RESUME_LOOKS = 131_072;
+/** The place of a request among those that are in force, for topics whose changes were told before. */
+const LOST = 0;
 
 /** One stream of changes: what it watches, and what it has not been told yet. */
 export class Watcher implements TopicWatcher {
   private readonly topics = new Set<Topic>();
-  /** Topics whose changes are not told yet, or not for now. */
-  private unarmed = 0;
+  /** Topics whose changes are not told yet, by the request that added them, or not for now: LOST. */
+  private readonly unarmed = new Map<Topic, number>();
+  /** How many these are of each request; the requests are in order, but for LOST. */
+  private readonly unarmedOf = new Map<number, number>();
   private subscriptions = 0;
   private inForce = 0;
 
@@ -50,8 +56,8 @@ export class Watcher implements TopicWatcher {
   /** Of both, about. */
   private waitingBytes = 0;
   private resync = false;
-  /** Whether to be told again when all is armed: who reads anew now may miss what happens until then. */
-  private resyncWhenArmed = false;
+  /** To be told again when so many requests are in force: who reads anew now may miss what happens until then. */
+  private resyncWhenInForce: number | undefined;
   private evicted = 0;
 
   private hasNews = false;
@@ -73,20 +79,19 @@ export class Watcher implements TopicWatcher {
     for (const key of removeKeys) this.remove('key', keys.cache(namespace, key));
     for (const prefix of removePrefixes) this.remove('prefix', keys.cachePrefix(namespace, prefix));
     for (const tag of removeTags) this.remove('tag', tagTopicName(namespace, tag));
-    const added = [
-      ...addKeys.map((key) => this.add('key', keys.cache(namespace, key))),
-      ...addPrefixes.map((prefix) => this.add('prefix', keys.cachePrefix(namespace, prefix))),
-      ...addTags.map((tag) => this.add('tag', tagTopicName(namespace, tag))),
-    ];
-    if (subscription.addEvictions) this.evictions.listen(this.countEvicted);
     this.subscriptions++;
+    const added = new TopicIndex();
+    for (const key of addKeys) this.add('key', keys.cache(namespace, key), added);
+    for (const prefix of addPrefixes) this.add('prefix', keys.cachePrefix(namespace, prefix), added);
+    for (const tag of addTags) this.add('tag', tagTopicName(namespace, tag), added);
+    if (subscription.addEvictions) this.evictions.listen(this.countEvicted);
     if (cursor.length > 0) this.resume(cursor, added);
     this.settle();
   }
 
   tell(change: Change): void {
-    // whoever reads everything anew need not be told; nor those who will be told to
-    if (this.resync || this.resyncWhenArmed) return;
+    // whoever reads everything anew need not be told; nor those who will be told to, and hold nothing until then
+    if (this.resync || (this.inForce === 0 && this.resyncWhenInForce !== undefined)) return;
     if (change.kind === 'key') {
       if (!this.changedKeys.has(change.name)) this.waitingBytes += change.name.length + NAME_BYTES;
       this.changedKeys.add(change.name);
@@ -99,15 +104,15 @@ export class Watcher implements TopicWatcher {
     this.notify();
   }
 
-  armed(): void {
-    this.unarmed--;
+  armed(topic: Topic): void {
+    this.setArmed(topic);
     this.settle();
   }
 
-  lost(): void {
-    this.unarmed++;
+  lost(topic: Topic): void {
+    this.setUnarmed(topic, LOST);
     this.inForce = 0;
-    this.resyncWhenArmed = true;
+    this.resyncWhenInForce = 1;
     this.mustResync();
   }
 
@@ -148,43 +153,64 @@ export class Watcher implements TopicWatcher {
     });
   }
 
-  private add(kind: TopicKind, name: string): Topic {
+  private add(kind: TopicKind, name: string, added: TopicIndex): void {
     const topic = this.feed.join(kind, name, this);
-    if (this.topics.has(topic)) return topic;
+    if (this.topics.has(topic)) return;
     this.topics.add(topic);
-    if (topic.since === undefined) this.unarmed++;
+    added.add(topic);
+    if (topic.since === undefined) this.setUnarmed(topic, this.subscriptions);
     if (this.topics.size > MAX_TOPICS) throw new DomainError('OVERLOADED', 'a stream cannot watch that much');
-    return topic;
   }
 
   private remove(kind: TopicKind, name: string): void {
     const topic = this.feed.find(kind, name);
     if (topic === undefined || !this.topics.delete(topic)) return;
-    if (topic.since === undefined) this.unarmed--;
+    this.setArmed(topic);
     this.feed.leave(topic, this, { linger: false });
   }
 
-  private resume(cursor: Buffer, added: readonly Topic[]): void {
-    const position = this.feed.ring.positionOf(cursor);
-    if (position === undefined || added.some(({ since }) => since === undefined || since > position)) {
-      this.resyncWhenArmed = this.unarmed > 0;
+  private setUnarmed(topic: Topic, request: number): void {
+    this.unarmed.set(topic, request);
+    this.unarmedOf.set(request, (this.unarmedOf.get(request) ?? 0) + 1);
+  }
+
+  /** Also where it is already. */
+  private setArmed(topic: Topic): void {
+    const request = this.unarmed.get(topic);
+    if (request === undefined) return;
+    this.unarmed.delete(topic);
+    const left = (this.unarmedOf.get(request) ?? 0) - 1;
+    if (left > 0) this.unarmedOf.set(request, left);
+    else this.unarmedOf.delete(request);
+  }
+
+  private resume(cursor: Buffer, added: TopicIndex): void {
+    const { ring } = this.feed;
+    const position = ring.positionOf(cursor);
+    const isKnown =
+      position !== undefined &&
+      ring.countAfter(position) * added.prefixLooks <= MAX_RESUME_LOOKS &&
+      [...added.all()].every(({ since }) => since !== undefined && since <= position);
+    if (!isKnown) {
+      if (this.unarmed.size > 0) this.resyncWhenInForce ??= this.subscriptions;
       this.mustResync();
-      return;
-    }
-    const resumed = new Set(added);
-    for (const change of this.feed.ring.after(position)) {
-      for (const topic of this.feed.topicsOf(change)) if (resumed.has(topic)) this.tell(change);
+    } else if (added.size > 0) {
+      for (const change of ring.after(position)) {
+        const [topic] = added.of(change);
+        if (topic !== undefined) this.tell(change);
+      }
     }
   }
 
   private settle(): void {
-    if (this.unarmed > 0) return;
-    if (this.resyncWhenArmed) {
-      this.resyncWhenArmed = false;
+    const [waiting = this.subscriptions + 1] = this.unarmedOf.keys();
+    const inForce = this.unarmedOf.has(LOST) ? 0 : waiting - 1;
+    if (this.resyncWhenInForce !== undefined && inForce >= this.resyncWhenInForce) {
+      this.resyncWhenInForce = undefined;
       this.mustResync();
     }
-    if (this.inForce === this.subscriptions) return;
-    this.inForce = this.subscriptions;
+    if (inForce === this.inForce) return;
+    this.inForce = inForce;
     this.notify();
   }
 
