@@ -79,7 +79,7 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
       },
       call,
     );
-    return { stored: status === 'stored', version };
+    return { stored: status === 'stored', version: BigInt(version) };
   };
 
   return implement(CacheServiceService, {

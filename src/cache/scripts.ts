@@ -13,7 +13,8 @@ function parseFlag(reply: unknown): boolean {
 
 export interface SetReply {
   readonly status: 'stored' | 'unmet';
-  readonly version: bigint;
+  /** A logical clock in µs, below 2^53. */
+  readonly version: number;
 }
 
 export const setScript = luaScript({
@@ -25,11 +26,11 @@ export const setScript = luaScript({
   parse: (reply): SetReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
-    const version = reader.bigint();
+    const version = reader.number();
     reader.end();
     if (status === 'STORED') return { status: 'stored', version };
     if (status === 'UNMET') return { status: 'unmet', version };
-    if (status === 'FENCED' || status === 'TOO_MANY_GUARDS') throw refusedGuard(status, version);
+    if (status === 'FENCED' || status === 'TOO_MANY_GUARDS') throw refusedGuard(status, BigInt(version));
     throw new UnexpectedReplyError(status);
   },
 });
