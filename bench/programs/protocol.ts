@@ -14,6 +14,7 @@ export type WorkloadName =
   | 'updateSession'
   | 'destroySession'
   | 'checkRateLimit'
+  | 'lock'
   | 'mixed';
 
 export interface LoadPlan {
