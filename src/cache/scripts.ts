@@ -22,6 +22,7 @@ export const setScript = luaScript({
   from,
   keys: ['entry'],
   args: ['value', 'ttlMs', 'condition', 'version', 'freshMs', 'tags', 'guard'],
+  batched: true,
   /** Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): SetReply => {
     const reader = new ReplyReader(reply);
@@ -40,6 +41,7 @@ export const deleteScript = luaScript({
   from,
   keys: ['key'],
   args: ['guard'],
+  batched: true,
   /** Whether it held something. Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): boolean => {
     const reader = new ReplyReader(reply);
@@ -52,13 +54,21 @@ export const deleteScript = luaScript({
   },
 });
 
-export const existsScript = luaScript({ file: './lua/exists.lua', from, keys: ['key'], args: [], parse: parseFlag });
+export const existsScript = luaScript({
+  file: './lua/exists.lua',
+  from,
+  keys: ['key'],
+  args: [],
+  batched: true,
+  parse: parseFlag,
+});
 
 export const touchScript = luaScript({
   file: './lua/touch.lua',
   from,
   keys: ['key'],
   args: ['ttlMs'],
+  batched: true,
   parse: parseFlag,
 });
 
@@ -72,6 +82,7 @@ export const getTtlScript = luaScript({
   from,
   keys: ['key'],
   args: [],
+  batched: true,
   parse: (reply): KeyTtl => {
     const reader = new ReplyReader(reply);
     const ttlMs = reader.number();
@@ -111,6 +122,7 @@ export const incrementScript = luaScript({
   from,
   keys: ['counter'],
   args: ['delta', 'ttlMs', 'floor', 'ceiling'],
+  batched: true,
   parse: parseIncrement,
 });
 

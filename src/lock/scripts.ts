@@ -54,6 +54,7 @@ export const acquireLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ttlMs', 'owner', 'requestId', 'fenceRetentionMs'],
+  batched: true,
   parse: (reply): AcquireReply => {
     const reader = new ReplyReader(reply);
     const answer = readAcquireReply(reader);
@@ -81,6 +82,7 @@ export const releaseLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'fenceRetentionMs'],
+  batched: true,
   parse: parseOwnership,
 });
 
@@ -99,6 +101,7 @@ export const extendLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ttlMs', 'fenceRetentionMs'],
+  batched: true,
   parse: (reply): ExtendReply => {
     const reader = new ReplyReader(reply);
     const answer: ExtendReply = readOwnership(reader)
