@@ -117,19 +117,12 @@ export class CacheStore {
     return entries;
   }
 
-  async set(key: string, value: Buffer, options: SetOptions, call: Call): Promise<SetReply> {
-    const { ttlMs, freshMs, condition, tags, guard } = options;
-    const seq = tags.length === 0 ? 0 : await this.tags.of(call.namespace).ensureClock();
-    const args = {
-      value,
-      ttlMs: String(ttlMs),
-      condition: condition.kind,
-      version: condition.kind === 'version' ? bigEndian(condition.version) : '',
-      freshMs: String(freshMs),
-      tags: packTags(seq, tags),
-      guard: packGuard(guard, this.options.fenceRetentionMs),
-    };
-    return this.redis.run(setScript.bind({ entry: keys.cache(call.namespace, key) }, args), call);
+  set(key: string, value: Buffer, options: SetOptions, call: Call): Promise<SetReply> {
+    const { tags } = options;
+    const entry = keys.cache(call.namespace, key);
+    if (tags.length === 0) return this.write(entry, value, '', options, call);
+    const clock = this.tags.of(call.namespace).ensureClock();
+    return clock.then((seq) => this.write(entry, value, packTags(seq, tags), options, call));
   }
 
   delete(cacheKeys: readonly string[], guard: Guard | undefined, call: Call): Promise<boolean[]> {
@@ -176,6 +169,25 @@ export class CacheStore {
   /** Answers the tick of the invalidation. */
   invalidateTags(tags: readonly string[], mode: InvalidationMode, call: Call): Promise<number> {
     return this.tags.of(call.namespace).invalidate(tags, mode, call);
+  }
+
+  private write(
+    entry: string,
+    value: Buffer,
+    tags: Buffer | '',
+    { ttlMs, freshMs, condition, guard }: SetOptions,
+    call: Call,
+  ): Promise<SetReply> {
+    const args = {
+      value,
+      ttlMs: String(ttlMs),
+      condition: condition.kind,
+      version: condition.kind === 'version' ? bigEndian(condition.version) : '',
+      freshMs: String(freshMs),
+      tags,
+      guard: packGuard(guard, this.options.fenceRetentionMs),
+    };
+    return this.redis.run(setScript.bind({ entry }, args), call);
   }
 
   private readMaster(redisKey: string, table: TagTable, call: Call): Promise<LiveEntry | undefined> {

@@ -27,7 +27,8 @@ export type AcquireReply =
   | {
       readonly status: 'granted';
       readonly lockToken: string;
-      readonly fencingToken: bigint;
+      /** A logical clock in µs, below 2^53. */
+      readonly fencingToken: number;
       readonly expiresAtMs: number;
     }
   | { readonly status: 'held'; readonly holder: Holder };
@@ -39,7 +40,7 @@ function readAcquireReply(reader: ReplyReader): AcquireReply {
       return {
         status: 'granted',
         lockToken: reader.text(),
-        fencingToken: reader.bigint(),
+        fencingToken: reader.number(),
         expiresAtMs: reader.number(),
       };
     case 'HELD':
