@@ -17,6 +17,7 @@ export type WorkloadName =
   | 'updateSession'
   | 'destroySession'
   | 'checkRateLimit'
+  | 'lock'
   | 'mixed';
 
 export interface LoadPlan {

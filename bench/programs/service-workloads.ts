@@ -160,6 +160,7 @@ function operationsOf(client: ServiceClient, fixtures: Fixtures): Readonly<Recor
     destroySession: () =>
       client.sessions.destroySession({ sessionId: taken(fixtures.stockedSessions).sessionId, reason: 'logout' }),
     checkRateLimit,
+    lock,
     mixed: mixed({ validate: validateSession, get, set, limit: checkRateLimit, lock }),
   };
 }

@@ -30,8 +30,11 @@ import { leaseMethods } from './lease-handlers.js';
 import type { LeaseStore } from './lease-store.js';
 import { deletePatternMethod } from './pattern-handlers.js';
 import type { PatternStore } from './pattern-store.js';
+import type { SetReply } from './scripts.js';
+import { decodeSetRequest, setResponseWriter } from './set-wire.js';
 import { statsMethods, type StatsHandlerOptions } from './stats-handlers.js';
-import type { CacheStore, ReadFrom, SetCondition } from './store.js';
+import type { CacheStore, ReadFrom } from './store.js';
+import type { SetCondition } from './write-options.js';
 import { tagMethods } from './tag-handlers.js';
 import { watchMethods } from './watch-handlers.js';
 import type { Watcher } from './watch/watcher.js';
@@ -71,19 +74,16 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
     guard: fields.guard,
   };
 
-  const set = async (request: SetRequest, call: CallContext): Promise<{ stored: boolean; version: bigint }> => {
-    const { status, version } = await store.set(
-      request.key,
-      request.value,
-      {
-        ...fields.lifetimeOf(request.expiry, request.jitterPercent, defaultTtlMs),
-        condition: toCondition(request.condition),
-        tags: request.tags,
-        guard: fields.toGuard(request.guard),
-      },
-      call,
-    );
-    return { stored: status === 'stored', version };
+  const set = (request: SetRequest, call: CallContext): Promise<SetReply> => {
+    const { ttlMs, freshMs } = fields.lifetimeOf(request.expiry, request.jitterPercent, defaultTtlMs);
+    const options = {
+      ttlMs,
+      freshMs,
+      condition: toCondition(request.condition),
+      tags: request.tags,
+      guard: fields.toGuard(request.guard),
+    };
+    return store.set(request.key, request.value, options, call);
   };
 
   return implement(CacheServiceService, {
@@ -100,13 +100,15 @@ export function cacheRpcs(options: CacheHandlerOptions): readonly Rpc[] {
         return { items: request.keys.map((name, index) => ({ key: name, entry: toEntry(entries[index]) })) };
       },
     },
-    set: {
+    set: handWritten({
+      decode: decodeSetRequest,
       rules: setRules,
       check: (request) => {
         fields.checkEphemeral(request.expiry, [request.key]);
       },
       handle: set,
-    },
+      writer: setResponseWriter,
+    }),
     setMany: {
       rules: { entries: list(message(setRules), { min: 1, max: fields.MAX_KEYS }) },
       check: checkSetMany,
@@ -212,23 +214,28 @@ function checkSetMany({ entries }: SetManyRequest): void {
 }
 
 /** One write of several: what it could not do is its own answer. A bug is that of the whole call. */
-async function itemOf(key: string, writing: Promise<{ stored: boolean; version: bigint }>): Promise<SetManyItem> {
+async function itemOf(key: string, writing: Promise<SetReply>): Promise<SetManyItem> {
   try {
-    return { key, ...(await writing), code: 0, reason: '' };
+    const { status, version } = await writing;
+    return { key, stored: status === 'stored', version: BigInt(version), code: 0, reason: '' };
   } catch (error) {
     if (!(error instanceof DomainError)) throw error;
     return { key, stored: false, version: 0n, code: codeOf(error.code), reason: error.code };
   }
 }
 
+const ALWAYS: SetCondition = { kind: 'always' };
+const ABSENT: SetCondition = { kind: 'absent' };
+const PRESENT: SetCondition = { kind: 'present' };
+
 function toCondition(condition: SetRequest['condition']): SetCondition {
   switch (condition?.$case) {
     case undefined:
-      return { kind: 'always' };
+      return ALWAYS;
     case 'ifAbsent':
-      return { kind: 'absent' };
+      return ABSENT;
     case 'ifPresent':
-      return { kind: 'present' };
+      return PRESENT;
     case 'ifVersion':
       return { kind: 'version', version: condition.value };
   }

@@ -9,7 +9,8 @@ import { packGuard, type Guard } from './guard.js';
 import { failLeaseScript, fillScript, getOrLeaseScript, renewLeaseScript, type FillReply } from './lease-scripts.js';
 import type { ParkedCalls } from './parked-calls.js';
 import { COUNTER, type CacheCounts, type CacheStats } from './stats.js';
-import type { CacheStoreOptions, Lifetime } from './store.js';
+import type { CacheStoreOptions } from './store.js';
+import type { Lifetime } from './write-options.js';
 import type { TagTable, TagTables } from './tags.js';
 
 /** When an entry that is still fresh is to be loaded again, by one caller. */

@@ -13,7 +13,8 @@ function parseFlag(reply: unknown): boolean {
 
 export interface SetReply {
   readonly status: 'stored' | 'unmet';
-  readonly version: bigint;
+  /** A logical clock in µs, below 2^53. */
+  readonly version: number;
 }
 
 export const setScript = luaScript({
@@ -21,15 +22,16 @@ export const setScript = luaScript({
   from,
   keys: ['entry'],
   args: ['value', 'ttlMs', 'condition', 'version', 'freshMs', 'tags', 'guard'],
+  batched: true,
   /** Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): SetReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
-    const version = reader.bigint();
+    const version = reader.number();
     reader.end();
     if (status === 'STORED') return { status: 'stored', version };
     if (status === 'UNMET') return { status: 'unmet', version };
-    if (status === 'FENCED' || status === 'TOO_MANY_GUARDS') throw refusedGuard(status, version);
+    if (status === 'FENCED' || status === 'TOO_MANY_GUARDS') throw refusedGuard(status, BigInt(version));
     throw new UnexpectedReplyError(status);
   },
 });
@@ -39,6 +41,7 @@ export const deleteScript = luaScript({
   from,
   keys: ['key'],
   args: ['guard'],
+  batched: true,
   /** Whether it held something. Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): boolean => {
     const reader = new ReplyReader(reply);
@@ -51,13 +54,21 @@ export const deleteScript = luaScript({
   },
 });
 
-export const existsScript = luaScript({ file: './lua/exists.lua', from, keys: ['key'], args: [], parse: parseFlag });
+export const existsScript = luaScript({
+  file: './lua/exists.lua',
+  from,
+  keys: ['key'],
+  args: [],
+  batched: true,
+  parse: parseFlag,
+});
 
 export const touchScript = luaScript({
   file: './lua/touch.lua',
   from,
   keys: ['key'],
   args: ['ttlMs'],
+  batched: true,
   parse: parseFlag,
 });
 
@@ -71,6 +82,7 @@ export const getTtlScript = luaScript({
   from,
   keys: ['key'],
   args: [],
+  batched: true,
   parse: (reply): KeyTtl => {
     const reader = new ReplyReader(reply);
     const ttlMs = reader.number();
@@ -110,6 +122,7 @@ export const incrementScript = luaScript({
   from,
   keys: ['counter'],
   args: ['delta', 'ttlMs', 'floor', 'ceiling'],
+  batched: true,
   parse: parseIncrement,
 });
 

@@ -20,37 +20,8 @@ import {
   type SetReply,
 } from './scripts.js';
 import { COUNTER, type CacheCounts, type CacheStats } from './stats.js';
+import type { IncrementOptions, SetCondition, SetOptions } from './write-options.js';
 import type { InvalidationMode, TagTable, TagTables } from './tags.js';
-
-export type SetCondition =
-  | { readonly kind: 'always' }
-  | { readonly kind: 'absent' }
-  | { readonly kind: 'present' }
-  | { readonly kind: 'version'; readonly version: bigint };
-
-/** How long an entry lives. */
-export interface Lifetime {
-  /** 0: no expiry. */
-  readonly ttlMs: number;
-  /** Stale from then on; 0: fresh to the end. */
-  readonly freshMs: number;
-}
-
-export interface SetOptions extends Lifetime {
-  readonly condition: SetCondition;
-  readonly tags: readonly string[];
-  readonly guard: Guard | undefined;
-}
-
-export interface IncrementOptions {
-  /** For a counter that is created; 0: no expiry. */
-  readonly ttlMs: number;
-  readonly floor: bigint | undefined;
-  readonly ceiling: bigint | undefined;
-  readonly guard: Guard | undefined;
-  /** Empty: a retry counts again. */
-  readonly requestId: string;
-}
 
 export interface CacheStoreOptions {
   /** How long the highest fencing token of a guard is remembered. */
@@ -132,21 +103,13 @@ export class CacheStore {
     return entries;
   }
 
-  async set(key: string, value: Buffer, options: SetOptions, call: Call): Promise<SetReply> {
-    const { ttlMs, freshMs, condition, tags, guard } = options;
-    const seq = tags.length === 0 ? 0 : await this.tags.of(call.namespace).ensureClock();
-    const args = {
-      value,
-      ttlMs: String(ttlMs),
-      condition: condition.kind,
-      version: condition.kind === 'version' ? bigEndian(condition.version) : '',
-      freshMs: String(freshMs),
-      tags: packTags(seq, tags),
-      guard: packGuard(guard, this.options.fenceRetentionMs),
-    };
-    const reply = await this.redis.run(setScript.bind({ entry: keys.cache(call.namespace, key) }, args), call);
-    this.stats.of(call.namespace).count(reply.status === 'stored' ? COUNTER.sets : COUNTER.setsUnmet);
-    return reply;
+  set(key: string, value: Buffer, options: SetOptions, call: Call): Promise<SetReply> {
+    const { condition, tags } = options;
+    const entry = keys.cache(call.namespace, key);
+    if (condition.kind !== 'always') return this.setIf(condition.kind, entry, value, options, call);
+    if (tags.length === 0) return this.write(entry, value, '', options, call);
+    const clock = this.tags.of(call.namespace).ensureClock();
+    return clock.then((seq) => this.write(entry, value, packTags(seq, tags), options, call));
   }
 
   delete(cacheKeys: readonly string[], guard: Guard | undefined, call: Call): Promise<boolean[]> {
@@ -202,6 +165,64 @@ export class CacheStore {
     const tick = await this.tags.of(call.namespace).invalidate(tags, mode, call);
     this.stats.of(call.namespace).count(COUNTER.tagInvalidations, tags.length);
     return tick;
+  }
+
+  /** For conditions an entry that one of its tags ended is none, as it is for reads. */
+  private async setIf(
+    kind: SetCondition['kind'],
+    entry: string,
+    value: Buffer,
+    options: SetOptions,
+    call: Call,
+  ): Promise<SetReply> {
+    const { tags } = options;
+    const packedTags = tags.length === 0 ? '' : packTags(await this.tags.of(call.namespace).ensureClock(), tags);
+    if (kind !== 'absent' && (await this.isEnded(entry, call))) return { status: 'unmet', version: 0 };
+    const reply = await this.write(entry, value, packedTags, options, call);
+    if (kind !== 'absent' || reply.version === 0 || reply.status === 'stored') return reply;
+    if (!(await this.isEnded(entry, call))) return reply;
+    // in the place of just that one
+    const condition = { kind: 'version', version: BigInt(reply.version) } as const;
+    return this.write(entry, value, packedTags, { ...options, condition }, call);
+  }
+
+  private write(
+    entry: string,
+    value: Buffer,
+    tags: Buffer | '',
+    { ttlMs, freshMs, condition, guard }: SetOptions,
+    call: Call,
+  ): Promise<SetReply> {
+    const args = {
+      value,
+      ttlMs: String(ttlMs),
+      condition: condition.kind,
+      version: condition.kind === 'version' ? bigEndian(condition.version) : '',
+      freshMs: String(freshMs),
+      tags,
+      guard: packGuard(guard, this.options.fenceRetentionMs),
+    };
+    const counts = this.stats.of(call.namespace);
+    return this.redis.run(setScript.bind({ entry }, args), call).then((reply) => {
+      counts.count(reply.status === 'stored' ? COUNTER.sets : COUNTER.setsUnmet);
+      return reply;
+    });
+  }
+
+  /**
+   * Whether a key holds an entry that one of its tags ended. Scripts cannot tell: the table of tags is in another slot. What
+   * is ended once stays so.
+   */
+  private isEnded(entry: string, call: Call): Promise<boolean> {
+    const { table } = this.spaceOf(call.namespace);
+    const clock = table.current();
+    clock.catch(() => undefined);
+    const isEnded = (packed: unknown): boolean | Promise<boolean> => {
+      const held = Buffer.isBuffer(packed) ? readEntry(packed, this.redis.clock.nowMs()) : undefined;
+      if (held === undefined || held.tags.length === 0) return false;
+      return clock.then((tick) => table.judge(held, tick) === 'dead');
+    };
+    return this.redis.get(entry, isEnded, call);
   }
 
   private readMaster(redisKey: string, space: Space, call: Call): Promise<LiveEntry | undefined> {

@@ -169,14 +169,20 @@ export function oneOf<Value extends OneOf>(
   rules: OneOfRules<Value>,
   options: { required?: boolean } = {},
 ): Rule<Value> {
+  const cases = new Map(
+    Object.entries<Rule<never>>(rules).map(([name, rule]) => [
+      name,
+      { rule: rule as Rule<unknown>, name: snakeCase(name) },
+    ]),
+  );
   return (value, field, violations) => {
     if (value === undefined) {
       if (options.required === true) violations.push({ field, description: 'one of its fields must be set' });
       return;
     }
     const parent = field.slice(0, field.lastIndexOf('.') + 1);
-    const rule = (rules as Readonly<Record<string, Rule<unknown>>>)[value.$case];
-    rule?.(value.value, parent + snakeCase(value.$case), violations);
+    const known = cases.get(value.$case);
+    known?.rule(value.value, parent + known.name, violations);
   };
 }
 

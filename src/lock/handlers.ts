@@ -5,10 +5,16 @@ import {
   LockServiceService,
   type LockHolder,
 } from '../gen/shardkeep/lock/v1/lock.js';
-import { implement, type Rpc } from '../grpc/rpc.js';
+import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { integer, list, optional, text, type Rule } from '../grpc/rules.js';
 import type { Holder } from './scripts.js';
 import type { LockStore } from './store.js';
+import {
+  acquireLockResponseWriter,
+  decodeAcquireLockRequest,
+  decodeReleaseLockRequest,
+  releaseLockResponseWriter,
+} from './wire.js';
 
 export interface LockHandlerOptions {
   readonly store: LockStore;
@@ -29,7 +35,8 @@ const requestId: Rule<string> = (value, field, violations) => {
 
 export function lockRpcs({ store }: LockHandlerOptions): readonly Rpc[] {
   return implement(LockServiceService, {
-    acquireLock: {
+    acquireLock: handWritten({
+      decode: decodeAcquireLockRequest,
       rules: { resources: oneResource, ttlMs, owner: text({ minBytes: 0, maxBytes: 128 }), requestId },
       handle: async (request, call) => {
         const name = only(request.resources);
@@ -37,27 +44,30 @@ export function lockRpcs({ store }: LockHandlerOptions): readonly Rpc[] {
         const reply = await store.acquireLock(name, options, call);
         switch (reply.status) {
           case 'granted':
-            return AcquireLockResponse.create({
-              status: AcquireLockStatus.GRANTED,
+            return {
+              resource: name,
               lockToken: reply.lockToken,
-              grants: [{ resource: name, fencingToken: reply.fencingToken }],
-              expiresAtMs: BigInt(reply.expiresAtMs),
-            });
+              fencingToken: reply.fencingToken,
+              expiresAtMs: reply.expiresAtMs,
+            };
           case 'held':
-            return AcquireLockResponse.create({
+            return AcquireLockResponse.encode({
+              ...AcquireLockResponse.create(),
               status: AcquireLockStatus.HELD,
               blockingResource: name,
               holder: toHolder(reply.holder),
-            });
+            }).finish();
         }
       },
-    },
-    releaseLock: {
+      writer: acquireLockResponseWriter,
+    }),
+    releaseLock: handWritten({
+      decode: decodeReleaseLockRequest,
       rules: { resources: oneResource, lockToken },
-      handle: async (request, call) => ({
-        status: toOwnership(await store.releaseLock(only(request.resources), request.lockToken, call)),
-      }),
-    },
+      handle: async (request, call) =>
+        toOwnership(await store.releaseLock(only(request.resources), request.lockToken, call)),
+      writer: releaseLockResponseWriter,
+    }),
     extendLock: {
       rules: { resources: oneResource, lockToken, ttlMs },
       handle: async (request, call) => {

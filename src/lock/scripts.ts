@@ -27,7 +27,8 @@ export type AcquireReply =
   | {
       readonly status: 'granted';
       readonly lockToken: string;
-      readonly fencingToken: bigint;
+      /** A logical clock in µs, below 2^53. */
+      readonly fencingToken: number;
       readonly expiresAtMs: number;
     }
   | { readonly status: 'held'; readonly holder: Holder };
@@ -39,7 +40,7 @@ function readAcquireReply(reader: ReplyReader): AcquireReply {
       return {
         status: 'granted',
         lockToken: reader.text(),
-        fencingToken: reader.bigint(),
+        fencingToken: reader.number(),
         expiresAtMs: reader.number(),
       };
     case 'HELD':
@@ -54,6 +55,7 @@ export const acquireLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ttlMs', 'owner', 'requestId', 'fenceRetentionMs'],
+  batched: true,
   parse: (reply): AcquireReply => {
     const reader = new ReplyReader(reply);
     const answer = readAcquireReply(reader);
@@ -81,6 +83,7 @@ export const releaseLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'fenceRetentionMs'],
+  batched: true,
   parse: parseOwnership,
 });
 
@@ -99,6 +102,7 @@ export const extendLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ttlMs', 'fenceRetentionMs'],
+  batched: true,
   parse: (reply): ExtendReply => {
     const reader = new ReplyReader(reply);
     const answer: ExtendReply = readOwnership(reader)

@@ -7,10 +7,16 @@ import {
   type Limit,
   type LimitState,
 } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { implement, type Rpc } from '../grpc/rpc.js';
+import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { integer, list, message, oneOf, oneOfValues, optional, text } from '../grpc/rules.js';
 import type { RatePolicies } from './policies.js';
-import type { LimitResult, RateLimitDecision, RateLimitStore } from './store.js';
+import type { LimitResult, LimitTerms, RateLimitDecision, RateLimitStore } from './store.js';
+import {
+  checkRateLimitResponseWriter,
+  decodeCheckRateLimitRequest,
+  type PlainCheckRateLimitResponse,
+  type PlainLimitState,
+} from './wire.js';
 
 export interface RateLimitHandlerOptions {
   readonly store: RateLimitStore;
@@ -51,35 +57,33 @@ const cost = optional(integer({ min: 1, max: MAX_COST }));
 export function rateLimitRpcs({ store, policies }: RateLimitHandlerOptions): readonly Rpc[] {
   const check = (request: { readonly limits: readonly Limit[]; readonly cost?: number | undefined }): void => {
     const terms = policies.termsOf(request.limits);
-    const seen = new Set<string>();
-    terms.forEach(({ subject, policyName: name, inline }, index) => {
-      const id = JSON.stringify([subject, name, inline]);
-      if (seen.has(id)) throw invalidField(`limits[${String(index)}]`, 'names a subject and policy a second time');
-      seen.add(id);
-    });
+    if (terms.length > 1) refuseTwice(terms);
     if (request.cost !== undefined && terms.some(({ limit }) => limit < (request.cost ?? 0))) {
       throw invalidField('cost', 'must not be above the smallest limit');
     }
   };
 
   return implement(RateLimitServiceService, {
-    checkRateLimit: {
-      rules: { limits, cost },
-      check,
-      handle: async (request, call) => {
-        const decision = await store.checkRateLimit(
-          policies.termsOf(request.limits),
-          request.cost ?? DEFAULT_COST,
-          call,
-        );
-        return { ...toAnswer(decision), atomic: decision.atomic };
-      },
-    },
-    peekRateLimit: {
+    checkRateLimit: handWritten({
+      decode: decodeCheckRateLimitRequest,
       rules: { limits, cost },
       check,
       handle: async (request, call) =>
-        toAnswer(await store.peekRateLimit(policies.termsOf(request.limits), request.cost ?? DEFAULT_COST, call)),
+        toAnswer(await store.checkRateLimit(policies.termsOf(request.limits), request.cost ?? DEFAULT_COST, call)),
+      writer: checkRateLimitResponseWriter,
+    }),
+    peekRateLimit: {
+      rules: { limits, cost },
+      check,
+      handle: async (request, call) => {
+        const terms = policies.termsOf(request.limits);
+        const answer = toAnswer(await store.peekRateLimit(terms, request.cost ?? DEFAULT_COST, call));
+        return {
+          allowed: answer.allowed,
+          retryAfterMs: BigInt(answer.retryAfterMs),
+          limits: answer.limits.map(toLimitState),
+        };
+      },
     },
     resetRateLimit: {
       rules: { limits },
@@ -95,25 +99,35 @@ export function rateLimitRpcs({ store, policies }: RateLimitHandlerOptions): rea
   });
 }
 
-function toAnswer({ allowed, limits: results }: RateLimitDecision): {
-  allowed: boolean;
-  retryAfterMs: bigint;
-  limits: LimitState[];
-} {
-  const retryAfterMs = Math.max(0, ...results.map((result) => result.retryAfterMs));
-  return { allowed, retryAfterMs: BigInt(allowed ? 0 : retryAfterMs), limits: results.map(toState) };
+function refuseTwice(terms: readonly LimitTerms[]): void {
+  const seen = new Set<string>();
+  terms.forEach(({ subject, policyName: name, inline }, index) => {
+    const id = JSON.stringify([subject, name, inline]);
+    if (seen.has(id)) throw invalidField(`limits[${String(index)}]`, 'names a subject and policy a second time');
+    seen.add(id);
+  });
 }
 
-function toState({ terms, over, used, retryAfterMs, resetAtMs }: LimitResult): LimitState {
+function toAnswer({ allowed, limits: results, atomic }: RateLimitDecision): PlainCheckRateLimitResponse {
+  let retryAfterMs = 0;
+  if (!allowed) for (const result of results) retryAfterMs = Math.max(retryAfterMs, result.retryAfterMs);
+  return { allowed, retryAfterMs, limits: results.map(toState), atomic };
+}
+
+function toState({ terms, over, used, retryAfterMs, resetAtMs }: LimitResult): PlainLimitState {
   return {
     subject: terms.subject,
     policy: terms.policyName,
     status: statusOf(over, used, terms.limit),
     limit: terms.limit,
     remaining: Math.max(0, terms.limit - used),
-    retryAfterMs: BigInt(retryAfterMs),
-    resetAtMs: BigInt(resetAtMs),
+    retryAfterMs,
+    resetAtMs,
   };
+}
+
+function toLimitState(state: PlainLimitState): LimitState {
+  return { ...state, retryAfterMs: BigInt(state.retryAfterMs), resetAtMs: BigInt(state.resetAtMs) };
 }
 
 function statusOf(over: boolean, used: number, limit: number): LimitStatus {

@@ -51,6 +51,7 @@ export const checkRateLimitScript = luaScript({
   from,
   keys: ['...rings'],
   args: ['cost', '...limits'],
+  batched: true,
   parse: parseCheck,
 });
 
@@ -59,6 +60,7 @@ export const peekRateLimitScript = luaScript({
   from,
   keys: ['...rings'],
   args: ['cost', '...limits'],
+  batched: true,
   parse: parseCheck,
 });
 

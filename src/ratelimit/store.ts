@@ -103,14 +103,15 @@ export class RateLimitStore {
 
   /** One script a group: everything on a single Redis, one subject on a Cluster. */
   private groupsOf(limits: readonly LimitTerms[]): Group[] {
+    const places = limits.map((_, place) => place);
+    if (limits.length === 1 || this.redis.topology === 'standalone') return [{ places, limits }];
     const bySlot = new Map<string, number[]>();
     limits.forEach(({ subject }, place) => {
-      const slot = this.redis.topology === 'cluster' ? subject : '';
-      bySlot.set(slot, [...(bySlot.get(slot) ?? []), place]);
+      bySlot.set(subject, [...(bySlot.get(subject) ?? []), place]);
     });
-    return [...bySlot.values()].map((places) => ({
-      places,
-      limits: places.flatMap((place) => limits[place] ?? []),
+    return [...bySlot.values()].map((some) => ({
+      places: some,
+      limits: some.flatMap((place) => limits[place] ?? []),
     }));
   }
 
@@ -162,10 +163,9 @@ function ringsOf(limits: readonly LimitTerms[], call: Call): { '...rings': strin
 }
 
 function argumentsOf(limits: readonly LimitTerms[], cost: number): { cost: string; '...limits': string[] } {
-  return {
-    cost: String(cost),
-    '...limits': limits.flatMap(({ limit, windowMs }) => [String(limit), String(windowMs)]),
-  };
+  const numbers: string[] = [];
+  for (const { limit, windowMs } of limits) numbers.push(String(limit), String(windowMs));
+  return { cost: String(cost), '...limits': numbers };
 }
 
 /** Puts the replies of the groups back into the order of the request. */
@@ -174,25 +174,25 @@ function decisionOf(
   groups: readonly Group[],
   replies: readonly CheckReply[],
 ): RateLimitDecision {
-  const results = new Map<number, LimitResult>();
+  const results: (LimitResult | undefined)[] = limits.map(() => undefined);
   groups.forEach(({ places }, index) => {
     const reply = replies[index];
     places.forEach((place, position) => {
       const terms = limits[place];
       const answer = reply?.limits[position];
       if (terms === undefined || answer === undefined) return;
-      results.set(place, {
+      results[place] = {
         terms,
         over: answer.over,
         used: answer.used,
         retryAfterMs: Math.ceil(answer.retryAfterUs / 1_000),
         resetAtMs: Math.ceil(answer.resetAtUs / 1_000),
-      });
+      };
     });
   });
   return {
     allowed: replies.every(({ admitted }) => admitted),
-    limits: limits.flatMap((_, place) => results.get(place) ?? []),
+    limits: results.filter((result) => result !== undefined),
     atomic: groups.length === 1,
   };
 }

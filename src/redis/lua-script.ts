@@ -21,6 +21,8 @@ export interface LuaScriptDefinition<Keys extends readonly string[], Args extend
   readonly args: Args;
   /** The only way out of `unknown`: returns the typed reply or throws UnexpectedReplyError. */
   readonly parse: (reply: unknown) => Reply;
+  /** Calls made in one turn of the event loop may share a command; for what is called often and takes Redis little time. */
+  readonly batched?: true;
 }
 
 /** An operation on Redis: one Lua script, its keys, arguments and reply. */
@@ -35,22 +37,25 @@ export interface LuaScript<Keys extends readonly string[], Args extends readonly
   /** The script declares `no-writes`: an outcome that got lost changed nothing. */
   readonly readOnly: boolean;
   readonly parse: (reply: unknown) => Reply;
+  /** The script that runs several calls of this one; undefined where it is not `batched`. */
+  readonly batch: BatchScript | undefined;
   readonly bind: (keys: Named<Keys, string>, args: Named<Args, ScriptArg>) => BoundScript<Reply>;
 }
 
-/** A script with its keys and arguments, ready to run. */
+/** Runs several calls of a script; `lua/several-calls.lua` tells how. */
+export type BatchScript = Pick<AnyLuaScript, 'name' | 'source' | 'sha1' | 'readOnly'>;
+
+/** A script with its keys and arguments, ready to run. On a Cluster the first key tells where. */
 export interface BoundScript<Reply> {
   readonly script: AnyLuaScript<Reply>;
-  /** The first key: where on a Cluster the script runs. */
-  readonly routingKey: string;
-  /** EVALSHA with everything that follows it. */
-  readonly command: readonly ScriptArg[];
+  readonly keys: readonly string[];
+  readonly args: readonly ScriptArg[];
 }
 
 /** A script of any signature; what loading and running need. */
 export type AnyLuaScript<Reply = unknown> = Pick<
   LuaScript<readonly string[], readonly string[], Reply>,
-  'name' | 'path' | 'keyNames' | 'argNames' | 'source' | 'sha1' | 'readOnly' | 'parse'
+  'name' | 'path' | 'keyNames' | 'argNames' | 'source' | 'sha1' | 'readOnly' | 'parse' | 'batch'
 >;
 
 /** A script answered in a shape that its wrapper does not know: a bug, or a script and a service of different versions. */
@@ -66,10 +71,32 @@ const INCLUDE = /^--- @include "([^"]+)"$/gm;
 /** Reads a script and expands each `--- @include "path"` line (relative to the including file) once. */
 export function readScript(path: string, included = new Set<string>()): string {
   included.add(path);
-  return readFileSync(path, 'utf8').replace(INCLUDE, (_, relative: string) => {
+  return expand(readFileSync(path, 'utf8'), path, included);
+}
+
+function expand(text: string, path: string, included: Set<string>): string {
+  return text.replace(INCLUDE, (_, relative: string) => {
     const target = resolve(dirname(path), relative);
     return included.has(target) ? '' : readScript(target, included);
   });
+}
+
+export const SEVERAL_CALLS = fileURLToPath(new URL('./lua/several-calls.lua', import.meta.url));
+
+/** The text that runs several calls: a script's body as a function, and the loop that calls it. */
+function readBatchScript(path: string): string {
+  const text = readFileSync(path, 'utf8');
+  // the body begins behind the last include, or behind the header where there is none
+  const body = /^--- @include [^\n]*\n(?![\s\S]*^--- @include )|^\]\]\n(?![\s\S]*^--- @include )/m.exec(text);
+  if (body === null) throw new Error(`${path} has no header`);
+  const included = new Set<string>();
+  const bodyAt = body.index + body[0].length;
+  const before = expand(text.slice(0, bodyAt), path, included);
+  return `${before}local function run_call(KEYS, ARGV)\n${text.slice(bodyAt)}end\n${readScript(SEVERAL_CALLS)}`;
+}
+
+function sha1Of(source: string): string {
+  return createHash('sha1').update(source).digest('hex');
 }
 
 export function luaScript<const Keys extends readonly string[], const Args extends readonly string[], Reply>(
@@ -83,39 +110,32 @@ export function luaScript<const Keys extends readonly string[], const Args exten
     keyNames: definition.keys,
     argNames: definition.args,
     source,
-    sha1: createHash('sha1').update(source).digest('hex'),
+    sha1: sha1Of(source),
     readOnly: /^#!lua [^\n]*\bno-writes\b/.test(source),
     parse: definition.parse,
   };
+  const batchSource = definition.batched === true ? readBatchScript(path) : undefined;
+  const batch =
+    batchSource === undefined
+      ? undefined
+      : { name: script.name, source: batchSource, sha1: sha1Of(batchSource), readOnly: script.readOnly };
+  const loaded = { ...script, batch };
   const { keys: keyNames, args: argNames } = definition;
   return {
-    ...script,
-    bind: (keys, args) => {
-      const command: ScriptArg[] = ['EVALSHA', script.sha1, ''];
-      pushInOrder(command, keyNames, keys);
-      command[2] = String(command.length - FIRST_KEY);
-      pushInOrder(command, argNames, args);
-      return { script, routingKey: String(command[FIRST_KEY] ?? ''), command };
-    },
+    ...loaded,
+    bind: (keys, args) => ({ script: loaded, keys: inOrder(keyNames, keys), args: inOrder(argNames, args) }),
   };
 }
 
-/** In EVALSHA sha1 numkeys key… */
-const FIRST_KEY = 3;
-
-/** KEYS of a command that `bind` made. */
-export function keysOf(command: readonly ScriptArg[]): string[] {
-  return command.slice(FIRST_KEY, FIRST_KEY + Number(command[FIRST_KEY - 1])).map(String);
-}
-
-function pushInOrder<Names extends readonly string[], Value extends ScriptArg>(
-  command: ScriptArg[],
+function inOrder<Names extends readonly string[], Value extends ScriptArg>(
   names: Names,
   values: Named<Names, Value>,
-): void {
+): Value[] {
+  const ordered: Value[] = [];
   for (const name of names as readonly Names[number][]) {
     const value: Value | readonly Value[] = values[name];
-    if (Array.isArray(value)) command.push(...(value as readonly Value[]));
-    else command.push(value as Value);
+    if (Array.isArray(value)) ordered.push(...(value as readonly Value[]));
+    else ordered.push(value as Value);
   }
+  return ordered;
 }

@@ -2,12 +2,13 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { BatchedReads } from './batched-reads.js';
+import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
 import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
-import { keysOf, type AnyLuaScript, type BoundScript, type ScriptArg } from './lua-script.js';
+import type { AnyLuaScript, BatchScript, BoundScript, ScriptArg } from './lua-script.js';
 import { inspectNode, readInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
 import { scanMasters } from './scan.js';
@@ -42,6 +43,9 @@ interface Operation {
   readonly script: Pick<AnyLuaScript, 'source' | 'readOnly'> | undefined;
 }
 
+/** Stands for calls that share a command. Only a Cluster, where none do, makes a script wait; so nothing is waited for. */
+const ONE_OF_MANY: Call = { namespace: '', deadlineAt: 0, ended: false };
+
 function hasEnded(call: Call): boolean {
   return call.ended || performance.now() >= call.deadlineAt;
 }
@@ -61,6 +65,7 @@ export class Redis {
   private readonly writeListeners: ((keys: readonly string[]) => void)[] = [];
   private readonly errorLog: ErrorLog;
   private readonly reads: BatchedReads | undefined;
+  private readonly batches: BatchedScripts | undefined;
   private ready = false;
 
   constructor(private readonly options: RedisOptions) {
@@ -79,6 +84,10 @@ export class Redis {
       this.reads = new BatchedReads(
         (command) => this.connection.send(undefined, command),
         (error) => this.domainError(error, 'GET', { readOnly: true }),
+      );
+      this.batches = new BatchedScripts(
+        (script, keys, args) => this.evaluate(script, keys, args, ONE_OF_MANY),
+        (error, script) => this.domainError(error, script.name, script),
       );
     }
   }
@@ -108,19 +117,11 @@ export class Redis {
   }
 
   /** Runs a script: one round trip, atomic. Throws domain errors; what a caller may not see passes as it is. */
-  run<Reply>({ script, routingKey, command }: BoundScript<Reply>, call: Call): Promise<Reply> {
+  run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     if (hasEnded(call)) return Promise.reject(endedBefore());
-    const reply = this.connection
-      .send(routingKey, command)
-      .then(script.parse, async (error: unknown) =>
-        script.parse(await this.recover(error, { name: script.name, routingKey, command, script }, call)),
-      );
-    if (script.readOnly || this.writeListeners.length === 0) return reply;
-    // also when it failed: an outcome that got lost may have been a write
-    return reply.finally(() => {
-      const keys = keysOf(command);
-      for (const listener of this.writeListeners) listener(keys);
-    });
+    const { script, keys, args } = bound;
+    if (this.batches !== undefined && script.batch !== undefined) return this.batches.run(bound);
+    return this.evaluate(script, keys, args, call).then(script.parse);
   }
 
   /** What `parse` makes of the string at a key; it gets null where there is none. The reads of one tick share a command. */
@@ -178,6 +179,25 @@ export class Redis {
     this.connection.destroy();
   }
 
+  /** Sends a script as one command, and tells of what it may have written before it answers. Throws domain errors. */
+  private evaluate(
+    script: BatchScript,
+    keys: readonly string[],
+    args: readonly ScriptArg[],
+    call: Call,
+  ): Promise<unknown> {
+    const routingKey = keys[0] ?? '';
+    const command = ['EVALSHA', script.sha1, String(keys.length), ...keys, ...args];
+    const reply = this.connection
+      .send(routingKey, command)
+      .catch((error: unknown) => this.recover(error, { name: script.name, routingKey, command, script }, call));
+    if (script.readOnly || this.writeListeners.length === 0) return reply;
+    // also when it failed: an outcome that got lost may have been a write
+    return reply.finally(() => {
+      for (const listener of this.writeListeners) listener(keys);
+    });
+  }
+
   /**
    * What can still be done when a command failed: a node that lost the script (restart, SCRIPT FLUSH, failover, new
    * master) gets its text, once; a slot on its way is asked again until the deadline. Otherwise throws a domain error.
@@ -214,7 +234,9 @@ export class Redis {
 
   private async prepareNode(node: NodeCommand, address: string): Promise<void> {
     const report = await inspectNode(node, address);
-    await Promise.all(this.options.scripts.map((script) => node(['SCRIPT', 'LOAD', script.source])));
+    const batches = this.batches === undefined ? [] : this.options.scripts.flatMap(({ batch }) => batch ?? []);
+    const scripts = [...this.options.scripts, ...batches];
+    await Promise.all(scripts.map(({ source }) => node(['SCRIPT', 'LOAD', source])));
     await this.clock.sample(node);
     await this.options.onNode?.(report, this);
   }

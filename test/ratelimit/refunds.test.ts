@@ -19,7 +19,7 @@ class InterruptedRedis extends Redis {
   interfere: Interfere = () => undefined;
 
   override async run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
-    await this.interfere(bound.script.name, bound.routingKey);
+    await this.interfere(bound.script.name, bound.keys[0] ?? '');
     return super.run(bound, call);
   }
 }

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
-import { readScript, type AnyLuaScript } from '../../src/redis/lua-script.js';
+import { readScript, SEVERAL_CALLS, type AnyLuaScript } from '../../src/redis/lua-script.js';
 import { headerProblems, READING_COMMANDS } from '../support/lua-header.js';
 import { commandOn } from '../support/redis-server.js';
 import { sharedRedisUrl } from '../support/service.js';
@@ -68,7 +68,7 @@ test('every Lua file is a script with a wrapper or included by one', () => {
     }
   };
   for (const { path } of scripts) follow(path);
-  const known = new Set([...scripts.map(({ path }) => path), ...included]);
+  const known = new Set([...scripts.map(({ path }) => path), ...included, SEVERAL_CALLS]);
   expect(filesUnder(SRC, '.lua').filter((file) => !known.has(file))).toEqual([]);
 });
 
@@ -76,6 +76,20 @@ test('every script is in the list its module gives to be loaded', () => {
   const lists = modules.filter(({ file }) => file.endsWith('scripts.ts'));
   const missing = lists.flatMap(({ single, listed }) => single.filter((script) => !listed.includes(script)));
   expect(missing.map(({ name }) => name)).toEqual([]);
+});
+
+test('what runs several calls of a script is its own text, the body in a function, and the loop that calls it', () => {
+  const batched = scripts.filter(({ batch }) => batch !== undefined);
+  expect(batched.length).toBeGreaterThan(0);
+  const loop = readFileSync(SEVERAL_CALLS, 'utf8');
+  for (const { source, batch, readOnly } of batched) {
+    const [before = '', rest = ''] = batch?.source.split('local function run_call(KEYS, ARGV)\n') ?? [];
+    expect(rest.endsWith(`end\n${loop}`)).toBe(true);
+    expect(before + rest.slice(0, -`end\n${loop}`.length)).toBe(source);
+    // what runs once for all calls knows nothing of any of them
+    expect(before.replace(/--\[\[[\s\S]*?\]\]|--[^\n]*/g, '')).not.toMatch(/\b(KEYS|ARGV)\b/);
+    expect(batch?.readOnly).toBe(readOnly);
+  }
 });
 
 test('an include is expanded once, however often it is named', () => {

@@ -37,7 +37,7 @@ if wrong_type then return wrong_type end
 
 local usable, fresh, early, lease = false, false, false, nil
 if header then
-  if judged == '' or header.version_bytes ~= judged then judgement = '' end
+  if judged == '' or not has_version(header, judged) then judgement = '' end
   usable = (header.visible or header.absent) and judgement ~= 'dead'
   local fresh_until = header.fields[FIELD_FRESH_UNTIL]
   fresh = usable and judgement ~= 'stale' and not (fresh_until and now_ms >= struct.unpack('>I6', fresh_until))

@@ -13,8 +13,8 @@
   ARGV[7] guard      bytes    22, see lib/fence.lua; empty = none
 
   Returns
-    {'STORED', version}       written; version is a decimal string
-    {'UNMET', version}        not written; the version of the entry that is there, '0' where there is none
+    {'STORED', version}       written; version is an integer
+    {'UNMET', version}        not written; the version of the entry that is there, 0 where there is none
     {'FENCED', token}         not written: this token of the guard's resource, a decimal string, was accepted before
     {'TOO_MANY_GUARDS', '0'}  not written: 4 other resources guard the key
 
@@ -58,12 +58,11 @@ elseif condition == 'absent' then
 elseif condition == 'present' then
   met = present
 elseif condition == 'version' then
-  -- as bytes, because a caller's number may be past 2^53
-  met = present and header.version_bytes == version
+  met = present and has_version(header, version)
 else
   return redis.error_reply('BADARG condition')
 end
-if not met then return {'UNMET', present and decimal(previous) or '0'} end
+if not met then return {'UNMET', present and previous or 0} end
 
 if fresh_ms > 0 then fields[FIELD_FRESH_UNTIL] = struct.pack('>I6', now_ms + fresh_ms) end
 if tags ~= '' then
@@ -73,4 +72,4 @@ end
 local tick = next_tick(previous)
 local expires_at = ttl_ms > 0 and now_ms + ttl_ms or 0
 store_entry(entry, ENTRY_HAS_VALUE, tick, now_ms, expires_at, fields, value)
-return {'STORED', decimal(tick)}
+return {'STORED', tick}

@@ -14,7 +14,8 @@
     {'GRANTED', lock_token, fencing_token, expires_at_ms}
       a new grant, or the live one of the same requestId as it stands (then only its `answers` is counted up)
     {'HELD', owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms}
-      nothing changed; of several holders the one whose lease ends last. All numbers are decimal strings.
+      nothing changed; of several holders the one whose lease ends last
+      Fencing tokens are decimal strings, times in ms integers.
 
   Atomicity: the look, the grant, the fencing token and the key's expiry are one step.
   Retry:     safe with a requestId; without one it finds its own first grant.    Clock: Redis TIME.
@@ -31,7 +32,7 @@ if #owner > 128 then return redis.error_reply('BADARG owner') end
 if request_id ~= '' and (#request_id < 16 or #request_id > 128) then return redis.error_reply('BADARG requestId') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local fence, holders, dead_fields = read_lock(lock)
+local fence, holders, dead_fields, exists = read_lock(lock)
 
 local last
 for _, holder in ipairs(holders) do
@@ -39,7 +40,7 @@ for _, holder in ipairs(holders) do
   if request_id ~= '' and record[HOLDER_REQUEST_ID] == request_id then
     record[HOLDER_ANSWERS] = record[HOLDER_ANSWERS] + 1
     write_holder(lock, holder.lock_token, record)
-    return {'GRANTED', holder.lock_token, record[HOLDER_FENCING_TOKEN], decimal(record[HOLDER_EXPIRES_AT])}
+    return {'GRANTED', holder.lock_token, record[HOLDER_FENCING_TOKEN], record[HOLDER_EXPIRES_AT]}
   end
   if not last or record[HOLDER_EXPIRES_AT] > last[HOLDER_EXPIRES_AT] then last = record end
 end
@@ -50,7 +51,11 @@ local expires_at = now_ms + ttl_ms
 for _, field in ipairs(dead_fields) do
   redis.call('HDEL', lock, field)
 end
-redis.call('HSET', lock, 'fence', fencing_token)
-write_holder(lock, lock_token, {ALL_PERMITS, expires_at, now_ms, fencing_token, owner, request_id, 1})
-keep_lock_until(lock, expires_at + fence_retention_ms)
-return {'GRANTED', lock_token, fencing_token, decimal(expires_at)}
+local record = cmsgpack.pack({ALL_PERMITS, expires_at, now_ms, fencing_token, owner, request_id, 1})
+redis.call('HSET', lock, 'fence', fencing_token, HOLDER_PREFIX .. lock_token, record)
+if exists then
+  keep_lock_until(lock, expires_at + fence_retention_ms)
+else
+  redis.call('PEXPIREAT', lock, decimal(expires_at + fence_retention_ms))
+end
+return {'GRANTED', lock_token, fencing_token, expires_at}

@@ -22,7 +22,7 @@ local rings = KEYS
 local call, bad = plan_all(rings, ARGV)
 if not call then return redis.error_reply(bad) end
 
-local reply = {call.admitted and 'ADMITTED' or 'DENIED', decimal(now_us)}
+local reply = {call.admitted and 'ADMITTED' or 'DENIED', now_us}
 for _, plan in ipairs(call.plans) do
   if call.admitted then
     local time = commit_admission(plan, call.cost)

@@ -21,6 +21,6 @@ local rings = KEYS
 local call, bad = plan_all(rings, ARGV)
 if not call then return redis.error_reply(bad) end
 
-local reply = {call.admitted and 'ADMITTED' or 'DENIED', decimal(now_us)}
+local reply = {call.admitted and 'ADMITTED' or 'DENIED', now_us}
 for _, plan in ipairs(call.plans) do append_limit(reply, plan, plan.used, plan.ring.newest, 0) end
 return reply

@@ -6,7 +6,7 @@
 --
 -- A lease that has run out and that nobody else has taken still lets its holder fill: nothing came in between.
 local LEASE_TOKEN_BYTES = 16
-local LEASE_OF_NOBODY = string.rep('\0', LEASE_TOKEN_BYTES)
+local LEASE_OF_NOBODY = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 
 -- Until when a lease runs; 0 where there is none.
 local function lease_until(lease)

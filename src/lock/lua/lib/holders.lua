@@ -38,14 +38,14 @@ local function whole_number(digits, min, max)
 end
 
 local function is_lock_token(text)
-  return #text == 32 and not string.find(text, '[^%w_-]')
+  return #text == 32 and string.find(text, '^[%w_-]+$') ~= nil
 end
 
 local function is_alive(record)
   return record[HOLDER_EXPIRES_AT] > now_ms
 end
 
--- The fence, the live holders as {lock_token, record}, and the fields of the dead ones.
+-- The fence, the live holders as {lock_token, record}, the fields of the dead ones, and whether the key exists.
 local function read_lock(lock)
   local fields = redis.call('HGETALL', lock)
   local fence, holders, dead_fields = 0, {}, {}
@@ -62,7 +62,7 @@ local function read_lock(lock)
       end
     end
   end
-  return fence, holders, dead_fields
+  return fence, holders, dead_fields, #fields > 0
 end
 
 -- The record of one holder; nil where the token holds nothing (any more).
@@ -77,18 +77,18 @@ local function write_holder(lock, lock_token, record)
   redis.call('HSET', lock, HOLDER_PREFIX .. lock_token, cmsgpack.pack(record))
 end
 
--- Never shortens the key's life, so one holder can end without a look at the others. Not PEXPIREAT GT: that leaves a new
--- key, which has no expiry yet, without one for ever.
+-- Never shortens the key's life, so one holder can end without a look at the others. Not for a new key: GT would leave it,
+-- which has no expiry yet, without one for ever.
 local function keep_lock_until(lock, at_ms)
-  if at_ms > redis.call('PEXPIRETIME', lock) then redis.call('PEXPIREAT', lock, decimal(at_ms)) end
+  redis.call('PEXPIREAT', lock, decimal(at_ms), 'GT')
 end
 
 -- What a reply says of a holder: owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms (at least 1).
 local function append_holder(reply, record)
   reply[#reply + 1] = record[HOLDER_OWNER]
   reply[#reply + 1] = record[HOLDER_FENCING_TOKEN]
-  reply[#reply + 1] = decimal(record[HOLDER_ACQUIRED_AT])
-  reply[#reply + 1] = decimal(record[HOLDER_EXPIRES_AT])
-  reply[#reply + 1] = decimal(record[HOLDER_EXPIRES_AT] - now_ms)
+  reply[#reply + 1] = record[HOLDER_ACQUIRED_AT]
+  reply[#reply + 1] = record[HOLDER_EXPIRES_AT]
+  reply[#reply + 1] = record[HOLDER_EXPIRES_AT] - now_ms
   return reply
 end

@@ -15,26 +15,76 @@
 -- The units of one admission share a time that no other admission of the key has, so that time and cost name it.
 local RING_FORMAT = 1
 local RING_HEADER_BYTES = 8
+-- RING_FORMAT, RING_HEADER_BYTES and zeros.
+local NEW_RING_HEADER = '\1\8\0\0\0\0\0\0'
 local COUNTERS_AT = 2
 local SLOT_BYTES = 8
+local EMPTY_SLOT = '\0\0\0\0\0\0\0\0'
 local SMALLEST_RING = 4
 
+-- Most rings fit, 64 units, and are then read and written whole: a command for each slot would cost several times as much,
+-- and so would its numbers, which is why these are text.
+local RING_LOOK_BYTES = 520
+local RING_LOOK_FROM, RING_LOOK_TO = '0', '519'
+
 local function read_ring(key)
-  local length = redis.call('STRLEN', key)
-  if length == 0 then
-    return {key = key, head = 0, stored = 0, capacity = 0, header_bytes = RING_HEADER_BYTES, newest = 0}
+  local look = redis.call('GETRANGE', key, RING_LOOK_FROM, RING_LOOK_TO)
+  if look == '' then
+    return {
+      key = key,
+      look = look,
+      exists = false,
+      head = 0,
+      stored = 0,
+      capacity = 0,
+      header_bytes = RING_HEADER_BYTES,
+      newest = 0,
+    }
   end
-  local format, header_bytes, head, stored = struct.unpack('>BBI2I2', redis.call('GETRANGE', key, 0, 5))
+  local format, header_bytes, head, stored = struct.unpack('>BBI2I2', look)
   if format ~= RING_FORMAT then return nil end
-  local ring = {key = key, head = head, stored = stored, header_bytes = header_bytes, newest = 0}
-  ring.capacity = math.floor((length - header_bytes) / SLOT_BYTES)
-  return ring
+  local length = #look < RING_LOOK_BYTES and #look or redis.call('STRLEN', key)
+  return {
+    key = key,
+    look = look,
+    exists = true,
+    is_whole = #look == length,
+    head = head,
+    stored = stored,
+    capacity = math.floor((length - header_bytes) / SLOT_BYTES),
+    header_bytes = header_bytes,
+    newest = 0,
+  }
+end
+
+-- Bytes of the ring from one offset to before another.
+local function ring_bytes(ring, from, to)
+  if to <= #ring.look then return string.sub(ring.look, from + 1, to) end
+  return redis.call('GETRANGE', ring.key, from, to - 1)
+end
+
+-- Overwrites bytes of the ring: of one that is in hand whole there, for save_ring to write.
+local function overwrite(ring, at, bytes)
+  if ring.is_whole then
+    ring.look = string.sub(ring.look, 1, at) .. bytes .. string.sub(ring.look, at + #bytes + 1)
+  else
+    redis.call('SETRANGE', ring.key, at, bytes)
+  end
+end
+
+local function save_ring(ring, expires_at)
+  if ring.is_whole then
+    redis.call('SET', ring.key, ring.look, 'PXAT', expires_at)
+  else
+    redis.call('PEXPIREAT', ring.key, expires_at)
+  end
 end
 
 -- When the unit of this rank was admitted; rank 1 is the newest, `stored` the oldest.
 local function unit_time(ring, rank)
   local slot = (ring.head - rank) % ring.capacity
   local at = ring.header_bytes + slot * SLOT_BYTES
+  if at + SLOT_BYTES <= #ring.look then return (struct.unpack('>I8', ring.look, at + 1)) end
   return (struct.unpack('>I8', redis.call('GETRANGE', ring.key, at, at + SLOT_BYTES - 1)))
 end
 
@@ -53,9 +103,12 @@ local function ring_now(ring, window_us)
   return math.max(now_us, ring.newest)
 end
 
--- How many units count at `now`: they are the newest ones, so a binary search by rank finds the last that does.
+-- How many units count at `now`: they are the newest ones, so a binary search by rank finds the last that does. Mostly that
+-- is none or all.
 local function used_units(ring, now, window_us)
   local low, high = 0, ring.stored
+  if high == 0 or ring.newest + window_us <= now then return 0 end
+  if unit_time(ring, high) + window_us > now then return high end
   while low < high do
     local middle = math.ceil((low + high) / 2)
     if unit_time(ring, middle) + window_us > now then low = middle else high = middle - 1 end
@@ -83,7 +136,7 @@ end
 -- The slots of the newest `count` units as they are stored, oldest first; one read however many.
 local function newest_slots(ring, count)
   if count == 0 then return {} end
-  local body = redis.call('GETRANGE', ring.key, ring.header_bytes, -1)
+  local body = ring_bytes(ring, ring.header_bytes, ring.header_bytes + ring.capacity * SLOT_BYTES)
   local slots = {}
   for rank = count, 1, -1 do
     local at = (ring.head - rank) % ring.capacity * SLOT_BYTES
@@ -94,13 +147,12 @@ end
 
 -- A whole record of this capacity with these slots, oldest first.
 local function pack_ring(ring, slots, capacity)
-  local header = struct.pack('>BBI2I2I2', RING_FORMAT, RING_HEADER_BYTES, 0, 0, 0)
-  if ring.capacity > 0 then header = redis.call('GETRANGE', ring.key, 0, ring.header_bytes - 1) end
+  local header = ring.exists and ring_bytes(ring, 0, ring.header_bytes) or NEW_RING_HEADER
   return string.sub(header, 1, COUNTERS_AT)
     .. counters(#slots % capacity, #slots)
     .. string.sub(header, COUNTERS_AT + 5)
     .. table.concat(slots)
-    .. string.rep('\0', (capacity - #slots) * SLOT_BYTES)
+    .. string.rep(EMPTY_SLOT, capacity - #slots)
 end
 
 -- When the key may go, in Unix ms: with its newest unit, and never sooner than before, because a call under a shorter
@@ -108,7 +160,7 @@ end
 -- start of the script, which is before now_us.
 local function expiry_of(ring, time, window_us)
   local expires_at = math.ceil((time + window_us) / 1000)
-  if not ring.is_ahead then expires_at = math.max(expires_at, redis.call('PEXPIRETIME', ring.key)) end
+  if ring.exists and not ring.is_ahead then expires_at = math.max(expires_at, redis.call('PEXPIRETIME', ring.key)) end
   return decimal(expires_at)
 end
 
@@ -129,13 +181,11 @@ local function commit_admission(plan, cost)
     return time
   end
   local before_wrap = math.min(cost, ring.capacity - ring.head)
-  redis.call('SETRANGE', ring.key, ring.header_bytes + ring.head * SLOT_BYTES, string.rep(slot, before_wrap))
-  if before_wrap < cost then
-    redis.call('SETRANGE', ring.key, ring.header_bytes, string.rep(slot, cost - before_wrap))
-  end
+  overwrite(ring, ring.header_bytes + ring.head * SLOT_BYTES, string.rep(slot, before_wrap))
+  if before_wrap < cost then overwrite(ring, ring.header_bytes, string.rep(slot, cost - before_wrap)) end
   local stored = math.min(ring.stored + cost, ring.capacity)
-  redis.call('SETRANGE', ring.key, COUNTERS_AT, counters((ring.head + cost) % ring.capacity, stored))
-  redis.call('PEXPIREAT', ring.key, expires_at)
+  overwrite(ring, COUNTERS_AT, counters((ring.head + cost) % ring.capacity, stored))
+  save_ring(ring, expires_at)
   return time
 end
 
@@ -143,9 +193,9 @@ end
 local function append_limit(reply, plan, used, newest, time)
   reply[#reply + 1] = plan.admitted and 0 or 1
   reply[#reply + 1] = used
-  reply[#reply + 1] = decimal(plan.retry_after_us)
-  reply[#reply + 1] = decimal(used > 0 and newest + plan.window_us or now_us)
-  reply[#reply + 1] = decimal(time)
+  reply[#reply + 1] = plan.retry_after_us
+  reply[#reply + 1] = used > 0 and newest + plan.window_us or now_us
+  reply[#reply + 1] = time
 end
 
 -- Plans every limit of a call. ARGV: cost, then limit and window in ms for each key.
