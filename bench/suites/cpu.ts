@@ -44,8 +44,8 @@ export const cpu: Suite = {
     return {
       title: 'CPU time of the service',
       notes: [
-        `One client process with ${IN_FLIGHT} pipelined calls in flight over a unix socket. Get is a plain command of ` +
-          'Redis, the others are one script each.',
+        `One client process with ${IN_FLIGHT} pipelined calls in flight over a unix socket. Get and ValidateSession are ` +
+          'plain reads, which share a command; so do the scripts of the others, up to 32.',
         'The profiles are of `node --cpu-prof` in runs of their own, cut to the loaded time. Shares are of ' +
           'self time, V8 and native code included; µs/op are shares of the CPU time that the process used meanwhile.',
       ],
