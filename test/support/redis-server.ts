@@ -11,6 +11,9 @@ import { findRedisBinary } from '../../src/redis/embedded.js';
 /** Real Redis processes for tests, on free loopback ports. */
 
 const LOOPBACK = '127.0.0.1';
+const LOWEST_PORT = 10_000;
+/** What Linux and the others begin with at the lowest. */
+const FIRST_EPHEMERAL_PORT = 32_768;
 
 export interface RedisServer {
   readonly port: number;
@@ -27,14 +30,23 @@ export interface RedisServer {
   remove(): Promise<void>;
 }
 
+/**
+ * A port below those that the system gives to connections and to whoever asks for any: one of these could be taken between
+ * two starts of a server.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, LOOPBACK);
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+  for (;;) {
+    const port = LOWEST_PORT + Math.floor(Math.random() * (FIRST_EPHEMERAL_PORT - LOWEST_PORT));
+    const server = createServer().listen(port, LOOPBACK);
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 export async function startRedis(flags: readonly string[] = []): Promise<RedisServer> {
