@@ -2,14 +2,17 @@ import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { pino } from 'pino';
-import { NearCache } from '../../dist/cache/near-cache.js';
-import { parseRedisUrl } from '../../dist/config/redis-url.js';
-import { KeyTracking } from '../../dist/redis/tracking.js';
 
 /**
  * Run by itself, on the build: fills near caches with `count` keys of the Redis at `url`, and says what they hold. Needs
  * --expose-gc.
  */
+
+/** What is built may not be there yet when imports are checked. */
+const built = (file) => import(new URL(`../../dist/${file}`, import.meta.url).href);
+const { NearCache } = await built('cache/near-cache.js');
+const { parseRedisUrl } = await built('config/redis-url.js');
+const { KeyTracking } = await built('redis/tracking.js');
 
 const [, , url = '', count = ''] = process.argv;
 const KEYS = Number(count);
