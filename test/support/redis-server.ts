@@ -11,9 +11,10 @@ import { findRedisBinary } from '../../src/redis/embedded.js';
 /** Real Redis processes for tests, on free loopback ports. */
 
 const LOOPBACK = '127.0.0.1';
-const LOWEST_PORT = 10_000;
-/** What Linux and the others begin with at the lowest. */
-const FIRST_EPHEMERAL_PORT = 32_768;
+/** Each worker of jest has so many, below 32,768, where Linux begins to give ports to connections. */
+const OWN_PORTS = 2_800;
+const FIRST_OWN_PORT = 10_000 + (Number(process.env.JEST_WORKER_ID ?? 0) % 8) * OWN_PORTS;
+let portsTried = Math.floor(Math.random() * OWN_PORTS);
 
 export interface RedisServer {
   readonly port: number;
@@ -31,12 +32,12 @@ export interface RedisServer {
 }
 
 /**
- * A port below those that the system gives to connections and to whoever asks for any: one of these could be taken between
- * two starts of a server.
+ * A port that nobody else of a run gets, below those that the system gives to connections and to whoever asks for any: one
+ * of these could be taken between two starts of a server.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = LOWEST_PORT + Math.floor(Math.random() * (FIRST_EPHEMERAL_PORT - LOWEST_PORT));
+    const port = FIRST_OWN_PORT + (portsTried++ % OWN_PORTS);
     const server = createServer().listen(port, LOOPBACK);
     const isFree = await once(server, 'listening').then(
       () => true,
