@@ -51,47 +51,49 @@ export const DEFAULTS = {
 /** The most sessions a user may have under a profile that only tracks them (`max_sessions: 0`). */
 export const TRACK_ONLY_CEILING = 1_000;
 
+/** What a profile says that does not say otherwise. */
+export const PROFILE_DEFAULTS = {
+  max_sessions_by_device_class: {},
+  renewal_ttl_ms: 0,
+  rotation_grace_ms: 15 * SECOND_MS,
+  binding: { ip: 'signal', user_agent: 'signal', device_id: 'signal' },
+} as const;
+
 /** Profiles that ship; the policies file may replace them by name and add others. `default` follows the environment. */
 export function shippedProfiles(session: { idleTtlMs: number; maxSessions: number }): Record<string, ProfileSettings> {
-  const evictOldest = { at_limit: 'evict_oldest' } as const;
-  const touchGranularity = { touch_granularity_ms: MINUTE_MS } as const;
+  const common = { ...PROFILE_DEFAULTS, touch_granularity_ms: MINUTE_MS, at_limit: 'evict_oldest' } as const;
   return {
     default: {
       idle_ttl_ms: session.idleTtlMs,
       absolute_ttl_ms: 30 * DAY_MS,
       max_sessions: session.maxSessions,
-      ...touchGranularity,
-      ...evictOldest,
+      ...common,
     },
     game: {
       idle_ttl_ms: 30 * MINUTE_MS,
       absolute_ttl_ms: DAY_MS,
       max_sessions: session.maxSessions,
-      ...touchGranularity,
-      ...evictOldest,
+      ...common,
     },
-    mobile: { idle_ttl_ms: 30 * DAY_MS, absolute_ttl_ms: 0, max_sessions: 0, ...touchGranularity, ...evictOldest },
+    mobile: { idle_ttl_ms: 30 * DAY_MS, absolute_ttl_ms: 0, max_sessions: 0, ...common },
     // OWASP ASVS 4.0.3 3.3.2: re-authentication at L1 every 30 days; L2 every 12 h or 30 min idle; L3 12 h or 15 min idle
     asvs_l1: {
       idle_ttl_ms: 30 * DAY_MS,
       absolute_ttl_ms: 30 * DAY_MS,
       max_sessions: session.maxSessions,
-      ...touchGranularity,
-      ...evictOldest,
+      ...common,
     },
     asvs_l2: {
       idle_ttl_ms: 30 * MINUTE_MS,
       absolute_ttl_ms: 12 * HOUR_MS,
       max_sessions: session.maxSessions,
-      ...touchGranularity,
-      ...evictOldest,
+      ...common,
     },
     asvs_l3: {
       idle_ttl_ms: 15 * MINUTE_MS,
       absolute_ttl_ms: 12 * HOUR_MS,
       max_sessions: session.maxSessions,
-      ...touchGranularity,
-      ...evictOldest,
+      ...common,
     },
   };
 }

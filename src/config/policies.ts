@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import { PROFILE_DEFAULTS } from './defaults.js';
 
 /** The schema of the policies file (YAML). Unknown names are errors, so that a misspelling cannot be overlooked. */
 
 /** Longest TTL, lifetime and block: 365 days. */
 export const MAX_TTL_MS = 31_536_000_000;
+/** 10 minutes. */
+const MAX_ROTATION_GRACE_MS = 600_000;
 export const MIN_WINDOW_MS = 10;
 /** 30 days. */
 export const MAX_WINDOW_MS = 2_592_000_000;
@@ -12,6 +15,8 @@ export const MAX_EXACT_LIMIT = 8_192;
 
 const name = z.string().regex(/^[a-z0-9_-]{1,32}$/, 'must be 1 to 32 of a-z, 0-9, _ and -');
 const ttlMs = z.int().min(1).max(MAX_TTL_MS);
+
+const bindingPolicy = z.enum(['ignore', 'signal', 'reject']);
 
 const profile = z.strictObject({
   /** A session not touched for so long ends. */
@@ -22,8 +27,24 @@ const profile = z.strictObject({
   touch_granularity_ms: z.int().min(0).max(3_600_000),
   /** How many live sessions a user may have; 0: tracked only, up to 1,000. */
   max_sessions: z.int().min(0).max(1_000),
+  /** How many of them on one class of device; a class that is not named is counted in all only. */
+  max_sessions_by_device_class: z
+    .partialRecord(z.enum(['mobile', 'web', 'desktop', 'console', 'other']), z.int().min(1).max(1_000))
+    .default(PROFILE_DEFAULTS.max_sessions_by_device_class),
   /** What CreateSession does at the limit. */
   at_limit: z.enum(['evict_oldest', 'evict_least_recently_active', 'refuse']),
+  /** A token must be rotated within so long, or the session ends; 0: never. */
+  renewal_ttl_ms: z.int().min(0).max(MAX_TTL_MS).default(PROFILE_DEFAULTS.renewal_ttl_ms),
+  /** How long a token that was rotated still works; after that, it was stolen. */
+  rotation_grace_ms: z.int().min(0).max(MAX_ROTATION_GRACE_MS).default(PROFILE_DEFAULTS.rotation_grace_ms),
+  /** What ValidateSession makes of a client that is not whom the session was created for. */
+  binding: z
+    .strictObject({
+      ip: bindingPolicy.default(PROFILE_DEFAULTS.binding.ip),
+      user_agent: bindingPolicy.default(PROFILE_DEFAULTS.binding.user_agent),
+      device_id: bindingPolicy.default(PROFILE_DEFAULTS.binding.device_id),
+    })
+    .default(PROFILE_DEFAULTS.binding),
 });
 
 const ratePolicy = z.strictObject({

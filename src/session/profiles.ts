@@ -10,6 +10,11 @@ export interface SessionTerms {
   readonly touchGranularityMs: number;
   readonly maxSessions: number;
   readonly atLimit: ProfileSettings['at_limit'];
+  readonly maxSessionsByDeviceClass: ProfileSettings['max_sessions_by_device_class'];
+  readonly rotationGraceMs: number;
+  /** 0: none. */
+  readonly renewalTtlMs: number;
+  readonly binding: ProfileSettings['binding'];
 }
 
 export const DEFAULT_PROFILE = 'default';
@@ -37,6 +42,10 @@ export class Profiles {
       touchGranularityMs: Math.min(settings.touch_granularity_ms, Math.floor(idle / GRANULARITY_PART)),
       maxSessions: settings.max_sessions === 0 ? TRACK_ONLY_CEILING : settings.max_sessions,
       atLimit: settings.at_limit,
+      maxSessionsByDeviceClass: settings.max_sessions_by_device_class,
+      rotationGraceMs: settings.rotation_grace_ms,
+      renewalTtlMs: settings.renewal_ttl_ms,
+      binding: settings.binding,
     };
   }
 }

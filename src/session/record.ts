@@ -1,4 +1,4 @@
-import { Session } from '../gen/shardkeep/session/v1/session.js';
+import { Session, type DeviceClass } from '../gen/shardkeep/session/v1/session.js';
 import { decodeIdentifier } from '../redis/keys.js';
 import { readUint48, readUint53 } from '../redis/packed.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
@@ -16,8 +16,14 @@ const AUTHENTICATED_AT = 44;
 const TOUCH_GRANULARITY = 56;
 const SECRET_HASH = 60;
 const SECRET_HASH_END = 92;
+const DEVICE_CLASS = 92;
 const USER_LENGTH = 93;
 const USER = 95;
+
+/** Of a field between the user and the record: 1 byte type, 2 bytes length. */
+const FIELD_HEADER_BYTES = 3;
+const FIELD_TERMS = 1;
+const TERMS_RENEW_BY = 10;
 
 /** More than the service's copy of Redis's clock can be off, also where Cluster masters differ. */
 const CLOCK_MARGIN_MS = 1_000;
@@ -77,6 +83,16 @@ export class PackedSession {
   get version(): number {
     return readUint53(this.packed, VERSION);
   }
+
+  get deviceClass(): DeviceClass {
+    return this.packed[DEVICE_CLASS] as DeviceClass;
+  }
+
+  /** 0: the token need not be renewed. */
+  get renewByMs(): number {
+    const at = fieldAt(this.packed, FIELD_TERMS);
+    return at === undefined ? 0 : readUint48(this.packed, at + TERMS_RENEW_BY);
+  }
 }
 
 /**
@@ -104,7 +120,20 @@ export function decodeSession(sessionId: string, packed: Buffer): Session {
     absoluteExpiresAtMs: BigInt(session.absoluteExpiresAtMs),
     authenticatedAtMs: BigInt(session.authenticatedAtMs),
     version: BigInt(session.version),
+    renewByMs: BigInt(session.renewByMs),
+    deviceClass: session.deviceClass,
   };
+}
+
+/** Where the bytes of a field begin; undefined where the session has none. */
+function fieldAt(packed: Buffer, wanted: number): number | undefined {
+  const recordAt = packed.readUInt16BE(RECORD_AT);
+  let at = USER + packed.readUInt16BE(USER_LENGTH);
+  while (at + FIELD_HEADER_BYTES <= recordAt) {
+    if (packed[at] === wanted) return at + FIELD_HEADER_BYTES;
+    at += FIELD_HEADER_BYTES + packed.readUInt16BE(at + 1);
+  }
+  return undefined;
 }
 
 /** Whether the bytes are a session whose parts lie where its header says; any bytes may stand at a key. */

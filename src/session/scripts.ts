@@ -5,7 +5,15 @@ import { decodeSession } from './record.js';
 
 const from = import.meta.url;
 
-export const END_CAUSES = ['destroyed', 'evicted', 'expired_idle', 'expired_absolute'] as const;
+/** In the order of the proto's numbers, from 1. */
+export const END_CAUSES = [
+  'destroyed',
+  'evicted',
+  'expired_idle',
+  'expired_absolute',
+  'expired_renewal',
+  'theft',
+] as const;
 export type EndCause = (typeof END_CAUSES)[number];
 
 function readSessions(reader: ReplyReader): Session[] {
@@ -39,6 +47,9 @@ export const createSessionScript = luaScript({
     'authenticatedAtMs',
     'record',
     'maxListed',
+    'rotationGraceMs',
+    'renewalTtlMs',
+    'deviceClass',
   ],
   parse: (reply): CreateSessionReply => {
     const reader = new ReplyReader(reply);

@@ -5,6 +5,8 @@ import type { Session } from '../gen/shardkeep/session/v1/session.js';
 import type { Call } from '../redis/call.js';
 import { encodeIdentifier, keys, partitionOfUser, type SessionKeys } from '../redis/keys.js';
 import type { Redis } from '../redis/redis.js';
+import { deviceClassOf } from './device-class.js';
+import type { SessionEnding } from './end-message.js';
 import type { SessionTerms } from './profiles.js';
 import { decodeSession, encodeRecord, isPlainlyValid, PackedSession, type SessionContent } from './record.js';
 import {
@@ -15,7 +17,6 @@ import {
   listUserSessionsScript,
   updateSessionScript,
   validateSessionScript,
-  type EndCause,
 } from './scripts.js';
 import { createToken, partitionOfSession } from './token.js';
 
@@ -37,13 +38,6 @@ export type CreateSessionResult =
   | { readonly status: 'limit'; readonly liveSessions: Session[] }
   | { readonly status: 'blocked'; readonly blockedUntilMs: number }
   | { readonly status: 'revoked' };
-
-export interface SessionEnding {
-  readonly cause: EndCause;
-  readonly reason: string;
-  readonly message: string;
-  readonly endedAtMs: number;
-}
 
 export type ValidateSessionResult =
   | { readonly status: 'valid'; readonly session: PackedSession }
@@ -104,6 +98,9 @@ export class SessionStore {
           authenticatedAtMs: String(authenticatedAtMs ?? 0),
           record: encodeRecord(content),
           maxListed: String(MAX_LISTED_AT_LIMIT),
+          rotationGraceMs: String(terms.rotationGraceMs),
+          renewalTtlMs: String(terms.renewalTtlMs),
+          deviceClass: String(deviceClassOf(content.metadata.get('platform'))),
         },
       ),
       call,

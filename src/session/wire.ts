@@ -1,5 +1,9 @@
 import { Buffer } from 'node:buffer';
-import { ValidateSessionStatus, type ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
+import {
+  DeviceClass,
+  ValidateSessionStatus,
+  type ValidateSessionRequest,
+} from '../gen/shardkeep/session/v1/session.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
 import { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength, type ByteWriter } from '../wire/byte-writer.js';
@@ -22,6 +26,10 @@ const EXPIRES_AT_MS = 11;
 const ABSOLUTE_EXPIRES_AT_MS = 12;
 const AUTHENTICATED_AT_MS = 13;
 const VERSION = 14;
+const RENEW_BY_MS = 16;
+const DEVICE_CLASS = 18;
+/** Both have tags of two bytes. */
+const TWO_BYTE_TAG = 2;
 
 export function decodeValidateSessionRequest(bytes: Buffer, from: number, to: number): ValidateSessionRequest {
   const reader = new ByteReader(bytes, from, to);
@@ -31,7 +39,7 @@ export function decodeValidateSessionRequest(bytes: Buffer, from: number, to: nu
     if (tag === ((SESSION_TOKEN << 3) | LENGTH_DELIMITED)) sessionToken = reader.text();
     else reader.skipField(tag);
   }
-  return { sessionToken };
+  return { sessionToken, client: undefined, maxAuthAgeMs: undefined };
 }
 
 /** A live session, or the encoded message of another outcome. */
@@ -66,7 +74,9 @@ function sessionLength(session: PackedSession): number {
     varintLength(session.expiresAtMs) +
     varintLength(session.absoluteExpiresAtMs) +
     varintLength(session.authenticatedAtMs) +
-    varintLength(session.version)
+    varintLength(session.version) +
+    (session.renewByMs === 0 ? 0 : TWO_BYTE_TAG + varintLength(session.renewByMs)) +
+    (session.deviceClass === DeviceClass.UNSPECIFIED ? 0 : TWO_BYTE_TAG + 1)
   );
 }
 
@@ -88,6 +98,14 @@ function writeSession(session: PackedSession, writer: ByteWriter): void {
   writeNumber(writer, ABSOLUTE_EXPIRES_AT_MS, session.absoluteExpiresAtMs);
   writeNumber(writer, AUTHENTICATED_AT_MS, session.authenticatedAtMs);
   writeNumber(writer, VERSION, session.version);
+  if (session.renewByMs !== 0) writeLateNumber(writer, RENEW_BY_MS, session.renewByMs);
+  if (session.deviceClass !== DeviceClass.UNSPECIFIED) writeLateNumber(writer, DEVICE_CLASS, session.deviceClass);
+}
+
+/** Of a field above 15. */
+function writeLateNumber(writer: ByteWriter, field: number, value: number): void {
+  writer.varint((field << 3) | VARINT);
+  writer.varint(value);
 }
 
 function writeNumber(writer: ByteWriter, field: number, value: number): void {

@@ -238,7 +238,7 @@ describe('a message of an RPC:', () => {
 
   test('ValidateSessionRequest', () => {
     const read = sameAsGenerated(
-      words.map((sessionToken) => Buffer.from(ValidateSessionRequest.encode({ sessionToken }).finish())),
+      words.map((sessionToken) => Buffer.from(ValidateSessionRequest.encode(ValidateSessionRequest.fromPartial({ sessionToken })).finish())),
       (bytes) => withinOthers(bytes, decodeValidateSessionRequest),
       (bytes) => ValidateSessionRequest.decode(bytes),
     );

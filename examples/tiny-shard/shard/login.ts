@@ -46,6 +46,8 @@ export async function login(context: ShardContext, request: LoginRequest): Promi
     case CreateSessionStatus.SESSION_LIMIT:
       report(startedUs, { kind: 'login_refused', userId, why: 'limit' });
       return { status: 'try_again' };
+    // only to a request_id, of which this sends none
+    case CreateSessionStatus.REQUEST_SPENT:
     case CreateSessionStatus.UNSPECIFIED:
     case CreateSessionStatus.UNRECOGNIZED:
       throw new Error(`CreateSession answered status ${String(created.status)}`);

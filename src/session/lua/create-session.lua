@@ -21,6 +21,9 @@
   ARGV[9] authenticatedAtMs   integer  Unix ms; 0 = now
   ARGV[10] record             bytes    protobuf
   ARGV[11] maxListed          integer  how many live sessions LIMIT lists at most
+  ARGV[12] rotationGraceMs    integer  0..600000
+  ARGV[13] renewalTtlMs       integer  0..31536000000; 0 = the token need not be renewed
+  ARGV[14] deviceClass        integer  0..4, as in the proto
 
   Returns
     {'CREATED', packed, id, …}       created; the ids that were evicted
@@ -42,6 +45,7 @@ local id, secret_hash, user = ARGV[1], ARGV[2], ARGV[3]
 local idle_ttl_ms, absolute_ttl_ms, touch_granularity_ms = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local max_sessions, at_limit, authenticated_at = tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 local record, max_listed = ARGV[10], tonumber(ARGV[11])
+local rotation_grace_ms, renewal_ttl_ms, device_class = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 if #secret_hash ~= 32 then return redis.error_reply('BADARG secretHash') end
 if not idle_ttl_ms or idle_ttl_ms < 1 then return redis.error_reply('BADARG idleTtlMs') end
 if not absolute_ttl_ms or absolute_ttl_ms < 0 then return redis.error_reply('BADARG absoluteTtlMs') end
@@ -52,6 +56,9 @@ if at_limit ~= 'evict_oldest' and at_limit ~= 'evict_least_recently_active' and 
 end
 if not authenticated_at or authenticated_at < 0 then return redis.error_reply('BADARG authenticatedAtMs') end
 if not max_listed or max_listed < 0 then return redis.error_reply('BADARG maxListed') end
+if not rotation_grace_ms or rotation_grace_ms < 0 then return redis.error_reply('BADARG rotationGraceMs') end
+if not renewal_ttl_ms or renewal_ttl_ms < 0 then return redis.error_reply('BADARG renewalTtlMs') end
+if not device_class or device_class < 0 or device_class > 255 then return redis.error_reply('BADARG deviceClass') end
 
 local revoked_at_us, blocked_until = string.match(redis.call('GET', revocation) or '0:0', '^(%d+):(%d+)$')
 revoked_at_us, blocked_until = tonumber(revoked_at_us), tonumber(blocked_until)
@@ -69,11 +76,11 @@ local endings, evicted = {}, {}
 if redis.call('ZCARD', keys.user) >= max_sessions then
   local live = {}
   for _, other in ipairs(redis.call('ZRANGE', keys.user, 0, -1)) do
-    local session = unpack_session(redis.call('GETRANGE', prefix .. other, 0, SESSION_HEADER_BYTES - 1))
+    local session = unpack_session(redis.call('GET', prefix .. other))
     if session_is_live(session, now_ms) then
       live[#live + 1] = {id = other, session = session}
     else
-      endings[#endings + 1] = {id = other, session = session, ending = expired_ending(session)}
+      endings[#endings + 1] = {id = other, session = session, ending = expired_ending(session, now_ms)}
     end
   end
   if #live >= max_sessions and at_limit == 'refuse' then
@@ -104,12 +111,16 @@ end
 -- Later than the revocation, which ends exactly the sessions that were created before it.
 local version = next_tick(revoked_at_us)
 local absolute_expires_at = absolute_ttl_ms > 0 and now_ms + absolute_ttl_ms or 0
-local expires_at = deadline_after(now_ms, idle_ttl_ms, touch_granularity_ms, absolute_expires_at)
-local header = struct.pack('>BI2BI8I8I6I6I6I6I6I6I4', SESSION_FORMAT, SESSION_HEADER_BYTES + #user, 0, version, 0, now_ms,
-  now_ms, expires_at, absolute_expires_at, authenticated_at, idle_ttl_ms, touch_granularity_ms)
-local packed = header .. secret_hash .. struct.pack('>BI2', 0, #user) .. user .. record
+local renew_until = renewal_ttl_ms > 0 and now_ms + renewal_ttl_ms or 0
+local idle = idle_deadline(now_ms, idle_ttl_ms, touch_granularity_ms)
+local expires_at = earliest(idle, absolute_expires_at, renew_until)
+local fields = pack_field(FIELD_TERMS, struct.pack('>I4I6I6', rotation_grace_ms, renewal_ttl_ms, renew_until))
+local header = struct.pack('>BI2BI8I8I6I6I6I6I6I6I4', SESSION_FORMAT, SESSION_HEADER_BYTES + #user + #fields, 0, version,
+  0, now_ms, now_ms, expires_at, absolute_expires_at, authenticated_at, idle_ttl_ms, touch_granularity_ms)
+local packed = header .. secret_hash .. struct.pack('>BI2', device_class, #user) .. user .. fields .. record
 
 redis.call('SET', session_key, packed, 'PXAT', decimal(expires_at + BACKSTOP_MS))
+if redis.call('EXISTS', keys.user) == 0 then redis.call('HINCRBY', keys.counters, 'users', 1) end
 redis.call('ZADD', keys.user, decimal(version), id)
 redis.call('ZADD', keys.deadlines, decimal(expires_at), deadline_member(id, user))
 redis.call('HINCRBY', keys.counters, 'active', 1)

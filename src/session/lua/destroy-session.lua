@@ -35,6 +35,6 @@ redis.call('EXISTS', keys.user)
 
 local live = session_is_live(session, now_ms)
 local ending = live and {cause = CAUSE_DESTROYED, ended_at = now_ms, reason = reason, message = message}
-  or expired_ending(session)
+  or expired_ending(session, now_ms)
 end_session(keys, session_key, id, session.user, session, ending)
 return {live and 'DESTROYED' or 'GONE'}

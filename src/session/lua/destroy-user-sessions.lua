@@ -53,7 +53,7 @@ local candidates = redis.call('ZRANGEBYSCORE', keys.user, '-inf', decimal(revoke
 local doomed = {}
 for _, id in ipairs(candidates) do
   if id ~= keep_id then
-    local session = unpack_session(redis.call('GETRANGE', prefix .. id, 0, SESSION_HEADER_BYTES - 1))
+    local session = unpack_session(redis.call('GET', prefix .. id))
     doomed[#doomed + 1] = {id = id, session = session}
   end
 end
@@ -67,7 +67,7 @@ for index = 1, math.min(#doomed, max_ended) do
   local id, session = doomed[index].id, doomed[index].session
   local live = session_is_live(session, now_ms)
   local ending = live and {cause = CAUSE_DESTROYED, ended_at = now_ms, reason = reason, message = message}
-    or expired_ending(session)
+    or expired_ending(session, now_ms)
   end_session(keys, prefix .. id, id, user, session, ending)
   if live then destroyed = destroyed + 1 end
 end

@@ -30,7 +30,8 @@ end
 local session = unpack_session(packed)
 if not session or session.secret_hash ~= secret_hash then return {'UNKNOWN'} end
 if not session_is_live(session, now_ms) then
-  return {'ENDED', expiry_cause(session), decimal(session.expires_at), '', ''}
+  local ending = expired_ending(session, now_ms)
+  return {'ENDED', ending.cause, decimal(ending.ended_at), ending.reason, ending.message}
 end
 
 local last_active, expires_at = session.last_active, session.expires_at

@@ -2,14 +2,18 @@
 --
 -- `keys` = {user, deadlines, counters, events}. Every key a script touches is read before its first write: with a slot
 -- half moved a missing one then stops the script while nothing is done.
-local CAUSE_NAMES = {'destroyed', 'evicted', 'expired_idle', 'expired_absolute'}
+local CAUSE_NAMES = {'destroyed', 'evicted', 'expired_idle', 'expired_absolute', 'expired_renewal', 'theft'}
+-- The type of the event that tells of an end.
+local END_EVENTS = {'destroyed', 'evicted', 'expired', 'expired', 'expired', 'theft'}
 
 -- Watchers that were away for longer find out by RESYNC.
 local EVENT_RETENTION_MS = 600000
 
+-- Adds an event and wakes those who read the stream; the channel has the name of its key.
 local function add_event(keys, ...)
   redis.call('XADD', keys.events, 'MINID', '~', decimal(now_ms - EVENT_RETENTION_MS), '*', ...)
   redis.call('PEXPIRE', keys.events, 2 * EVENT_RETENTION_MS)
+  redis.call('SPUBLISH', keys.events, '')
 end
 
 -- The member of the deadline index; carries the user so that a sweeper can clear the user's index of a session whose
@@ -18,27 +22,25 @@ local function deadline_member(id, user)
   return id .. ':' .. user
 end
 
--- Ends one session: `session` is its unpacked header, or nil where the record is gone. Leaving the deadline index is what
+-- Ends one session: `session` is unpacked in full, or nil where the record is gone. Leaving the deadline index is what
 -- emits the one terminal event; a tombstone answers to the holder of the secret for an hour.
 local function end_session(keys, session_key, id, user, session, ending)
   if redis.call('ZREM', keys.deadlines, deadline_member(id, user)) == 1 then
     redis.call('HINCRBY', keys.counters, 'active', -1)
     redis.call('HINCRBY', keys.counters, CAUSE_NAMES[ending.cause], 1)
-    add_event(keys, 'type', CAUSE_NAMES[ending.cause], 'session', id, 'user', user, 'reason', ending.reason,
-      'message', ending.message)
+    if session then
+      redis.call('HINCRBY', keys.counters, 'timed', 1)
+      redis.call('HINCRBY', keys.counters, 'duration_ms', decimal(math.max(0, ending.ended_at - session.created_at)))
+    end
+    add_event(keys, 'type', END_EVENTS[ending.cause], 'session', id, 'user', user, 'cause', ending.cause,
+      'reason', ending.reason, 'message', ending.message)
   end
-  redis.call('ZREM', keys.user, id)
+  if redis.call('ZREM', keys.user, id) == 1 and redis.call('EXISTS', keys.user) == 0 then
+    redis.call('HINCRBY', keys.counters, 'users', -1)
+  end
   if session then
-    local tombstone =
-      pack_tombstone(ending.cause, ending.ended_at, session.secret_hash, ending.reason, ending.message)
-    redis.call('SET', session_key, tombstone, 'PX', TOMBSTONE_MS)
+    redis.call('SET', session_key, pack_tombstone(ending, session.secret_hash), 'PX', TOMBSTONE_MS)
   else
     redis.call('DEL', session_key)
   end
-end
-
--- How a session ends whose deadline is over, whoever notices.
-local function expired_ending(session)
-  if not session then return {cause = CAUSE_EXPIRED_IDLE, ended_at = now_ms, reason = '', message = ''} end
-  return {cause = expiry_cause(session), ended_at = session.expires_at, reason = '', message = ''}
 end

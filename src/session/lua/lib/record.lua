@@ -4,17 +4,18 @@
 --   1   2   R, where the protobuf record begins: a reader skips what it does not know before it
 --   3   1   flags, 0
 --   4   8   version, logical clock in µs
---   12  8   fence, the highest fencing token accepted; 0 = none
+--   12  8   0
 --   20  6   created_at           26  6  last_active
 --   32  6   expires_at, padded by the touch granularity
 --   38  6   absolute_expires_at, 0 = none
 --   44  6   authenticated_at     50  6  idle_ttl_ms
 --   56  4   touch_granularity_ms
 --   60  32  SHA-256 of the secret
---   92  1   device class, 0
+--   92  1   device class, as in the proto
 --   93  2   U, length of the encoded user id
 --   95  U   the encoded user id, as it stands in keys
---   95+U    fields of 1 byte type, 2 bytes length, bytes (none yet)
+--   95+U    fields of 1 byte type, 2 bytes length, bytes; each type at most once:
+--             1 terms       rotation_grace_ms (4), renewal_ttl_ms (6), renew_by (6); 0 = no renewal
 --   R       shardkeep.session.v1.Session with the fields that are not above
 --
 -- A tombstone:
@@ -25,60 +26,122 @@
 local SESSION_FORMAT, TOMBSTONE_FORMAT = 1, 2
 local SESSION_HEADER_BYTES = 95
 local SESSION_LAST_ACTIVE = 26
+local FIELD_TERMS = 1
 
 -- How long Redis keeps a record past its deadline when no sweeper ends it, and a tombstone.
 local BACKSTOP_MS = 3600000
 local TOMBSTONE_MS = 3600000
 
+-- As in the proto.
 local CAUSE_DESTROYED, CAUSE_EVICTED, CAUSE_EXPIRED_IDLE, CAUSE_EXPIRED_ABSOLUTE = 1, 2, 3, 4
+local CAUSE_EXPIRED_RENEWAL = 5
 
--- The header of a packed session (at least its first 95 bytes); nil for a tombstone or nothing.
+-- The header of a packed session; nil for a tombstone or nothing. Its first 95 bytes do, where neither its fields nor its
+-- user are asked for.
 local function unpack_session(packed)
   if not packed or string.byte(packed, 1) ~= SESSION_FORMAT then return nil end
-  local _, record_at, _, version, fence, created_at, last_active, expires_at, absolute_expires_at, _, idle_ttl_ms,
-    touch_granularity_ms, secret_hash, _, user_length =
+  local _, record_at, _, version, _, created_at, last_active, expires_at, absolute_expires_at, authenticated_at,
+    idle_ttl_ms, touch_granularity_ms, secret_hash, device_class, user_length =
     struct.unpack('>BI2BI8I8I6I6I6I6I6I6I4c32BI2', packed)
   return {
+    packed = packed,
     record_at = record_at,
     version = version,
-    fence = fence,
     created_at = created_at,
     last_active = last_active,
     expires_at = expires_at,
     absolute_expires_at = absolute_expires_at,
+    authenticated_at = authenticated_at,
     idle_ttl_ms = idle_ttl_ms,
     touch_granularity_ms = touch_granularity_ms,
     secret_hash = secret_hash,
+    device_class = device_class,
     user = string.sub(packed, SESSION_HEADER_BYTES + 1, SESSION_HEADER_BYTES + user_length),
+    fields_at = SESSION_HEADER_BYTES + user_length,
   }
+end
+
+local function pack_field(field, bytes)
+  return struct.pack('>BI2', field, #bytes) .. bytes
+end
+
+-- The bytes of a field of a session that was unpacked in full; nil where it has none.
+local function session_field(session, wanted)
+  local at = session.fields_at
+  while at < session.record_at do
+    local field, length = struct.unpack('>BI2', session.packed, at + 1)
+    if field == wanted then return string.sub(session.packed, at + 4, at + 3 + length) end
+    at = at + 3 + length
+  end
+  return nil
+end
+
+-- The packed session with other bytes in a field, nil taking it out.
+local function with_field(session, wanted, bytes)
+  local packed, at = session.packed, session.fields_at
+  local fields = {}
+  while at < session.record_at do
+    local field, length = struct.unpack('>BI2', packed, at + 1)
+    if field ~= wanted then fields[#fields + 1] = string.sub(packed, at + 1, at + 3 + length) end
+    at = at + 3 + length
+  end
+  if bytes then fields[#fields + 1] = pack_field(wanted, bytes) end
+  local joined = table.concat(fields)
+  return string.sub(packed, 1, 1)
+    .. struct.pack('>I2', session.fields_at + #joined)
+    .. string.sub(packed, 4, session.fields_at)
+    .. joined
+    .. string.sub(packed, session.record_at + 1)
 end
 
 local function session_is_live(session, now)
   return session ~= nil and now < session.expires_at
 end
 
--- What ended a session whose deadline is over.
-local function expiry_cause(session)
-  return session.expires_at == session.absolute_expires_at and CAUSE_EXPIRED_ABSOLUTE or CAUSE_EXPIRED_IDLE
+-- When the token of a session has to be renewed by; 0 where it need not be.
+local function renew_by(session)
+  local terms = session_field(session, FIELD_TERMS)
+  if not terms then return 0 end
+  local _, _, by = struct.unpack('>I4I6I6', terms)
+  return by
+end
+
+-- How a session ends whose deadline is over, whoever notices. A record that Redis dropped had its deadline long ago.
+local function expired_ending(session, now)
+  if not session then return {cause = CAUSE_EXPIRED_IDLE, ended_at = now, reason = '', message = ''} end
+  local cause = CAUSE_EXPIRED_IDLE
+  if session.expires_at == session.absolute_expires_at then
+    cause = CAUSE_EXPIRED_ABSOLUTE
+  elseif session.expires_at == renew_by(session) then
+    cause = CAUSE_EXPIRED_RENEWAL
+  end
+  return {cause = cause, ended_at = session.expires_at, reason = '', message = ''}
+end
+
+-- The earliest of some deadlines, of which 0 is none.
+local function earliest(deadline, ...)
+  for index = 1, select('#', ...) do
+    local other = select(index, ...)
+    if other > 0 and other < deadline then deadline = other end
+  end
+  return deadline
 end
 
 -- When a session touched now ends: padded by the granularity, because touches younger than it are not written.
-local function deadline_after(now, idle_ttl_ms, touch_granularity_ms, absolute_expires_at)
-  local idle_deadline = now + idle_ttl_ms + touch_granularity_ms
-  if absolute_expires_at == 0 then return idle_deadline end
-  return math.min(idle_deadline, absolute_expires_at)
+local function idle_deadline(now, idle_ttl_ms, touch_granularity_ms)
+  return now + idle_ttl_ms + touch_granularity_ms
 end
 
 -- last_active and expires_at of a session after activity now; a touch never shortens a deadline.
 local function touched(session, now)
-  local deadline =
-    deadline_after(now, session.idle_ttl_ms, session.touch_granularity_ms, session.absolute_expires_at)
+  local idle = idle_deadline(now, session.idle_ttl_ms, session.touch_granularity_ms)
+  local deadline = earliest(idle, session.absolute_expires_at, renew_by(session))
   return math.max(now, session.last_active), math.max(deadline, session.expires_at)
 end
 
-local function pack_tombstone(cause, ended_at, secret_hash, reason, message)
-  return struct.pack('>BBI6', TOMBSTONE_FORMAT, cause, ended_at)
+local function pack_tombstone(ending, secret_hash)
+  return struct.pack('>BBI6', TOMBSTONE_FORMAT, ending.cause, ending.ended_at)
     .. secret_hash
-    .. struct.pack('>B', #reason) .. reason
-    .. struct.pack('>I2', #message) .. message
+    .. struct.pack('>B', #ending.reason) .. ending.reason
+    .. struct.pack('>I2', #ending.message) .. ending.message
 end

@@ -1,0 +1,22 @@
+import { SessionEndCause, type SessionEnd } from '../gen/shardkeep/session/v1/session.js';
+import type { EndCause } from './scripts.js';
+
+export interface SessionEnding {
+  readonly cause: EndCause;
+  readonly reason: string;
+  readonly message: string;
+  readonly endedAtMs: number;
+}
+
+const END_CAUSES: Readonly<Record<EndCause, SessionEndCause>> = {
+  destroyed: SessionEndCause.DESTROYED,
+  evicted: SessionEndCause.EVICTED,
+  expired_idle: SessionEndCause.EXPIRED_IDLE,
+  expired_absolute: SessionEndCause.EXPIRED_ABSOLUTE,
+  expired_renewal: SessionEndCause.EXPIRED_RENEWAL,
+  theft: SessionEndCause.THEFT,
+};
+
+export function toSessionEnd({ cause, reason, message, endedAtMs }: SessionEnding): SessionEnd {
+  return { cause: END_CAUSES[cause], reason, message, endedAtMs: BigInt(endedAtMs) };
+}
