@@ -15,6 +15,7 @@ export type WorkloadName =
   | 'createSession'
   | 'getSession'
   | 'updateSession'
+  | 'rotateSession'
   | 'destroySession'
   | 'checkRateLimit'
   | 'lock'
@@ -33,6 +34,8 @@ export interface LoadPlan {
   readonly latencies: boolean;
   /** True: somebody else wrote the keys. */
   readonly keysExist?: boolean;
+  /** Of the sessions. Absent: `default`. */
+  readonly profile?: string;
 }
 
 export type LoadCommand =

@@ -1,7 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { Consistency, GetOrLeaseStatus } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { AcquireLockStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
-import { CreateSessionStatus, ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
+import {
+  CreateSessionStatus,
+  RotateSessionStatus,
+  ValidateSessionStatus,
+} from '../../src/gen/shardkeep/session/v1/session.js';
 import {
   CACHE_TTL_MS,
   cacheKeys,
@@ -24,7 +28,7 @@ import { connectService, type ServiceClient } from './service-client.js';
 /** What a process asks of the service. */
 
 interface PlayerSession {
-  readonly sessionToken: string;
+  sessionToken: string;
   readonly sessionId: string;
 }
 
@@ -40,7 +44,13 @@ interface Fixtures {
 /** Of the entries that `getTagged` reads. */
 const READ_TAG = 'guild:7';
 const LEASE_MS = 5_000n;
-const SESSION_WORKLOADS: readonly WorkloadName[] = ['validateSession', 'getSession', 'updateSession', 'mixed'];
+const SESSION_WORKLOADS: readonly WorkloadName[] = [
+  'validateSession',
+  'getSession',
+  'updateSession',
+  'rotateSession',
+  'mixed',
+];
 
 export async function openService(plan: LoadPlan): Promise<Target> {
   const clients = Array.from({ length: plan.connections }, () => connectService(plan.address, plan.target));
@@ -48,10 +58,10 @@ export async function openService(plan: LoadPlan): Promise<Target> {
   if (first === undefined) throw new Error('a load process needs a connection');
   const fixtures = await prepare(first, plan);
   return {
-    operations: clients.map((client) => operationsOf(client, fixtures)[plan.workload]),
+    operations: clients.map((client) => operationsOf(client, fixtures, plan)[plan.workload]),
     stock: async (count) => {
       if (plan.workload === 'delete') await stockKeys(first, fixtures, count);
-      if (plan.workload === 'destroySession') await stockSessions(first, fixtures, count);
+      if (plan.workload === 'destroySession') await stockSessions(first, fixtures, plan, count);
     },
   };
 }
@@ -65,7 +75,7 @@ async function prepare(client: ServiceClient, plan: LoadPlan): Promise<Fixtures>
   const sessions: PlayerSession[] = [];
   if (SESSION_WORKLOADS.includes(plan.workload)) {
     await forEachOf(Array.from({ length: SESSION_COUNT }), async () => {
-      sessions.push(await createSession(client));
+      sessions.push(await createSession(client, plan));
     });
   }
   return { keys, value, sessions, stockedKeys: [], stockedSessions: [] };
@@ -77,9 +87,14 @@ async function stockKeys(client: ServiceClient, { stockedKeys, value }: Fixtures
   stockedKeys.push(...keys);
 }
 
-async function stockSessions(client: ServiceClient, { stockedSessions }: Fixtures, count: number): Promise<void> {
+async function stockSessions(
+  client: ServiceClient,
+  { stockedSessions }: Fixtures,
+  plan: LoadPlan,
+  count: number,
+): Promise<void> {
   await forEachOf(Array.from({ length: count }), async () => {
-    stockedSessions.push(await createSession(client));
+    stockedSessions.push(await createSession(client, plan));
   });
 }
 
@@ -88,10 +103,11 @@ function setKey(client: ServiceClient, key: string, value: Buffer, tags: string[
 }
 
 /** For a user of its own, as most users have one session. */
-async function createSession(client: ServiceClient): Promise<PlayerSession> {
+async function createSession(client: ServiceClient, { profile = '' }: LoadPlan): Promise<PlayerSession> {
   const { username, roles, permissions, characterId, metadata } = PLAYER;
   const { status, session, sessionToken } = await client.sessions.createSession({
     userId: randomUUID(),
+    profile,
     username,
     roles: [...roles],
     permissions: [...permissions],
@@ -102,7 +118,11 @@ async function createSession(client: ServiceClient): Promise<PlayerSession> {
   return { sessionToken, sessionId: session.sessionId };
 }
 
-function operationsOf(client: ServiceClient, fixtures: Fixtures): Readonly<Record<WorkloadName, Operation>> {
+function operationsOf(
+  client: ServiceClient,
+  fixtures: Fixtures,
+  plan: LoadPlan,
+): Readonly<Record<WorkloadName, Operation>> {
   const { keys, value, sessions } = fixtures;
   const { cache, rateLimits, locks } = client;
 
@@ -149,7 +169,7 @@ function operationsOf(client: ServiceClient, fixtures: Fixtures): Readonly<Recor
     getTtl: () => cache.getTtl({ keys: [pick(keys)] }),
     exists: () => cache.exists({ keys: [pick(keys)] }),
     validateSession,
-    createSession: () => createSession(client),
+    createSession: () => createSession(client, plan),
     getSession: () => client.sessions.getSession({ sessionId: pick(sessions).sessionId }),
     updateSession: () =>
       client.sessions.updateSession({
@@ -157,6 +177,12 @@ function operationsOf(client: ServiceClient, fixtures: Fixtures): Readonly<Recor
         fields: { ...EMPTY_FIELDS, characterId: `character-${Math.floor(Math.random() * RESOURCE_COUNT)}` },
         updateMask: ['character_id'],
       }),
+    rotateSession: async () => {
+      const session = pick(sessions);
+      const { status, sessionToken } = await client.sessions.rotateSession({ sessionToken: session.sessionToken });
+      if (status !== RotateSessionStatus.ROTATED) throw new Error('a session is missing');
+      session.sessionToken = sessionToken;
+    },
     destroySession: () =>
       client.sessions.destroySession({ sessionId: taken(fixtures.stockedSessions).sessionId, reason: 'logout' }),
     checkRateLimit,
