@@ -24,8 +24,9 @@ export function destroyMethods({
         effectiveInMs: fields.effectiveInMs,
       },
       handle: async (request, call) => {
-        const words = { reason: request.reason, message: request.message };
-        return { destroyed: await store.destroySession(request.sessionId, words, call) };
+        const { sessionId, reason, message } = request;
+        const effectiveInMs = optionalNumber(request.effectiveInMs);
+        return { destroyed: await store.destroySession(sessionId, { reason, message, effectiveInMs }, call) };
       },
     },
     destroyUserSessions: {
@@ -45,6 +46,7 @@ export function destroyMethods({
             message: request.message,
             keepSessionId: request.keepSessionId,
             blockForMs: optionalNumber(request.blockForMs),
+            effectiveInMs: optionalNumber(request.effectiveInMs),
           },
           call,
         );

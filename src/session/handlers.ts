@@ -138,7 +138,9 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
     ...statsMethods(options),
     extendSession: {
       rules: { sessionId: fields.sessionId, ttlMs: integer({ min: 1n, max: fields.MAX_TTL_MS }) },
-      handle: () => Promise.reject(new Error('not built yet')),
+      handle: async ({ sessionId, ttlMs }, call) => ({
+        session: await store.extendSession(sessionId, Number(ttlMs), call),
+      }),
     },
     listUserSessions: {
       rules: { userId: fields.userId, limit: optional(integer({ min: 1, max: 1_000 })) },

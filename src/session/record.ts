@@ -1,4 +1,4 @@
-import { Session, type DeviceClass } from '../gen/shardkeep/session/v1/session.js';
+import { Session, SessionEndCause, type DeviceClass, type SessionEnd } from '../gen/shardkeep/session/v1/session.js';
 import { decodeIdentifier } from '../redis/keys.js';
 import { readUint48, readUint53 } from '../redis/packed.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
@@ -24,6 +24,8 @@ const USER = 95;
 const FIELD_HEADER_BYTES = 3;
 const FIELD_TERMS = 1;
 const TERMS_RENEW_BY = 10;
+const FIELD_ANNOUNCED = 4;
+const ANNOUNCED_REASON = 6;
 
 /** More than the service's copy of Redis's clock can be off, also where Cluster masters differ. */
 const CLOCK_MARGIN_MS = 1_000;
@@ -41,6 +43,11 @@ export function encodeRecord(content: SessionContent): Buffer {
   return Buffer.from(Session.encode(Session.fromPartial(fields)).finish());
 }
 
+export interface TouchedTimes {
+  readonly lastActiveMs: number;
+  readonly expiresAtMs: number;
+}
+
 /** A live session as Redis holds it; its fields are read from the packed bytes when they are asked for. */
 export class PackedSession {
   readonly lastActiveMs: number;
@@ -50,7 +57,7 @@ export class PackedSession {
   constructor(
     readonly sessionId: string,
     readonly packed: Buffer,
-    touched?: { readonly lastActiveMs: number; readonly expiresAtMs: number },
+    touched?: TouchedTimes,
   ) {
     if (!isSession(packed)) throw new UnexpectedReplyError('no packed session');
     this.lastActiveMs = touched?.lastActiveMs ?? readUint48(packed, LAST_ACTIVE);
@@ -93,6 +100,22 @@ export class PackedSession {
     const at = fieldAt(this.packed, FIELD_TERMS);
     return at === undefined ? 0 : readUint48(this.packed, at + TERMS_RENEW_BY);
   }
+
+  /** Undefined: none. */
+  get announcedEnd(): SessionEnd | undefined {
+    const { packed } = this;
+    const at = fieldAt(packed, FIELD_ANNOUNCED);
+    if (at === undefined) return undefined;
+    const reasonAt = at + ANNOUNCED_REASON + 1;
+    const reasonEnd = reasonAt + packed.readUInt8(reasonAt - 1);
+    const messageAt = reasonEnd + 2;
+    return {
+      cause: SessionEndCause.DESTROYED,
+      reason: packed.toString('utf8', reasonAt, reasonEnd),
+      message: packed.toString('utf8', messageAt, messageAt + packed.readUInt16BE(reasonEnd)),
+      endedAtMs: BigInt(readUint48(packed, at)),
+    };
+  }
 }
 
 /**
@@ -108,8 +131,8 @@ export function isPlainlyValid(packed: Buffer, secretHash: string, nowMs: number
   );
 }
 
-export function decodeSession(sessionId: string, packed: Buffer): Session {
-  const session = new PackedSession(sessionId, packed);
+export function decodeSession(sessionId: string, packed: Buffer, touched?: TouchedTimes): Session {
+  const session = new PackedSession(sessionId, packed, touched);
   return {
     ...Session.decode(packed.subarray(session.recordAt)),
     sessionId,
@@ -121,6 +144,7 @@ export function decodeSession(sessionId: string, packed: Buffer): Session {
     authenticatedAtMs: BigInt(session.authenticatedAtMs),
     version: BigInt(session.version),
     renewByMs: BigInt(session.renewByMs),
+    announcedEnd: session.announcedEnd,
     deviceClass: session.deviceClass,
   };
 }

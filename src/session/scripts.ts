@@ -154,17 +154,72 @@ export const updateSessionScript = luaScript({
   },
 });
 
+export type ExtendSessionReply =
+  | {
+      readonly status: 'extended';
+      readonly packed: Buffer;
+      readonly lastActiveMs: number;
+      readonly expiresAtMs: number;
+    }
+  | { readonly status: 'gone' };
+
+export const extendSessionScript = luaScript({
+  file: './lua/extend-session.lua',
+  from,
+  keys: ['session'],
+  args: ['ttlMs'],
+  parse: (reply): ExtendSessionReply => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    switch (status) {
+      case 'EXTENDED':
+        return {
+          status: 'extended',
+          packed: reader.bytes(),
+          lastActiveMs: reader.number(),
+          expiresAtMs: reader.number(),
+        };
+      case 'GONE':
+        return { status: 'gone' };
+      default:
+        throw new UnexpectedReplyError(status);
+    }
+  },
+});
+
+export const announceChangeScript = luaScript({
+  file: './lua/announce-change.lua',
+  from,
+  keys: ['session', 'counters', 'events'],
+  args: ['sessionId'],
+  parse: (reply): 'told' | 'nothing' | 'gone' => {
+    const reader = new ReplyReader(reply);
+    const status = reader.text();
+    reader.end();
+    switch (status) {
+      case 'TOLD':
+        return 'told';
+      case 'NOTHING':
+        return 'nothing';
+      case 'GONE':
+        return 'gone';
+      default:
+        throw new UnexpectedReplyError(status);
+    }
+  },
+});
+
 export const destroySessionScript = luaScript({
   file: './lua/destroy-session.lua',
   from,
   keys: ['session', 'deadlines', 'counters', 'events'],
-  args: ['sessionId', 'userPrefix', 'reason', 'message'],
+  args: ['sessionId', 'userPrefix', 'reason', 'message', 'effectiveInMs'],
   parse: (reply): boolean => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
     reader.end();
     if (status === 'DESTROYED') return true;
-    if (status === 'GONE') return false;
+    if (status === 'GONE' || status === 'UNCHANGED') return false;
     throw new UnexpectedReplyError(status);
   },
 });
@@ -180,9 +235,10 @@ export const destroyUserSessionsScript = luaScript({
     'reason',
     'message',
     'blockForMs',
-    'revokedAtUs',
     'maxEnded',
     'retentionMs',
+    'effectiveInMs',
+    'cursor',
   ],
   parse: (reply) => {
     const reader = new ReplyReader(reply);
@@ -190,7 +246,8 @@ export const destroyUserSessionsScript = luaScript({
       revokedAtUs: reader.bigint(),
       blockedUntilMs: reader.number(),
       destroyed: reader.number(),
-      more: reader.boolean(),
+      /** What the next step needs; '': none is needed. */
+      cursor: reader.text(),
     };
     reader.end();
     return step;
@@ -213,6 +270,8 @@ export const sessionScripts = [
   validateSessionScript,
   getSessionScript,
   updateSessionScript,
+  extendSessionScript,
+  announceChangeScript,
   destroySessionScript,
   destroyUserSessionsScript,
   listUserSessionsScript,

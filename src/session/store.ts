@@ -5,6 +5,7 @@ import type { Session } from '../gen/shardkeep/session/v1/session.js';
 import type { Call } from '../redis/call.js';
 import { encodeIdentifier, keys, partitionOfUser, type SessionKeys } from '../redis/keys.js';
 import type { Redis } from '../redis/redis.js';
+import { ChangeAnnouncer } from './change-announcer.js';
 import { deviceClassOf } from './device-class.js';
 import type { SessionEnding } from './end-message.js';
 import type { SessionTerms } from './profiles.js';
@@ -13,12 +14,13 @@ import {
   createSessionScript,
   destroySessionScript,
   destroyUserSessionsScript,
+  extendSessionScript,
   getSessionScript,
   listUserSessionsScript,
   updateSessionScript,
   validateSessionScript,
 } from './scripts.js';
-import { createToken, partitionOfSession } from './token.js';
+import { createToken, partitionOf } from './token.js';
 
 export interface NewSession {
   readonly userId: string;
@@ -49,7 +51,12 @@ export interface EndingWords {
   readonly message: string;
 }
 
-export interface DestroyUserSessionsOptions extends EndingWords {
+export interface EndOptions extends EndingWords {
+  /** Undefined: now. Otherwise the end is announced. */
+  readonly effectiveInMs?: number | undefined;
+}
+
+export interface DestroyUserSessionsOptions extends EndOptions {
   /** '': none. */
   readonly keepSessionId: string;
   /** Undefined: the block stays as it is. */
@@ -67,10 +74,14 @@ const GIVE_BACK_TIMEOUT_MS = 5_000;
 
 /** Sessions on the `state` Redis. Only createSession brings one into being. */
 export class SessionStore {
+  private readonly announcer: ChangeAnnouncer;
+
   constructor(
     private readonly redis: Redis,
     private readonly logger: Logger,
-  ) {}
+  ) {
+    this.announcer = new ChangeAnnouncer(redis, logger);
+  }
 
   async createSession(request: NewSession, call: Call): Promise<CreateSessionResult> {
     const { userId, content, terms, authenticatedAtMs } = request;
@@ -169,23 +180,51 @@ export class SessionStore {
       const version = Buffer.alloc(8);
       version.writeBigUInt64BE(current.version);
       const record = encodeRecord({ ...change(current), profile: current.profile });
-      const reply = await this.redis.run(
+      const replied = this.redis.run(
         updateSessionScript.bind({ session }, { version, touch: options.touch ? 'touch' : 'keep', record }),
         call,
       );
+      this.announcer.follow(
+        replied.then(({ status }) => status === 'updated'),
+        sessionId,
+        call,
+      );
+      const reply = await replied;
       if (reply.status === 'updated') return decodeSession(sessionId, reply.packed);
       if (reply.status === 'gone') throw sessionNotFound();
     }
   }
 
-  /** Answers whether this call ended the session. */
-  destroySession(sessionId: string, words: EndingWords, call: Call): Promise<boolean> {
+  /** Touches a session and moves its deadline to `ttlMs` from now where that is later. Throws SESSION_NOT_FOUND. */
+  async extendSession(sessionId: string, ttlMs: number, call: Call): Promise<Session> {
+    const replied = this.redis.run(
+      extendSessionScript.bind({ session: sessionKey(sessionId, call) }, { ttlMs: String(ttlMs) }),
+      call,
+    );
+    this.announcer.follow(
+      replied.then(({ status }) => status === 'extended'),
+      sessionId,
+      call,
+    );
+    const reply = await replied;
+    if (reply.status === 'gone') throw sessionNotFound();
+    return decodeSession(sessionId, reply.packed, reply);
+  }
+
+  /** Answers whether this call ended the session or announced its end. */
+  destroySession(sessionId: string, { reason, message, effectiveInMs }: EndOptions, call: Call): Promise<boolean> {
     const partitionKeys = keys.sessions(call.namespace, partitionOf(sessionId));
     const session = sessionKey(sessionId, call);
     return this.redis.run(
       destroySessionScript.bind(
         { session, ...indexKeys(partitionKeys) },
-        { sessionId, userPrefix: partitionKeys.userPrefix, ...words },
+        {
+          sessionId,
+          userPrefix: partitionKeys.userPrefix,
+          reason,
+          message,
+          effectiveInMs: String(effectiveInMs ?? 0),
+        },
       ),
       call,
     );
@@ -196,12 +235,12 @@ export class SessionStore {
     options: DestroyUserSessionsOptions,
     call: Call,
   ): Promise<{ readonly destroyedCount: number; readonly revokedAtMs: number; readonly blockedUntilMs: number }> {
-    const { keepSessionId, blockForMs, reason, message } = options;
+    const { keepSessionId, blockForMs, effectiveInMs, reason, message } = options;
     const partition = partitionOfUser(userId);
     const partitionKeys = keys.sessions(call.namespace, partition);
     const user = encodeIdentifier(userId);
     let destroyedCount = 0;
-    let revokedAtUs = 0n;
+    let cursor = '';
     for (;;) {
       const step = await this.redis.run(
         destroyUserSessionsScript.bind(
@@ -217,17 +256,18 @@ export class SessionStore {
             reason,
             message,
             blockForMs: String(blockForMs ?? 0),
-            revokedAtUs: String(revokedAtUs),
             maxEnded: String(MAX_ENDED_A_STEP),
             retentionMs: String(REVOCATION_RETENTION_MS),
+            effectiveInMs: String(effectiveInMs ?? 0),
+            cursor,
           },
         ),
         call,
       );
       destroyedCount += step.destroyed;
-      revokedAtUs = step.revokedAtUs;
-      if (!step.more) {
-        return { destroyedCount, revokedAtMs: Number(revokedAtUs / 1_000n), blockedUntilMs: step.blockedUntilMs };
+      ({ cursor } = step);
+      if (cursor === '') {
+        return { destroyedCount, revokedAtMs: Number(step.revokedAtUs / 1_000n), blockedUntilMs: step.blockedUntilMs };
       }
     }
   }
@@ -258,12 +298,6 @@ export class SessionStore {
 
 function anyValue(value: unknown): unknown {
   return value;
-}
-
-function partitionOf(sessionId: string): number {
-  const partition = partitionOfSession(sessionId);
-  if (partition === undefined) throw new RangeError('no session id');
-  return partition;
 }
 
 function sessionKey(sessionId: string, call: Call): string {

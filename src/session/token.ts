@@ -37,6 +37,13 @@ export function partitionOfSession(sessionId: string): number | undefined {
   return ID.test(sessionId) ? leadingPartition(sessionId) : undefined;
 }
 
+/** The partition of what is known to be a session id. */
+export function partitionOf(sessionId: string): number {
+  const partition = partitionOfSession(sessionId);
+  if (partition === undefined) throw new RangeError('no session id');
+  return partition;
+}
+
 export function isToken(text: string): boolean {
   return TOKEN.test(text) && leadingPartition(text) !== undefined;
 }

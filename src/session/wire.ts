@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import {
   DeviceClass,
+  SessionEnd,
   ValidateSessionStatus,
   type ValidateSessionRequest,
 } from '../gen/shardkeep/session/v1/session.js';
@@ -27,8 +28,9 @@ const ABSOLUTE_EXPIRES_AT_MS = 12;
 const AUTHENTICATED_AT_MS = 13;
 const VERSION = 14;
 const RENEW_BY_MS = 16;
+const ANNOUNCED_END = 17;
 const DEVICE_CLASS = 18;
-/** Both have tags of two bytes. */
+/** These three have tags of two bytes. */
 const TWO_BYTE_TAG = 2;
 
 export function decodeValidateSessionRequest(bytes: Buffer, from: number, to: number): ValidateSessionRequest {
@@ -76,8 +78,20 @@ function sessionLength(session: PackedSession): number {
     varintLength(session.authenticatedAtMs) +
     varintLength(session.version) +
     (session.renewByMs === 0 ? 0 : TWO_BYTE_TAG + varintLength(session.renewByMs)) +
+    announcedEndLength(session) +
     (session.deviceClass === DeviceClass.UNSPECIFIED ? 0 : TWO_BYTE_TAG + 1)
   );
+}
+
+/** Few sessions have one, so the generated code may write it. */
+function announcedEndLength({ announcedEnd }: PackedSession): number {
+  if (announcedEnd === undefined) return 0;
+  const length = encodedEnd(announcedEnd).length;
+  return TWO_BYTE_TAG + varintLength(length) + length;
+}
+
+function encodedEnd(end: SessionEnd): Uint8Array {
+  return SessionEnd.encode(end).finish();
 }
 
 function textLength(text: string): number {
@@ -99,6 +113,11 @@ function writeSession(session: PackedSession, writer: ByteWriter): void {
   writeNumber(writer, AUTHENTICATED_AT_MS, session.authenticatedAtMs);
   writeNumber(writer, VERSION, session.version);
   if (session.renewByMs !== 0) writeLateNumber(writer, RENEW_BY_MS, session.renewByMs);
+  const { announcedEnd } = session;
+  if (announcedEnd !== undefined) {
+    writer.varint((ANNOUNCED_END << 3) | LENGTH_DELIMITED);
+    writer.bytes(encodedEnd(announcedEnd));
+  }
   if (session.deviceClass !== DeviceClass.UNSPECIFIED) writeLateNumber(writer, DEVICE_CLASS, session.deviceClass);
 }
 

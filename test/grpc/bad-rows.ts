@@ -190,6 +190,7 @@ const sessionToken: Bad[] = [
 ];
 const reason = text(0, 64);
 const playerMessage = text(0, 256);
+const announcedMs = integer(1n, 86_400_000n);
 
 const session: Record<string, Row> = {
   'CreateSessionRequest.user_id': userId,
@@ -217,14 +218,18 @@ const session: Record<string, Row> = {
   'SessionFields.organization_id': name,
   'SessionFields.character_id': name,
   'SessionFields.metadata': metadata,
+  'ExtendSessionRequest.session_id': sessionId,
+  'ExtendSessionRequest.ttl_ms': ttlMs,
   'DestroySessionRequest.session_id': sessionId,
   'DestroySessionRequest.reason': reason,
   'DestroySessionRequest.message': playerMessage,
+  'DestroySessionRequest.effective_in_ms': announcedMs,
   'DestroyUserSessionsRequest.user_id': userId,
   'DestroyUserSessionsRequest.reason': reason,
   'DestroyUserSessionsRequest.message': playerMessage,
   'DestroyUserSessionsRequest.keep_session_id': sessionId.filter(({ value }) => value !== ''),
   'DestroyUserSessionsRequest.block_for_ms': ttlMs,
+  'DestroyUserSessionsRequest.effective_in_ms': announcedMs,
   'ListUserSessionsRequest.user_id': userId,
   'ListUserSessionsRequest.limit': integer(1n, 1_000n, 32),
 };

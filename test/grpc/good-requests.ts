@@ -80,6 +80,7 @@ const session: Requests = {
     update_mask: { paths: ['username', 'metadata'] },
     increment_metadata: { level: '1' },
   }),
+  ExtendSession: ({ sessionId }) => ({ session_id: sessionId, ttl_ms: '600000' }),
   DestroySession: ({ sessionId }) => ({ session_id: sessionId, reason: 'logout', message: 'Bye' }),
   DestroyUserSessions: ({ userId, sessionId }) => ({ user_id: userId, keep_session_id: sessionId }),
   ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),

@@ -50,7 +50,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
-export async function startRedis(flags: readonly string[] = []): Promise<RedisServer> {
+export async function startRedis(flags: readonly string[] = [], env = process.env): Promise<RedisServer> {
   const binary = findRedisBinary(process.env.REDIS_SERVER_BIN);
   if (binary === undefined) throw new Error('no redis-server on this machine; run `make redis`');
   const port = await freePort();
@@ -58,7 +58,7 @@ export async function startRedis(flags: readonly string[] = []): Promise<RedisSe
   let child: ChildProcess | undefined;
 
   const start = async (): Promise<void> => {
-    child = spawn(binary, [...serverFlags(port, LOOPBACK, dir), ...flags], { stdio: 'ignore' });
+    child = spawn(binary, [...serverFlags(port, LOOPBACK, dir), ...flags], { stdio: 'ignore', env });
     await untilAnswers(port);
   };
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<void> => {

@@ -108,8 +108,10 @@ for _, other in ipairs(endings) do
   end_session(keys, prefix .. other.id, other.id, user, other.session, other.ending)
 end
 
--- Later than the revocation, which ends exactly the sessions that were created before it.
-local version = next_tick(revoked_at_us)
+-- Later than the revocation, which ends exactly the sessions that were created before it, and than the user's other
+-- sessions, also where the clock was set back since.
+local newest = redis.call('ZREVRANGE', keys.user, 0, 0, 'WITHSCORES')
+local version = next_tick(math.max(revoked_at_us, tonumber(newest[2] or 0)))
 local absolute_expires_at = absolute_ttl_ms > 0 and now_ms + absolute_ttl_ms or 0
 local renew_until = renewal_ttl_ms > 0 and now_ms + renewal_ttl_ms or 0
 local idle = idle_deadline(now_ms, idle_ttl_ms, touch_granularity_ms)

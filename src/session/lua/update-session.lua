@@ -9,7 +9,7 @@
   ARGV[3] record   bytes  protobuf
 
   Returns
-    {'UPDATED', packed}  the session as it is now
+    {'UPDATED', packed}  the session as it is now; its change is still to be told (announce-change)
     {'CONFLICT'}         it has another version; nothing changed
     {'GONE'}             nothing there, ended or past its deadline
 
@@ -31,8 +31,8 @@ if string.sub(packed, 5, 12) ~= version then return {'CONFLICT'} end
 local last_active, expires_at = session.last_active, session.expires_at
 if touch == 'touch' then last_active, expires_at = touched(session, now_ms) end
 local updated = string.sub(packed, 1, 4)
-  .. struct.pack('>I8', next_tick(session.version))
-  .. string.sub(packed, 13, SESSION_LAST_ACTIVE)
+  .. struct.pack('>I8I4', next_tick(session.version), session.untold_updates + 1)
+  .. string.sub(packed, 17, SESSION_LAST_ACTIVE)
   .. struct.pack('>I6I6', last_active, expires_at)
   .. string.sub(packed, SESSION_LAST_ACTIVE + 13, session.record_at)
   .. record

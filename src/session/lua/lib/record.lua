@@ -4,7 +4,8 @@
 --   1   2   R, where the protobuf record begins: a reader skips what it does not know before it
 --   3   1   flags, 0
 --   4   8   version, logical clock in µs
---   12  8   0
+--   12  4   changes by UpdateSession that no event has told yet
+--   16  4   moves of the deadline by ExtendSession that no event has told yet
 --   20  6   created_at           26  6  last_active
 --   32  6   expires_at, padded by the touch granularity
 --   38  6   absolute_expires_at, 0 = none
@@ -16,6 +17,7 @@
 --   95  U   the encoded user id, as it stands in keys
 --   95+U    fields of 1 byte type, 2 bytes length, bytes; each type at most once:
 --             1 terms       rotation_grace_ms (4), renewal_ttl_ms (6), renew_by (6); 0 = no renewal
+--             4 announced   ends_at (6), length (1), reason, length (2), message: an end to come
 --   R       shardkeep.session.v1.Session with the fields that are not above
 --
 -- A tombstone:
@@ -25,8 +27,8 @@
 -- last_active and expires_at stand side by side, so that a touch is one SETRANGE of 12 bytes.
 local SESSION_FORMAT, TOMBSTONE_FORMAT = 1, 2
 local SESSION_HEADER_BYTES = 95
-local SESSION_LAST_ACTIVE = 26
-local FIELD_TERMS = 1
+local SESSION_UNTOLD, SESSION_LAST_ACTIVE = 12, 26
+local FIELD_TERMS, FIELD_ANNOUNCED = 1, 4
 
 -- How long Redis keeps a record past its deadline when no sweeper ends it, and a tombstone.
 local BACKSTOP_MS = 3600000
@@ -40,13 +42,15 @@ local CAUSE_EXPIRED_RENEWAL = 5
 -- user are asked for.
 local function unpack_session(packed)
   if not packed or string.byte(packed, 1) ~= SESSION_FORMAT then return nil end
-  local _, record_at, _, version, _, created_at, last_active, expires_at, absolute_expires_at, authenticated_at,
-    idle_ttl_ms, touch_granularity_ms, secret_hash, device_class, user_length =
-    struct.unpack('>BI2BI8I8I6I6I6I6I6I6I4c32BI2', packed)
+  local _, record_at, _, version, untold_updates, untold_extends, created_at, last_active, expires_at,
+    absolute_expires_at, authenticated_at, idle_ttl_ms, touch_granularity_ms, secret_hash, device_class, user_length =
+    struct.unpack('>BI2BI8I4I4I6I6I6I6I6I6I4c32BI2', packed)
   return {
     packed = packed,
     record_at = record_at,
     version = version,
+    untold_updates = untold_updates,
+    untold_extends = untold_extends,
     created_at = created_at,
     last_active = last_active,
     expires_at = expires_at,
@@ -106,9 +110,19 @@ local function renew_by(session)
   return by
 end
 
+-- The end that was announced for a session; nil where none was.
+local function announced_end(session)
+  local announced = session_field(session, FIELD_ANNOUNCED)
+  if not announced then return nil end
+  local ends_at, reason, message = struct.unpack('>I6Bc0I2c0', announced)
+  return {cause = CAUSE_DESTROYED, ended_at = ends_at, reason = reason, message = message}
+end
+
 -- How a session ends whose deadline is over, whoever notices. A record that Redis dropped had its deadline long ago.
 local function expired_ending(session, now)
   if not session then return {cause = CAUSE_EXPIRED_IDLE, ended_at = now, reason = '', message = ''} end
+  local announced = announced_end(session)
+  if announced and session.expires_at == announced.ended_at then return announced end
   local cause = CAUSE_EXPIRED_IDLE
   if session.expires_at == session.absolute_expires_at then
     cause = CAUSE_EXPIRED_ABSOLUTE
@@ -132,11 +146,21 @@ local function idle_deadline(now, idle_ttl_ms, touch_granularity_ms)
   return now + idle_ttl_ms + touch_granularity_ms
 end
 
--- last_active and expires_at of a session after activity now; a touch never shortens a deadline.
-local function touched(session, now)
+-- last_active and expires_at of a session after activity now, which is wanted to last until `wanted` at least (nil: as
+-- long as any activity makes it). A deadline never moves to an earlier moment, nor past what bounds the session.
+local function touched(session, now, wanted)
   local idle = idle_deadline(now, session.idle_ttl_ms, session.touch_granularity_ms)
-  local deadline = earliest(idle, session.absolute_expires_at, renew_by(session))
+  local announced = announced_end(session)
+  local deadline = earliest(math.max(idle, wanted or 0), session.absolute_expires_at, renew_by(session),
+    announced and announced.ended_at or 0)
   return math.max(now, session.last_active), math.max(deadline, session.expires_at)
+end
+
+-- The packed session with other times.
+local function with_times(packed, last_active, expires_at)
+  return string.sub(packed, 1, SESSION_LAST_ACTIVE)
+    .. struct.pack('>I6I6', last_active, expires_at)
+    .. string.sub(packed, SESSION_LAST_ACTIVE + 13)
 end
 
 local function pack_tombstone(ending, secret_hash)
