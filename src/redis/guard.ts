@@ -12,10 +12,18 @@ const RESOURCE_BYTES = 8;
 const TOKEN_AT = RESOURCE_BYTES;
 export const MARK_BYTES = 16;
 
-/** A guard as `lua/fence.lua` takes it, in the first bytes of `into`. */
+/** Writes a guard, as `lua/fence.lua` takes it, to the first bytes of `into`. */
 export function writeMark(guard: Guard, into: Buffer): void {
   createHash('sha256').update(guard.resource, 'utf8').digest().copy(into, 0, 0, RESOURCE_BYTES);
   into.writeBigUInt64BE(BigInt(guard.fencingToken), TOKEN_AT);
+}
+
+/** A guard as `lua/fence.lua` takes it; empty for none. */
+export function packMark(guard: Guard | undefined): Buffer | '' {
+  if (guard === undefined) return '';
+  const packed = Buffer.alloc(MARK_BYTES);
+  writeMark(guard, packed);
+  return packed;
 }
 
 /** What a script answers that refused a guard; `token` is the highest that was accepted. */

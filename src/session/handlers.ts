@@ -121,11 +121,11 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         }
       },
       handle: async (request, call) => {
-        const { expectedVersion, noTouch } = request;
+        const { expectedVersion, noTouch, guard } = request;
         const session = await store.updateSession(
           request.sessionId,
           (content) => applyChanges(content, request),
-          { expectedVersion, touch: !noTouch },
+          { expectedVersion, touch: !noTouch, guard: fields.toGuard(guard) },
           call,
         );
         return { session };

@@ -79,6 +79,7 @@ const session: Requests = {
     fields: { username: 'Bea', metadata: { level: '7' } },
     update_mask: { paths: ['username', 'metadata'] },
     increment_metadata: { level: '1' },
+    guard,
   }),
   DestroySession: ({ sessionId }) => ({ session_id: sessionId, reason: 'logout', message: 'Bye' }),
   DestroyUserSessions: ({ userId, sessionId }) => ({ user_id: userId, keep_session_id: sessionId }),
