@@ -18,6 +18,8 @@ export const ERROR_CODES = [
   'OLD_FENCING_TOKEN',
   /** As many other resources guard the key or the session as can; nothing was done. */
   'TOO_MANY_GUARDS',
+  /** The session plays or waits for as many characters as it may; nothing was done. */
+  'TOO_MANY_CHARACTERS',
   /** The session is not there or has ended. */
   'SESSION_NOT_FOUND',
   /** The session has another version than expected; nothing was done. */

@@ -71,13 +71,14 @@ onEachTopology(
       expect(await dump(sessionId)).toEqual(before);
     });
 
-    test('is remembered over updates without one, touches, and not when its update failed', async () => {
+    test('is remembered over updates without one, touches and claims, and not when its update failed', async () => {
       const { sessions } = service();
       const { session, sessionToken } = await sessions.createSession({ userId: randomNamespace() });
-      const { sessionId = '', version = 0n } = session ?? {};
+      const { sessionId = '', userId = '', version = 0n } = session ?? {};
       await save(sessionId, 'guarded', guardOf(7n));
       await save(sessionId, 'free');
       await sessions.validateSession({ sessionToken });
+      await sessions.claimCharacter({ userId, sessionId, characterId: 'c' });
       const stale = { sessionId, expectedVersion: version };
       expect(await failureOf(sessions.updateSession({ ...stale, guard: guardOf(50n) }))).toMatchObject({
         code: Code.ABORTED,
