@@ -14,10 +14,12 @@ export const ERROR_CODES = [
   'COUNTER_OVERFLOW',
   /** A metadata value to increment is no 64-bit integer, or the sum would not be one; nothing was done. */
   'NOT_AN_INTEGER',
-  /** A later holder of the lock has written what the guard protects; nothing was done. */
+  /** A later holder of the lock or the character has written what the guard protects; nothing was done. */
   'OLD_FENCING_TOKEN',
-  /** As many other resources guard the key as can; nothing was done. */
+  /** As many other resources guard the key or the session as can; nothing was done. */
   'TOO_MANY_GUARDS',
+  /** The session plays or waits for as many characters as it may; nothing was done. */
+  'TOO_MANY_CHARACTERS',
   /** The session is not there or has ended. */
   'SESSION_NOT_FOUND',
   /** The session has another version than expected; nothing was done. */

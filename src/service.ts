@@ -34,6 +34,8 @@ import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { KeyTracking } from './redis/tracking.js';
+import { claimScripts } from './session/claim-scripts.js';
+import { ClaimStore } from './session/claim-store.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
@@ -62,7 +64,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts],
+      state: [...lockScripts, ...sessionScripts, ...claimScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -108,7 +110,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
-    ...sessionRpcs({ store: new SessionStore(roles.state, logger), profiles: new Profiles(config.profiles) }),
+    ...sessionRpcs({
+      store: new SessionStore(roles.state, logger),
+      claims: new ClaimStore(roles.state, logger),
+      profiles: new Profiles(config.profiles),
+    }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];

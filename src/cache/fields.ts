@@ -1,7 +1,7 @@
 import { invalidField, type FieldViolation } from '../errors.js';
 import type { Freshness, Guard as GuardMessage, SetRequest } from '../gen/shardkeep/cache/v1/cache.js';
 import { integer, list, message, oneOf, onlyTrue, optional, text, type Rule } from '../grpc/rules.js';
-import type { Guard } from './guard.js';
+import type { Guard } from '../redis/guard.js';
 import type { Lifetime } from './write-options.js';
 
 /** Fields that several requests of CacheService have: their rules, and what the stores take for them. */

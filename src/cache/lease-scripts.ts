@@ -1,6 +1,6 @@
+import { refusedGuard } from '../redis/guard.js';
 import { luaScript, UnexpectedReplyError } from '../redis/lua-script.js';
 import { ReplyReader } from '../redis/reply.js';
-import { refusedGuard } from './guard.js';
 
 const from = import.meta.url;
 

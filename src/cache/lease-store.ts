@@ -1,11 +1,12 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import type { Call, ParkableCall } from '../redis/call.js';
+import type { Guard } from '../redis/guard.js';
 import { keys } from '../redis/keys.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
 import type { Redis } from '../redis/redis.js';
 import { isBeingLoaded, leaseOf, packTags, readEntry, versionOf, type LiveEntry } from './entry.js';
-import { packGuard, type Guard } from './guard.js';
+import { packGuard } from './guard.js';
 import { failLeaseScript, fillScript, getOrLeaseScript, renewLeaseScript, type FillReply } from './lease-scripts.js';
 import type { ParkedCalls } from './parked-calls.js';
 import { COUNTER, type CacheCounts, type CacheStats } from './stats.js';

@@ -1,11 +1,12 @@
 import { Buffer } from 'node:buffer';
 import { answerTooLarge, DomainError } from '../errors.js';
 import type { Call } from '../redis/call.js';
+import type { Guard } from '../redis/guard.js';
 import { keys } from '../redis/keys.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
 import type { Redis } from '../redis/redis.js';
 import { hasExpired, packTags, readEntry, type LiveEntry } from './entry.js';
-import { packGuard, type Guard } from './guard.js';
+import { packGuard } from './guard.js';
 import type { Judge, NearCache } from './near-cache.js';
 import {
   deleteScript,

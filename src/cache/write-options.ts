@@ -1,4 +1,4 @@
-import type { Guard } from './guard.js';
+import type { Guard } from '../redis/guard.js';
 
 export type SetCondition =
   | { readonly kind: 'always' }

@@ -53,6 +53,7 @@ export function codeOf(code: ErrorCode): Code {
     case 'NOT_AN_INTEGER':
     case 'OLD_FENCING_TOKEN':
     case 'TOO_MANY_GUARDS':
+    case 'TOO_MANY_CHARACTERS':
     case 'BROAD_PATTERN':
       return Code.FAILED_PRECONDITION;
     case 'SESSION_NOT_FOUND':

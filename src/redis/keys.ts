@@ -163,6 +163,12 @@ export const keys = {
     };
   },
 
+  /** Who plays a user's character. A colon in the user's id is encoded too: the first one ends it. */
+  character: (namespace: string, partition: number, userId: string, characterId: string): string => {
+    const user = encodeIdentifier(userId).replaceAll(':', '%3A');
+    return `${namespace}:character:{${partitionTag(partition)}}:${user}:${encodeIdentifier(characterId)}`;
+  },
+
   /** A user's revoked_at and block; a key of its own because it expires and the session index must not. */
   revocation: (namespace: string, partition: number, userId: string): string =>
     `${namespace}:revocation:{${partitionTag(partition)}}:${encodeIdentifier(userId)}`,

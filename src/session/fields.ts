@@ -1,5 +1,6 @@
-import type { SessionClient } from '../gen/shardkeep/session/v1/session.js';
+import type { SessionClient, SessionGuard } from '../gen/shardkeep/session/v1/session.js';
 import { integer, list, map, message, optional, text, type Rule } from '../grpc/rules.js';
+import type { Guard } from '../redis/guard.js';
 import { MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import { isToken, partitionOfSession } from './token.js';
 
@@ -50,4 +51,9 @@ export const updatableField: Rule<string> = (value, field, violations) => {
 
 export function optionalNumber(value: bigint | undefined): number | undefined {
   return value === undefined ? undefined : Number(value);
+}
+
+export function toGuard(message: SessionGuard | undefined): Guard | undefined {
+  if (message === undefined) return undefined;
+  return { resource: message.resource, fencingToken: Number(message.fencingToken) };
 }

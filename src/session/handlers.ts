@@ -12,6 +12,7 @@ import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { anything, fieldMask, integer, list, map, message, optional, text } from '../grpc/rules.js';
 import { applyChanges, MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import { claimMethods } from './claim-handlers.js';
+import type { ClaimStore } from './claim-store.js';
 import { destroyMethods } from './destroy-handlers.js';
 import { toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
@@ -28,6 +29,7 @@ const DEFAULT_LIST_LIMIT = 100;
 
 export interface SessionHandlerOptions {
   readonly store: SessionStore;
+  readonly claims: ClaimStore;
   readonly profiles: Profiles;
 }
 
@@ -121,11 +123,11 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         }
       },
       handle: async (request, call) => {
-        const { expectedVersion, noTouch } = request;
+        const { expectedVersion, noTouch, guard } = request;
         const session = await store.updateSession(
           request.sessionId,
           (content) => applyChanges(content, request),
-          { expectedVersion, touch: !noTouch },
+          { expectedVersion, touch: !noTouch, guard: fields.toGuard(guard) },
           call,
         );
         return { session };

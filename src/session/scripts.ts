@@ -1,4 +1,5 @@
 import type { Session } from '../gen/shardkeep/session/v1/session.js';
+import { refusedGuard } from '../redis/guard.js';
 import { luaScript, UnexpectedReplyError } from '../redis/lua-script.js';
 import { ReplyReader } from '../redis/reply.js';
 import { decodeSession } from './record.js';
@@ -133,11 +134,12 @@ export type UpdateSessionReply =
   | { readonly status: 'conflict' }
   | { readonly status: 'gone' };
 
+/** Throws OLD_FENCING_TOKEN, TOO_MANY_GUARDS. */
 export const updateSessionScript = luaScript({
   file: './lua/update-session.lua',
   from,
   keys: ['session'],
-  args: ['version', 'touch', 'record'],
+  args: ['version', 'touch', 'record', 'guard'],
   parse: (reply): UpdateSessionReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
@@ -148,6 +150,9 @@ export const updateSessionScript = luaScript({
         return { status: 'conflict' };
       case 'GONE':
         return { status: 'gone' };
+      case 'FENCED':
+      case 'TOO_MANY_GUARDS':
+        throw refusedGuard(status, reader.bigint());
       default:
         throw new UnexpectedReplyError(status);
     }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { DomainError } from '../errors.js';
 import type { Session } from '../gen/shardkeep/session/v1/session.js';
 import type { Call } from '../redis/call.js';
+import { packMark, type Guard } from '../redis/guard.js';
 import { encodeIdentifier, keys, partitionOfUser, type SessionKeys } from '../redis/keys.js';
 import type { Redis } from '../redis/redis.js';
 import { ChangeAnnouncer } from './change-announcer.js';
@@ -54,6 +55,13 @@ export interface EndingWords {
 export interface EndOptions extends EndingWords {
   /** Undefined: now. Otherwise the end is announced. */
   readonly effectiveInMs?: number | undefined;
+}
+
+export interface UpdateSessionOptions {
+  /** Undefined: whatever its version. */
+  readonly expectedVersion: bigint | undefined;
+  readonly touch: boolean;
+  readonly guard: Guard | undefined;
 }
 
 export interface DestroyUserSessionsOptions extends EndOptions {
@@ -161,12 +169,13 @@ export class SessionStore {
 
   /**
    * Changes a session by compare-and-set on its version: `change` is applied again to what a racing update left, so that
-   * none is lost. With `expectedVersion` a session of another version throws VERSION_MISMATCH instead.
+   * none is lost. With `expectedVersion` a session of another version throws VERSION_MISMATCH instead. Throws
+   * OLD_FENCING_TOKEN, TOO_MANY_GUARDS where the session refuses the guard.
    */
   async updateSession(
     sessionId: string,
     change: (content: SessionContent) => SessionContent,
-    options: { readonly expectedVersion: bigint | undefined; readonly touch: boolean },
+    options: UpdateSessionOptions,
     call: Call,
   ): Promise<Session> {
     const session = sessionKey(sessionId, call);
@@ -181,7 +190,10 @@ export class SessionStore {
       version.writeBigUInt64BE(current.version);
       const record = encodeRecord({ ...change(current), profile: current.profile });
       const replied = this.redis.run(
-        updateSessionScript.bind({ session }, { version, touch: options.touch ? 'touch' : 'keep', record }),
+        updateSessionScript.bind(
+          { session },
+          { version, touch: options.touch ? 'touch' : 'keep', record, guard: packMark(options.guard) },
+        ),
         call,
       );
       this.announcer.follow(

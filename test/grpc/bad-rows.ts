@@ -172,6 +172,8 @@ const cache: Record<string, Row> = {
 
 const name = text(0, 128);
 const userId = text(1, 128);
+const characterId = text(1, 128);
+const epoch = integer(1n, 9_007_199_254_740_991n);
 const roles = list(text(1, 128), { min: 0, max: 64 });
 const permissions = list(text(1, 128), { min: 0, max: 256 });
 const metadataKey = text(1, 64, 'Key', 'a b', 'a:b', 'a/b', 'ü', 'a\n');
@@ -212,6 +214,9 @@ const session: Record<string, Row> = {
   'UpdateSessionRequest.increment_metadata': map(metadataKey, [], { max: 32, value: '1' }),
   'UpdateSessionRequest.expected_version': integer(1n, BigInt(INT64_MAX)),
   'UpdateSessionRequest.no_touch': { right: 'both values mean something' },
+  'UpdateSessionRequest.guard': nested,
+  'SessionGuard.resource': text(1, 256),
+  'SessionGuard.fencing_token': integer(1n, 9_007_199_254_740_991n),
   'SessionFields.username': name,
   'SessionFields.roles': roles,
   'SessionFields.permissions': permissions,
@@ -230,6 +235,25 @@ const session: Record<string, Row> = {
   'DestroyUserSessionsRequest.keep_session_id': sessionId.filter(({ value }) => value !== ''),
   'DestroyUserSessionsRequest.block_for_ms': ttlMs,
   'DestroyUserSessionsRequest.effective_in_ms': announcedMs,
+  'ClaimCharacterRequest.user_id': userId,
+  'ClaimCharacterRequest.character_id': characterId,
+  'ClaimCharacterRequest.session_id': sessionId,
+  'ClaimCharacterRequest.owner': name,
+  // unspecified is the documented default
+  'ClaimCharacterRequest.policy': enumeration.filter(({ value }) => value !== 0),
+  'ClaimCharacterRequest.drain_ms': [
+    ...integer(1n, 600_000n),
+    { what: 'absent with TAKEOVER_AFTER_DRAIN', value: undefined },
+    ...[0, 1, 2].map((policy) => ({ what: `with policy ${String(policy)}`, value: '1', beside: { policy } })),
+  ],
+  'ReleaseCharacterRequest.user_id': userId,
+  'ReleaseCharacterRequest.character_id': characterId,
+  'ReleaseCharacterRequest.epoch': epoch,
+  'GetCharacterClaimRequest.user_id': userId,
+  'GetCharacterClaimRequest.character_id': characterId,
+  'CheckCharacterClaimRequest.user_id': userId,
+  'CheckCharacterClaimRequest.character_id': characterId,
+  'CheckCharacterClaimRequest.epoch': epoch,
   'ListUserSessionsRequest.user_id': userId,
   'ListUserSessionsRequest.limit': integer(1n, 1_000n, 32),
 };

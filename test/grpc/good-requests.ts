@@ -79,10 +79,18 @@ const session: Requests = {
     fields: { username: 'Bea', metadata: { level: '7' } },
     update_mask: { paths: ['username', 'metadata'] },
     increment_metadata: { level: '1' },
+    guard,
   }),
   ExtendSession: ({ sessionId }) => ({ session_id: sessionId, ttl_ms: '600000' }),
   DestroySession: ({ sessionId }) => ({ session_id: sessionId, reason: 'logout', message: 'Bye' }),
   DestroyUserSessions: ({ userId, sessionId }) => ({ user_id: userId, keep_session_id: sessionId }),
+  ClaimCharacter: ({ userId, sessionId }) => ({
+    ...{ user_id: userId, character_id: 'char-1', session_id: sessionId, owner: 'shard-1' },
+    ...{ policy: 3, drain_ms: '30000' },
+  }),
+  ReleaseCharacter: ({ userId }) => ({ user_id: userId, character_id: 'char-1', epoch: '9007199254740991' }),
+  GetCharacterClaim: ({ userId }) => ({ user_id: userId, character_id: 'char-1' }),
+  CheckCharacterClaim: ({ userId }) => ({ user_id: userId, character_id: 'char-1', epoch: '9007199254740991' }),
   ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),
 };
 

@@ -100,6 +100,35 @@ describe.each(taggedKeys)('the hash tag of a %s key', (_, build) => {
   });
 });
 
+describe('the key of a character', () => {
+  const key = (user: string, id: string): string => keys.character('n', 3, user, id);
+
+  test('is of one user and one id, wherever both have colons', () => {
+    fc.assert(
+      fc.property(identifier, identifier, identifier, fc.constantFrom(':', '%3A', '%'), (one, two, three, glue) => {
+        // told apart from what is put together to the same text, and from the pair the other way round
+        const pairs = [
+          [`${one}${glue}${two}`, three],
+          [one, `${two}${glue}${three}`],
+          [three, `${one}${glue}${two}`],
+        ] as const;
+        const distinct = new Set(pairs.map((pair) => JSON.stringify(pair)));
+        expect(new Set(pairs.map(([user, id]) => key(user, id))).size).toBe(distinct.size);
+      }),
+      RUNS,
+    );
+  });
+
+  test('has the slot of its partition, whatever the ids', () => {
+    fc.assert(
+      fc.property(identifier, identifier, (user, id) => {
+        expect(calculateSlot(key(user, id))).toBe(3 * STRIDE);
+      }),
+      RUNS,
+    );
+  });
+});
+
 test('keys of different types, and of named and inline policies, never meet', () => {
   fc.assert(
     fc.property(identifier, identifier, name, name, (one, other, policy, otherPolicy) => {
@@ -117,7 +146,7 @@ describe('the partitions', () => {
   const keysOf = (partition: number): string[] => {
     const { sessionPrefix, userPrefix, deadlines, counters, events } = keys.sessions('aeturnis', partition);
     const one = [`${sessionPrefix}AAAA`, `${userPrefix}${encodeIdentifier('{x}:}{')}`, deadlines, counters, events];
-    return [...one, keys.revocation('aeturnis', partition, '{x}')];
+    return [...one, keys.revocation('aeturnis', partition, '{x}'), keys.character('aeturnis', partition, '{x}', '}')];
   };
 
   test('stand evenly over the slots, each with all its keys in one', () => {

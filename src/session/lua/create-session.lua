@@ -8,7 +8,7 @@
   KEYS[4] deadlines   zset    <ns>:sessions:{<p>}:deadlines
   KEYS[5] counters    hash    <ns>:sessions:{<p>}:counters
   KEYS[6] events      stream  <ns>:sessions:{<p>}:events
-  Derived: <ns>:session:{<p>}:<id> of the user's other sessions.
+  Derived: <ns>:session:{<p>}:<id> of the user's other sessions; the claims of those that end.
 
   ARGV[1] sessionId           string   24
   ARGV[2] secretHash          bytes    32, SHA-256 of the secret
@@ -104,6 +104,7 @@ if redis.call('ZCARD', keys.user) >= max_sessions then
   end
 end
 
+for _, other in ipairs(endings) do read_characters(other.session) end
 for _, other in ipairs(endings) do
   end_session(keys, prefix .. other.id, other.id, user, other.session, other.ending)
 end

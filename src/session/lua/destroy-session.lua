@@ -6,7 +6,7 @@
   KEYS[2] deadlines  zset    <ns>:sessions:{<p>}:deadlines
   KEYS[3] counters   hash    <ns>:sessions:{<p>}:counters
   KEYS[4] events     stream  <ns>:sessions:{<p>}:events
-  Derived: <ns>:user:{<p>}:<user>, the user being known only from the record.
+  Derived: <ns>:user:{<p>}:<user>, the user being known only from the record; the session's claims.
 
   ARGV[1] sessionId      string   24
   ARGV[2] userPrefix     string   <ns>:user:{<p>}:
@@ -36,6 +36,7 @@ local session = unpack_session(redis.call('GET', session_key))
 if not session then return {'GONE'} end
 local keys = {user = user_prefix .. session.user, deadlines = KEYS[2], counters = KEYS[3], events = KEYS[4]}
 redis.call('EXISTS', keys.user)
+read_characters(session)
 
 local live = session_is_live(session, now_ms)
 local wanted = {cause = CAUSE_DESTROYED, ended_at = now_ms + effective_in_ms, reason = reason, message = message}

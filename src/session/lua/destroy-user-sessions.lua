@@ -7,7 +7,7 @@
   KEYS[3] deadlines   zset    <ns>:sessions:{<p>}:deadlines
   KEYS[4] counters    hash    <ns>:sessions:{<p>}:counters
   KEYS[5] events      stream  <ns>:sessions:{<p>}:events
-  Derived: <ns>:session:{<p>}:<id> of the user's sessions.
+  Derived: <ns>:session:{<p>}:<id> of the user's sessions; their claims.
 
   ARGV[1] user           string   encoded user id
   ARGV[2] sessionPrefix  string   <ns>:session:{<p>}:
@@ -66,6 +66,7 @@ local doomed = {}
 for _, id in ipairs(candidates) do
   if id ~= keep_id then
     local session = unpack_session(redis.call('GET', prefix .. id))
+    read_characters(session)
     doomed[#doomed + 1] = {id = id, session = session}
   end
 end

@@ -1,7 +1,9 @@
 -- The one place where a session ends and where its events are written. Needs clock.lua and record.lua.
 --
 -- `keys` = {user, deadlines, counters, events}. Every key a script touches is read before its first write: with a slot
--- half moved a missing one then stops the script while nothing is done.
+-- half moved a missing one then stops the script while nothing is done. For the claims of the sessions that it may end it
+-- calls read_characters.
+--- @include "claim.lua"
 local CAUSE_NAMES = {'destroyed', 'evicted', 'expired_idle', 'expired_absolute', 'expired_renewal', 'theft'}
 -- The type of the event that tells of an end.
 local END_EVENTS = {'destroyed', 'evicted', 'expired', 'expired', 'expired', 'theft'}
@@ -39,6 +41,7 @@ local function end_session(keys, session_key, id, user, session, ending)
     redis.call('HINCRBY', keys.counters, 'users', -1)
   end
   if session then
+    end_claims(session, id, ending.ended_at)
     redis.call('SET', session_key, pack_tombstone(ending, session.secret_hash), 'PX', TOMBSTONE_MS)
   else
     redis.call('DEL', session_key)

@@ -18,6 +18,8 @@
 --   95+U    fields of 1 byte type, 2 bytes length, bytes; each type at most once:
 --             1 terms       rotation_grace_ms (4), renewal_ttl_ms (6), renew_by (6); 0 = no renewal
 --             4 announced   ends_at (6), length (1), reason, length (2), message: an end to come
+--             5 fence       the marks of those who may write (redis/lua/fence.lua); kept as long as the session
+--             6 characters  the keys of the claims that are the session's, each 2 bytes length, bytes (claim.lua)
 --   R       shardkeep.session.v1.Session with the fields that are not above
 --
 -- A tombstone:
@@ -29,6 +31,8 @@ local SESSION_FORMAT, TOMBSTONE_FORMAT = 1, 2
 local SESSION_HEADER_BYTES = 95
 local SESSION_UNTOLD, SESSION_LAST_ACTIVE = 12, 26
 local FIELD_TERMS, FIELD_ANNOUNCED = 1, 4
+local FIELD_FENCE = 5
+local FIELD_CHARACTERS = 6
 
 -- How long Redis keeps a record past its deadline when no sweeper ends it, and a tombstone.
 local BACKSTOP_MS = 3600000
