@@ -37,7 +37,11 @@ import { KeyTracking } from './redis/tracking.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
+import { LoginStore } from './session/login-store.js';
 import { SessionStore } from './session/store.js';
+import { tokenScripts } from './session/token-scripts.js';
+import { TokenStore } from './session/token-store.js';
+import { TouchGuesses } from './session/touch-guesses.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -62,7 +66,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts],
+      state: [...lockScripts, ...sessionScripts, ...tokenScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -96,6 +100,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     tracking: cacheTracking,
     createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
   });
+  const touches = new TouchGuesses();
+  const sessions = new SessionStore(roles.state);
+  const tokens = new TokenStore(roles.state, touches);
+  const logins = new LoginStore({ redis: roles.state, sessions, tokens, touches, logger });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -108,7 +116,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
-    ...sessionRpcs({ store: new SessionStore(roles.state, logger), profiles: new Profiles(config.profiles) }),
+    ...sessionRpcs({ store: sessions, logins, tokens, profiles: new Profiles(config.profiles) }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];

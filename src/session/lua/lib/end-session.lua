@@ -39,7 +39,7 @@ local function end_session(keys, session_key, id, user, session, ending)
     redis.call('HINCRBY', keys.counters, 'users', -1)
   end
   if session then
-    redis.call('SET', session_key, pack_tombstone(ending, session.secret_hash), 'PX', TOMBSTONE_MS)
+    redis.call('SET', session_key, pack_tombstone(ending, session), 'PX', TOMBSTONE_MS)
   else
     redis.call('DEL', session_key)
   end
