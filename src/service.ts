@@ -39,7 +39,11 @@ import { ClaimStore } from './session/claim-store.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
+import { LoginStore } from './session/login-store.js';
 import { SessionStore } from './session/store.js';
+import { tokenScripts } from './session/token-scripts.js';
+import { TokenStore } from './session/token-store.js';
+import { TouchGuesses } from './session/touch-guesses.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -64,7 +68,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts, ...claimScripts],
+      state: [...lockScripts, ...sessionScripts, ...tokenScripts, ...claimScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -98,6 +102,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     tracking: cacheTracking,
     createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
   });
+  const touches = new TouchGuesses();
+  const sessions = new SessionStore(roles.state, logger);
+  const tokens = new TokenStore(roles.state, touches);
+  const logins = new LoginStore({ redis: roles.state, sessions, tokens, touches, logger });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -111,7 +119,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       maxValueBytes: config.cache.maxValueBytes,
     }),
     ...sessionRpcs({
-      store: new SessionStore(roles.state, logger),
+      store: sessions,
+      logins,
+      tokens,
       claims: new ClaimStore(roles.state, logger),
       profiles: new Profiles(config.profiles),
     }),

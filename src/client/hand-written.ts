@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer';
 import type { GetRequest, GetResponse } from '../gen/shardkeep/cache/v1/cache.js';
-import type { GetSessionRequest, ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
+import type { GetSessionRequest, SessionClient, ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
 import { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength } from '../wire/byte-writer.js';
+import { textLength, writeText } from '../wire/fields.js';
 import type { ClientMethod, RequestWriter } from './method.js';
 
 /** Messages of the RPCs that are called most, read and written by hand. A test holds them to the generated code. */
@@ -50,7 +51,50 @@ const getRequestWriter: RequestWriter<Partial<GetRequest>> = {
   },
 };
 const getSessionRequestWriter = singleTextWriter<GetSessionRequest>(({ sessionId }) => sessionId);
-const validateSessionRequestWriter = singleTextWriter<ValidateSessionRequest>(({ sessionToken }) => sessionToken);
+
+const CLIENT = 2;
+const CLIENT_IP = 1;
+const CLIENT_USER_AGENT = 2;
+const CLIENT_DEVICE_ID = 3;
+const MAX_AUTH_AGE_MS = 3;
+
+const sessionTokenWriter = singleTextWriter<ValidateSessionRequest>(({ sessionToken }) => sessionToken);
+const validateSessionRequestWriter: RequestWriter<Partial<ValidateSessionRequest>> = {
+  length: (request) => {
+    const { client, maxAuthAgeMs } = request;
+    const clientLength = client === undefined ? 0 : clientFieldsLength(client);
+    return (
+      sessionTokenWriter.length(request) +
+      (client === undefined ? 0 : 1 + varintLength(clientLength) + clientLength) +
+      (maxAuthAgeMs === undefined ? 0 : 1 + varintLength(wholeNumber(maxAuthAgeMs)))
+    );
+  },
+  write: (request, writer) => {
+    const { client, maxAuthAgeMs } = request;
+    sessionTokenWriter.write(request, writer);
+    if (client !== undefined) {
+      writer.tag(CLIENT, LENGTH_DELIMITED);
+      writer.varint(clientFieldsLength(client));
+      writeText(writer, CLIENT_IP, client.ip);
+      writeText(writer, CLIENT_USER_AGENT, client.userAgent);
+      writeText(writer, CLIENT_DEVICE_ID, client.deviceId);
+    }
+    if (maxAuthAgeMs !== undefined) {
+      writer.tag(MAX_AUTH_AGE_MS, VARINT);
+      writer.varint(wholeNumber(maxAuthAgeMs));
+    }
+  },
+};
+
+function clientFieldsLength({ ip, userAgent, deviceId }: SessionClient): number {
+  return textLength(ip) + textLength(userAgent) + textLength(deviceId);
+}
+
+function wholeNumber(value: bigint): number {
+  // as above: what the writer cannot write would damage the frame
+  if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError(`out of range: ${String(value)}`);
+  return Number(value);
+}
 
 function decodeGetResponse(bytes: Buffer, from: number, to: number): GetResponse {
   const reader = new ByteReader(bytes, from, to);

@@ -173,6 +173,13 @@ export const keys = {
   revocation: (namespace: string, partition: number, userId: string): string =>
     `${namespace}:revocation:{${partitionTag(partition)}}:${encodeIdentifier(userId)}`,
 
+  /** What a login with a request id made; neither id can be told from it. */
+  login: (namespace: string, partition: number, userId: string, requestId: string): string => {
+    // neither has a NUL
+    const hash = createHash('sha256').update(`${userId}\0${requestId}`, 'utf8').digest('hex');
+    return `${namespace}:login:{${partitionTag(partition)}}:${hash}`;
+  },
+
   /** The format version and partition rule of the data in this namespace. */
   meta: (namespace: string): string => `${namespace}:meta`,
 } as const;

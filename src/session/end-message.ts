@@ -17,6 +17,11 @@ const END_CAUSES: Readonly<Record<EndCause, SessionEndCause>> = {
   theft: SessionEndCause.THEFT,
 };
 
+/** The session ran out; otherwise somebody or something ended it. */
+export function hasExpired({ cause }: SessionEnding): boolean {
+  return cause.startsWith('expired');
+}
+
 export function toSessionEnd({ cause, reason, message, endedAtMs }: SessionEnding): SessionEnd {
   return { cause: END_CAUSES[cause], reason, message, endedAtMs: BigInt(endedAtMs) };
 }

@@ -31,6 +31,11 @@ export const client = optional(
   }),
 );
 
+const requestId = text({ minBytes: 22, maxBytes: 128 });
+export const noOrRequestId: Rule<string> = (value, field, violations) => {
+  if (value !== '') requestId(value, field, violations);
+};
+
 export const sessionId: Rule<string> = (value, field, violations) => {
   if (partitionOfSession(value) === undefined) violations.push({ field, description: 'is no session id' });
 };

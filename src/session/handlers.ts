@@ -14,13 +14,16 @@ import { applyChanges, MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import { claimMethods } from './claim-handlers.js';
 import type { ClaimStore } from './claim-store.js';
 import { destroyMethods } from './destroy-handlers.js';
-import { toSessionEnd } from './end-message.js';
+import { hashClient } from './client-binding.js';
+import { hasExpired, toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
 import type { Profiles } from './profiles.js';
 import { rotationMethods } from './rotation-handlers.js';
 import { statsMethods } from './stats-handlers.js';
-import type { CreateSessionResult, SessionStore, ValidateSessionResult } from './store.js';
+import type { CreateSessionResult, LoginStore } from './login-store.js';
+import type { SessionStore } from './store.js';
+import type { NotOpened, TokenStore } from './token-store.js';
 import { parseToken } from './token.js';
 import { watchMethods } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
@@ -29,12 +32,14 @@ const DEFAULT_LIST_LIMIT = 100;
 
 export interface SessionHandlerOptions {
   readonly store: SessionStore;
+  readonly logins: LoginStore;
+  readonly tokens: TokenStore;
   readonly claims: ClaimStore;
   readonly profiles: Profiles;
 }
 
 export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
-  const { store, profiles } = options;
+  const { store, logins, tokens, profiles } = options;
   return implement(SessionServiceService, {
     createSession: {
       rules: {
@@ -48,7 +53,7 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         profile: text({ minBytes: 0, maxBytes: 32 }),
         idleTtlMs: optional(integer({ min: 1n, max: fields.MAX_TTL_MS })),
         authenticatedAtMs: optional(integer({ min: 1n, max: fields.MAX_TIME_MS })),
-        requestId: text({ minBytes: 0, maxBytes: 128 }),
+        requestId: fields.noOrRequestId,
         replacesSessionToken: fields.noOrSessionToken,
         evictSessionIds: list(fields.sessionId, { min: 0, max: 100, unique: true }),
       },
@@ -67,9 +72,14 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
           metadata: request.metadata,
           profile: terms.profile,
         };
+        const { userId, requestId, evictSessionIds } = request;
         const authenticatedAtMs = optionalNumber(request.authenticatedAtMs);
+        const replaces = parseToken(request.replacesSessionToken);
         return toCreateResponse(
-          await store.createSession({ userId: request.userId, content, terms, authenticatedAtMs }, call),
+          await logins.createSession(
+            { userId, content, terms, authenticatedAtMs, requestId, replaces, evictSessionIds },
+            call,
+          ),
         );
       },
     },
@@ -83,8 +93,10 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
       handle: async (request, call) => {
         const token = parseToken(request.sessionToken);
         if (token === undefined) throw invalidField('session_token', 'is no session token');
-        const result = await store.validateSession(token.sessionId, token.secretHash, call);
-        return result.status === 'valid' ? result.session : encodeOtherOutcome(result);
+        const { client, maxAuthAgeMs } = request;
+        const options = { client: client && hashClient(client), maxAuthAgeMs: optionalNumber(maxAuthAgeMs) };
+        const result = await tokens.validateSession(token, options, call);
+        return 'session' in result ? result : encodeOtherOutcome(result);
       },
       writer: validateSessionResponseWriter,
     }),
@@ -162,8 +174,12 @@ function toCreateResponse(result: CreateSessionResult): CreateSessionResponse {
   };
   switch (result.status) {
     case 'created': {
-      const { session, sessionToken: token, evictedSessionIds } = result;
-      return { ...nothing, status: CreateSessionStatus.CREATED, session, sessionToken: token, evictedSessionIds };
+      const { session, sessionToken, evictedSessionIds, replacedSessionId } = result;
+      return {
+        ...nothing,
+        status: CreateSessionStatus.CREATED,
+        ...{ session, sessionToken, evictedSessionIds, replacedSessionId },
+      };
     }
     case 'limit':
       return { ...nothing, status: CreateSessionStatus.SESSION_LIMIT, liveSessions: result.liveSessions };
@@ -171,20 +187,27 @@ function toCreateResponse(result: CreateSessionResult): CreateSessionResponse {
       return { ...nothing, status: CreateSessionStatus.USER_BLOCKED, blockedUntilMs: BigInt(result.blockedUntilMs) };
     case 'revoked':
       return { ...nothing, status: CreateSessionStatus.AUTHENTICATION_REVOKED };
+    case 'spent':
+      return { ...nothing, status: CreateSessionStatus.REQUEST_SPENT };
   }
 }
 
-function encodeOtherOutcome(result: Exclude<ValidateSessionResult, { status: 'valid' }>): Buffer {
+function encodeOtherOutcome(result: NotOpened): Buffer {
   return Buffer.from(ValidateSessionResponse.encode(toValidateResponse(result)).finish());
 }
 
-function toValidateResponse(result: Exclude<ValidateSessionResult, { status: 'valid' }>): ValidateSessionResponse {
+function toValidateResponse(result: NotOpened): ValidateSessionResponse {
   const nothing = { session: undefined, end: undefined, changedClientFields: [] };
-  if (result.status === 'unknown') return { ...nothing, status: ValidateSessionStatus.UNKNOWN };
-  const { end } = result;
-  return {
-    ...nothing,
-    status: end.cause.startsWith('expired') ? ValidateSessionStatus.EXPIRED : ValidateSessionStatus.REVOKED,
-    end: toSessionEnd(end),
-  };
+  switch (result.status) {
+    case 'binding':
+      return { ...nothing, status: ValidateSessionStatus.BINDING, changedClientFields: [...result.changedFields] };
+    case 'ended':
+      return {
+        ...nothing,
+        status: hasExpired(result.end) ? ValidateSessionStatus.EXPIRED : ValidateSessionStatus.REVOKED,
+        end: toSessionEnd(result.end),
+      };
+    case 'unknown':
+      return { ...nothing, status: ValidateSessionStatus.UNKNOWN };
+  }
 }

@@ -2,6 +2,7 @@ import { Session, SessionEndCause, type DeviceClass, type SessionEnd } from '../
 import { decodeIdentifier } from '../redis/keys.js';
 import { readUint48, readUint53 } from '../redis/packed.js';
 import { UnexpectedReplyError } from '../redis/lua-script.js';
+import { deviceClassOfNumber } from './device-class.js';
 
 /** The packed form of a session as `lua/lib/record.lua` describes and writes it. */
 
@@ -23,6 +24,8 @@ const USER = 95;
 /** Of a field between the user and the record: 1 byte type, 2 bytes length. */
 const FIELD_HEADER_BYTES = 3;
 const FIELD_TERMS = 1;
+const FIELD_CLIENT = 2;
+const CLIENT_BYTES = 25;
 const TERMS_RENEW_BY = 10;
 const FIELD_ANNOUNCED = 4;
 const ANNOUNCED_REASON = 6;
@@ -92,7 +95,13 @@ export class PackedSession {
   }
 
   get deviceClass(): DeviceClass {
-    return this.packed[DEVICE_CLASS] as DeviceClass;
+    return deviceClassOfNumber(this.packed[DEVICE_CLASS] ?? 0);
+  }
+
+  /** As far as is known here, until when a plain read of the session tells that it is valid. */
+  get plainUntilMs(): number {
+    const touchDueMs = this.lastActiveMs + this.packed.readUInt32BE(TOUCH_GRANULARITY);
+    return Math.min(this.expiresAtMs, touchDueMs) - CLOCK_MARGIN_MS;
   }
 
   /** 0: the token need not be renewed. */
@@ -129,6 +138,19 @@ export function isPlainlyValid(packed: Buffer, secretHash: string, nowMs: number
     nowMs + CLOCK_MARGIN_MS < readUint48(packed, LAST_ACTIVE) + packed.readUInt32BE(TOUCH_GRANULARITY) &&
     packed.toString('hex', SECRET_HASH, SECRET_HASH_END) === secretHash
   );
+}
+
+/** Whether the user proved who they are longer ago; undefined where that depends on the exact time. */
+export function isAuthenticationOlder(session: PackedSession, maxAgeMs: number, nowMs: number): boolean | undefined {
+  const ageMs = nowMs - session.authenticatedAtMs;
+  if (ageMs + CLOCK_MARGIN_MS <= maxAgeMs) return false;
+  return ageMs - CLOCK_MARGIN_MS > maxAgeMs ? true : undefined;
+}
+
+/** Where whom a session is bound to begins; undefined where it is bound to nobody. */
+export function boundClientAt(packed: Buffer): number | undefined {
+  const at = fieldAt(packed, FIELD_CLIENT);
+  return at !== undefined && at + CLIENT_BYTES <= packed.length ? at : undefined;
 }
 
 export function decodeSession(sessionId: string, packed: Buffer, touched?: TouchedTimes): Session {

@@ -27,7 +27,15 @@ function readSessions(reader: ReplyReader): Session[] {
 }
 
 export type CreateSessionReply =
-  | { readonly status: 'created'; readonly packed: Buffer; readonly evictedSessionIds: string[] }
+  | {
+      readonly status: 'created';
+      readonly packed: Buffer;
+      /** '': none. */
+      readonly replacedSessionId: string;
+      readonly evictedSessionIds: string[];
+    }
+  | { readonly status: 'repeated'; readonly packed: Buffer; readonly sessionId: string; readonly salt: Buffer }
+  | { readonly status: 'spent' }
   | { readonly status: 'limit'; readonly liveSessions: Session[] }
   | { readonly status: 'blocked'; readonly blockedUntilMs: number }
   | { readonly status: 'revoked' };
@@ -35,7 +43,7 @@ export type CreateSessionReply =
 export const createSessionScript = luaScript({
   file: './lua/create-session.lua',
   from,
-  keys: ['session', 'user', 'revocation', 'deadlines', 'counters', 'events'],
+  keys: ['session', 'user', 'revocation', 'deadlines', 'counters', 'events', 'login'],
   args: [
     'sessionId',
     'secretHash',
@@ -51,6 +59,12 @@ export const createSessionScript = luaScript({
     'rotationGraceMs',
     'renewalTtlMs',
     'deviceClass',
+    'maxOfClass',
+    'binding',
+    'requestSalt',
+    'replacedId',
+    'replacedHash',
+    '...evictIds',
   ],
   parse: (reply): CreateSessionReply => {
     const reader = new ReplyReader(reply);
@@ -58,57 +72,21 @@ export const createSessionScript = luaScript({
     switch (status) {
       case 'CREATED': {
         const packed = reader.bytes();
+        const replacedSessionId = reader.text();
         const evictedSessionIds: string[] = [];
         while (reader.remaining > 0) evictedSessionIds.push(reader.text());
-        return { status: 'created', packed, evictedSessionIds };
+        return { status: 'created', packed, replacedSessionId, evictedSessionIds };
       }
+      case 'REPEATED':
+        return { status: 'repeated', packed: reader.bytes(), sessionId: reader.text(), salt: reader.bytes() };
+      case 'SPENT':
+        return { status: 'spent' };
       case 'LIMIT':
         return { status: 'limit', liveSessions: readSessions(reader) };
       case 'BLOCKED':
         return { status: 'blocked', blockedUntilMs: reader.number() };
       case 'REVOKED':
         return { status: 'revoked' };
-      default:
-        throw new UnexpectedReplyError(status);
-    }
-  },
-});
-
-export type ValidateSessionReply =
-  | { readonly status: 'valid'; readonly packed: Buffer; readonly lastActiveMs: number; readonly expiresAtMs: number }
-  | {
-      readonly status: 'ended';
-      readonly cause: EndCause;
-      readonly endedAtMs: number;
-      readonly reason: string;
-      readonly message: string;
-    }
-  | { readonly status: 'unknown' };
-
-export const validateSessionScript = luaScript({
-  file: './lua/validate-session.lua',
-  from,
-  keys: ['session'],
-  args: ['secretHash'],
-  parse: (reply): ValidateSessionReply => {
-    const reader = new ReplyReader(reply);
-    const status = reader.text();
-    switch (status) {
-      case 'VALID':
-        return { status: 'valid', packed: reader.bytes(), lastActiveMs: reader.number(), expiresAtMs: reader.number() };
-      case 'ENDED': {
-        const cause = END_CAUSES[reader.number() - 1];
-        if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
-        return {
-          status: 'ended',
-          cause,
-          endedAtMs: reader.number(),
-          reason: reader.text(),
-          message: reader.text(),
-        };
-      }
-      case 'UNKNOWN':
-        return { status: 'unknown' };
       default:
         throw new UnexpectedReplyError(status);
     }
@@ -272,7 +250,6 @@ export const listUserSessionsScript = luaScript({
 
 export const sessionScripts = [
   createSessionScript,
-  validateSessionScript,
   getSessionScript,
   updateSessionScript,
   extendSessionScript,

@@ -4,48 +4,20 @@ import { DomainError } from '../errors.js';
 import type { Session } from '../gen/shardkeep/session/v1/session.js';
 import type { Call } from '../redis/call.js';
 import { packMark, type Guard } from '../redis/guard.js';
-import { encodeIdentifier, keys, partitionOfUser, type SessionKeys } from '../redis/keys.js';
+import { encodeIdentifier, keys, partitionOfUser } from '../redis/keys.js';
 import type { Redis } from '../redis/redis.js';
 import { ChangeAnnouncer } from './change-announcer.js';
-import { deviceClassOf } from './device-class.js';
-import type { SessionEnding } from './end-message.js';
-import type { SessionTerms } from './profiles.js';
-import { decodeSession, encodeRecord, isPlainlyValid, PackedSession, type SessionContent } from './record.js';
+import { decodeSession, encodeRecord, type SessionContent } from './record.js';
 import {
-  createSessionScript,
   destroySessionScript,
   destroyUserSessionsScript,
   extendSessionScript,
   getSessionScript,
   listUserSessionsScript,
   updateSessionScript,
-  validateSessionScript,
 } from './scripts.js';
-import { createToken, partitionOf } from './token.js';
-
-export interface NewSession {
-  readonly userId: string;
-  readonly content: SessionContent;
-  readonly terms: SessionTerms;
-  /** Undefined: now. */
-  readonly authenticatedAtMs: number | undefined;
-}
-
-export type CreateSessionResult =
-  | {
-      readonly status: 'created';
-      readonly session: Session;
-      readonly sessionToken: string;
-      readonly evictedSessionIds: string[];
-    }
-  | { readonly status: 'limit'; readonly liveSessions: Session[] }
-  | { readonly status: 'blocked'; readonly blockedUntilMs: number }
-  | { readonly status: 'revoked' };
-
-export type ValidateSessionResult =
-  | { readonly status: 'valid'; readonly session: PackedSession }
-  | { readonly status: 'ended'; readonly end: SessionEnding }
-  | { readonly status: 'unknown' };
+import { indexKeys, sessionKey } from './session-keys.js';
+import { partitionOf } from './token.js';
 
 export interface EndingWords {
   readonly reason: string;
@@ -71,93 +43,20 @@ export interface DestroyUserSessionsOptions extends EndOptions {
   readonly blockForMs: number | undefined;
 }
 
-/** How many sessions the answer SESSION_LIMIT lists. */
-const MAX_LISTED_AT_LIMIT = 100;
 /** How many sessions one script ends, so that Redis is never held for long. */
 const MAX_ENDED_A_STEP = 200;
 /** How long a user's revoked_at is remembered. */
 const REVOCATION_RETENTION_MS = 30 * 86_400_000;
-/** For giving back what nobody waited for. */
-const GIVE_BACK_TIMEOUT_MS = 5_000;
 
-/** Sessions on the `state` Redis. Only createSession brings one into being. */
+/** Sessions on the `state` Redis, by their id or user. LoginStore brings them into being. */
 export class SessionStore {
   private readonly announcer: ChangeAnnouncer;
 
   constructor(
     private readonly redis: Redis,
-    private readonly logger: Logger,
+    logger: Logger,
   ) {
     this.announcer = new ChangeAnnouncer(redis, logger);
-  }
-
-  async createSession(request: NewSession, call: Call): Promise<CreateSessionResult> {
-    const { userId, content, terms, authenticatedAtMs } = request;
-    const token = createToken(userId);
-    const partition = partitionOfUser(userId);
-    const partitionKeys = keys.sessions(call.namespace, partition);
-    const user = encodeIdentifier(userId);
-    const reply = await this.redis.run(
-      createSessionScript.bind(
-        {
-          session: partitionKeys.sessionPrefix + token.sessionId,
-          user: partitionKeys.userPrefix + user,
-          revocation: keys.revocation(call.namespace, partition, userId),
-          ...indexKeys(partitionKeys),
-        },
-        {
-          sessionId: token.sessionId,
-          secretHash: Buffer.from(token.secretHash, 'hex'),
-          user,
-          idleTtlMs: String(terms.idleTtlMs),
-          absoluteTtlMs: String(terms.absoluteTtlMs),
-          touchGranularityMs: String(terms.touchGranularityMs),
-          maxSessions: String(terms.maxSessions),
-          atLimit: terms.atLimit,
-          authenticatedAtMs: String(authenticatedAtMs ?? 0),
-          record: encodeRecord(content),
-          maxListed: String(MAX_LISTED_AT_LIMIT),
-          rotationGraceMs: String(terms.rotationGraceMs),
-          renewalTtlMs: String(terms.renewalTtlMs),
-          deviceClass: String(deviceClassOf(content.metadata.get('platform'))),
-        },
-      ),
-      call,
-    );
-    if (reply.status !== 'created') return reply;
-    if (call.ended) this.giveBack(token.sessionId, call.namespace);
-    return {
-      status: 'created',
-      session: decodeSession(token.sessionId, reply.packed),
-      sessionToken: token.sessionToken,
-      evictedSessionIds: reply.evictedSessionIds,
-    };
-  }
-
-  /**
-   * A plain read decides for most calls: it shares its command with the other reads of the tick, where the script costs
-   * Redis ten times as much. The script decides whatever is not plainly valid, and writes the touch when one is due.
-   */
-  async validateSession(sessionId: string, secretHash: string, call: Call): Promise<ValidateSessionResult> {
-    const session = sessionKey(sessionId, call);
-    const packed = await this.redis.get(session, anyValue, call);
-    if (Buffer.isBuffer(packed) && isPlainlyValid(packed, secretHash, this.redis.clock.nowMs())) {
-      return { status: 'valid', session: new PackedSession(sessionId, packed) };
-    }
-    const reply = await this.redis.run(
-      validateSessionScript.bind({ session }, { secretHash: Buffer.from(secretHash, 'hex') }),
-      call,
-    );
-    switch (reply.status) {
-      case 'valid':
-        return { status: 'valid', session: new PackedSession(sessionId, reply.packed, reply) };
-      case 'ended': {
-        const { cause, reason, message, endedAtMs } = reply;
-        return { status: 'ended', end: { cause, reason, message, endedAtMs } };
-      }
-      case 'unknown':
-        return reply;
-    }
   }
 
   /** Throws SESSION_NOT_FOUND. */
@@ -298,30 +197,6 @@ export class SessionStore {
       call,
     );
   }
-
-  /** Ends a session whose token nobody received, so that it does not count against the user's limit. */
-  private giveBack(sessionId: string, namespace: string): void {
-    const call: Call = { namespace, deadlineAt: performance.now() + GIVE_BACK_TIMEOUT_MS, ended: false };
-    this.destroySession(sessionId, { reason: 'unclaimed', message: '' }, call).catch((error: unknown) => {
-      this.logger.warn({ sessionId, err: error }, 'unclaimed session not given back');
-    });
-  }
-}
-
-function anyValue(value: unknown): unknown {
-  return value;
-}
-
-function sessionKey(sessionId: string, call: Call): string {
-  return keys.session(call.namespace, partitionOf(sessionId), sessionId);
-}
-
-function indexKeys({
-  deadlines,
-  counters,
-  events,
-}: SessionKeys): Pick<SessionKeys, 'deadlines' | 'counters' | 'events'> {
-  return { deadlines, counters, events };
 }
 
 function sessionNotFound(): DomainError {

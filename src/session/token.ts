@@ -24,12 +24,24 @@ export interface NewToken {
   readonly secretHash: string;
 }
 
-export function createToken(userId: string): NewToken {
+/** A token that somebody presents. */
+export interface PresentedToken {
+  readonly sessionId: string;
+  readonly secret: Buffer;
+  /** In hexadecimal. */
+  readonly secretHash: string;
+}
+
+/** For a new session of the user. */
+export function createToken(userId: string, secret: Buffer = randomBytes(SECRET_BYTES)): NewToken {
   const id = randomBytes(ID_BYTES);
   id.writeUInt16BE(partitionOfUser(userId), 0);
-  const secret = randomBytes(SECRET_BYTES);
   const sessionId = id.toString('base64url');
-  return { sessionId, sessionToken: `${sessionId}.${secret.toString('base64url')}`, secretHash: hashOf(secret) };
+  return { sessionId, sessionToken: tokenOf(sessionId, secret), secretHash: hashOf(secret) };
+}
+
+export function tokenOf(sessionId: string, secret: Buffer): string {
+  return `${sessionId}.${secret.toString('base64url')}`;
 }
 
 /** The partition a session id lives in; undefined for what cannot be an id. */
@@ -48,13 +60,11 @@ export function isToken(text: string): boolean {
   return TOKEN.test(text) && leadingPartition(text) !== undefined;
 }
 
-/** Takes a token apart; undefined for what cannot be one. `secretHash` is in hexadecimal. */
-export function parseToken(token: string): { readonly sessionId: string; readonly secretHash: string } | undefined {
+/** Takes a token apart; undefined for what cannot be one. */
+export function parseToken(token: string): PresentedToken | undefined {
   if (!isToken(token)) return undefined;
-  return {
-    sessionId: token.slice(0, ID_CHARS),
-    secretHash: hashOf(Buffer.from(token.slice(ID_CHARS + 1), 'base64url')),
-  };
+  const secret = Buffer.from(token.slice(ID_CHARS + 1), 'base64url');
+  return { sessionId: token.slice(0, ID_CHARS), secret, secretHash: hashOf(secret) };
 }
 
 /** The first two bytes of base64url text, where they name a partition. */
@@ -64,6 +74,6 @@ function leadingPartition(text: string): number | undefined {
 }
 
 /** Hexadecimal, which costs a quarter of what a Buffer does. */
-function hashOf(secret: Buffer): string {
+export function hashOf(secret: Buffer): string {
   return hash('sha256', secret, 'hex');
 }

@@ -2,13 +2,17 @@ import { Buffer } from 'node:buffer';
 import {
   DeviceClass,
   SessionEnd,
+  ValidateSessionRequest,
   ValidateSessionStatus,
-  type ValidateSessionRequest,
+  type SessionClient,
+  type SessionClientField,
 } from '../gen/shardkeep/session/v1/session.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
-import { ByteReader } from '../wire/byte-reader.js';
+import type { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength, type ByteWriter } from '../wire/byte-writer.js';
-import { PackedSession } from './record.js';
+import { plainReader } from '../wire/plain-message.js';
+import type { PackedSession } from './record.js';
+import type { OpenedSession } from './token-store.js';
 
 /**
  * ValidateSessionRequest and ValidateSessionResponse by hand: the record lies in Redis as the fields of the message that
@@ -16,8 +20,15 @@ import { PackedSession } from './record.js';
  */
 
 const SESSION_TOKEN = 1;
+const CLIENT = 2;
+const MAX_AUTH_AGE_MS = 3;
+const CLIENT_IP = 1;
+const CLIENT_USER_AGENT = 2;
+const CLIENT_DEVICE_ID = 3;
+
 const STATUS = 1;
 const SESSION = 2;
+const CHANGED_CLIENT_FIELDS = 4;
 
 const SESSION_ID = 1;
 const USER_ID = 2;
@@ -33,36 +44,86 @@ const DEVICE_CLASS = 18;
 /** These three have tags of two bytes. */
 const TWO_BYTE_TAG = 2;
 
-export function decodeValidateSessionRequest(bytes: Buffer, from: number, to: number): ValidateSessionRequest {
-  const reader = new ByteReader(bytes, from, to);
+export const decodeValidateSessionRequest = plainReader<ValidateSessionRequest>(
+  readPlainRequest,
+  ValidateSessionRequest,
+);
+
+function readPlainRequest(reader: ByteReader): ValidateSessionRequest | undefined {
   let sessionToken = '';
+  let client: SessionClient | undefined;
+  let maxAuthAgeMs: bigint | undefined;
   while (reader.hasMore) {
-    const tag = reader.varint();
-    if (tag === ((SESSION_TOKEN << 3) | LENGTH_DELIMITED)) sessionToken = reader.text();
-    else reader.skipField(tag);
+    switch (reader.varint()) {
+      case (SESSION_TOKEN << 3) | LENGTH_DELIMITED:
+        sessionToken = reader.text();
+        break;
+      case (CLIENT << 3) | LENGTH_DELIMITED:
+        client = readPlainClient(reader);
+        if (client === undefined) return undefined;
+        break;
+      case (MAX_AUTH_AGE_MS << 3) | VARINT:
+        maxAuthAgeMs = BigInt(reader.varint());
+        break;
+      default:
+        return undefined;
+    }
   }
-  return { sessionToken, client: undefined, maxAuthAgeMs: undefined };
+  return { sessionToken, client, maxAuthAgeMs };
 }
 
-/** A live session, or the encoded message of another outcome. */
-export const validateSessionResponseWriter: ResponseWriter<PackedSession | Buffer> = {
+function readPlainClient(reader: ByteReader): SessionClient | undefined {
+  const end = reader.endOfLengthDelimited();
+  let ip = '';
+  let userAgent = '';
+  let deviceId = '';
+  while (reader.position < end) {
+    switch (reader.varint()) {
+      case (CLIENT_IP << 3) | LENGTH_DELIMITED:
+        ip = reader.text();
+        break;
+      case (CLIENT_USER_AGENT << 3) | LENGTH_DELIMITED:
+        userAgent = reader.text();
+        break;
+      case (CLIENT_DEVICE_ID << 3) | LENGTH_DELIMITED:
+        deviceId = reader.text();
+        break;
+      default:
+        return undefined;
+    }
+  }
+  return reader.position === end ? { ip, userAgent, deviceId } : undefined;
+}
+
+/** An opened session, or the encoded message of another outcome. */
+export const validateSessionResponseWriter: ResponseWriter<OpenedSession | Buffer> = {
   length: (answer) => {
-    if (!(answer instanceof PackedSession)) return answer.length;
-    const length = sessionLength(answer);
-    return 2 + 1 + varintLength(length) + length;
+    if (Buffer.isBuffer(answer)) return answer.length;
+    const length = sessionLength(answer.session);
+    const fields = answer.changedFields.length;
+    return 2 + 1 + varintLength(length) + length + (fields === 0 ? 0 : 2 + fields);
   },
   write: (answer, writer) => {
-    if (!(answer instanceof PackedSession)) {
+    if (Buffer.isBuffer(answer)) {
       writer.raw(answer);
       return;
     }
+    const { status, session, changedFields } = answer;
     writer.tag(STATUS, VARINT);
-    writer.varint(ValidateSessionStatus.VALID);
+    writer.varint(status === 'valid' ? ValidateSessionStatus.VALID : ValidateSessionStatus.STEP_UP);
     writer.tag(SESSION, LENGTH_DELIMITED);
-    writer.varint(sessionLength(answer));
-    writeSession(answer, writer);
+    writer.varint(sessionLength(session));
+    writeSession(session, writer);
+    if (changedFields.length > 0) writeChangedFields(changedFields, writer);
   },
 };
+
+/** At most three of one byte each. */
+function writeChangedFields(fields: readonly SessionClientField[], writer: ByteWriter): void {
+  writer.tag(CHANGED_CLIENT_FIELDS, LENGTH_DELIMITED);
+  writer.varint(fields.length);
+  for (const field of fields) writer.varint(field);
+}
 
 function sessionLength(session: PackedSession): number {
   const { packed } = session;

@@ -104,7 +104,8 @@ function sameAsGenerated(
       try {
         result = byHand(bytes);
       } catch (error) {
-        expect(error).toBeInstanceOf(MalformedMessageError);
+        // one that leaves what is unusual to the generated code fails as that does
+        if (!(error instanceof MalformedMessageError)) expect(() => generated(bytes)).toThrow();
         return;
       }
       readByHand++;
@@ -238,7 +239,13 @@ describe('a message of an RPC:', () => {
 
   test('ValidateSessionRequest', () => {
     const read = sameAsGenerated(
-      words.map((sessionToken) => Buffer.from(ValidateSessionRequest.encode(ValidateSessionRequest.fromPartial({ sessionToken })).finish())),
+      fc
+        .record({
+          sessionToken: words,
+          client: fc.option(fc.record({ ip: words, userAgent: words, deviceId: words }), { nil: undefined }),
+          maxAuthAgeMs: fc.option(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), { nil: undefined }),
+        })
+        .map((request) => Buffer.from(ValidateSessionRequest.encode(request).finish())),
       (bytes) => withinOthers(bytes, decodeValidateSessionRequest),
       (bytes) => ValidateSessionRequest.decode(bytes),
     );

@@ -145,11 +145,11 @@ onEachTopology(
         const rotation = await service().sessions.rotateSession({ sessionToken });
         expect(rotation.status).toBe(RotateSessionStatus.REVOKED);
         const uses = [
-          service().sessions.getSession({ sessionId }),
-          service().sessions.updateSession({ sessionId }),
-          service().sessions.extendSession({ sessionId, ttlMs: 1_000n }),
+          () => service().sessions.getSession({ sessionId }),
+          () => service().sessions.updateSession({ sessionId }),
+          () => service().sessions.extendSession({ sessionId, ttlMs: 1_000n }),
         ];
-        for (const use of uses) expect(await failureOf(use)).toMatchObject({ reason: 'SESSION_NOT_FOUND' });
+        for (const use of uses) expect(await failureOf(use())).toMatchObject({ reason: 'SESSION_NOT_FOUND' });
       });
 
       test('7.4.2 when an account is disabled all its sessions end and none begins', async () => {

@@ -2,7 +2,6 @@ import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import {
   SessionEndCause,
-  ValidateSessionStatus,
   type Session,
   type SessionEnd,
 } from '../../src/gen/shardkeep/session/v1/session.js';

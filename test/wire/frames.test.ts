@@ -5,8 +5,6 @@ import { readEntry } from '../../src/cache/entry.js';
 import { HAND_WRITTEN } from '../../src/client/hand-written.js';
 import { Consistency, GetRequest, GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { PipelineRequest, PipelineResponse } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
-import { ValidateSessionRequest } from '../../src/gen/shardkeep/session/v1/session.js';
-import { decodeValidateSessionRequest } from '../../src/session/wire.js';
 import {
   beginResponse,
   readAnswerFrame,
@@ -197,9 +195,8 @@ describe('a message by hand', () => {
 
   const consistencies = fc.constantFrom(Consistency.UNSPECIFIED, Consistency.READ_MASTER, Consistency.NEAR);
 
-  test('GetRequest and ValidateSessionRequest, on both ends', () => {
+  test('GetRequest, on both ends', () => {
     const get = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.requestWriter;
-    const validate = HAND_WRITTEN['shardkeep.session.v1.SessionService/ValidateSession']?.requestWriter;
     fc.assert(
       fc.property(text, consistencies, unknownFields, (words, consistency, unknown) => {
         const request = { key: words, consistency };
@@ -210,9 +207,6 @@ describe('a message by hand', () => {
         expect(decodeGetRequest(Buffer.concat([Buffer.from('xx'), generated]), 2, 2 + generated.length)).toEqual(
           request,
         );
-        const token = written((writer) => validate?.write({ sessionToken: words }, writer));
-        expect(ValidateSessionRequest.decode(token)).toEqual({ sessionToken: words });
-        expect(decodeValidateSessionRequest(token, 0, token.length)).toEqual({ sessionToken: words });
       }),
       RUNS,
     );

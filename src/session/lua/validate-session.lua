@@ -4,10 +4,15 @@
 
   KEYS[1] session  string  <ns>:session:{<p>}:<session id>
 
-  ARGV[1] secretHash  bytes  32, SHA-256 of the secret presented
+  ARGV[1] secretHash    bytes    32, SHA-256 of the secret presented
+  ARGV[2] client        bytes    24, who presents it as in field 2 of the record; empty = not said
+  ARGV[3] maxAuthAgeMs  integer  0..31536000000; -1 = any
 
   Returns
     {'VALID', packed, lastActiveMs, expiresAtMs}    the record as read, and its two times after the touch
+    {'STEP_UP', packed, lastActiveMs, expiresAtMs}  the same; the user proved who they are longer ago than asked for
+    {'BINDING', packed}                             live, but not for this client; not touched
+    {'REUSED'}                                      live, but the secret was rotated longer ago than the grace
     {'ENDED', cause, endedAtMs, reason, message}    it ran out, or has a tombstone that knows the secret
     {'UNKNOWN'}                                     nothing there, or another secret
 
@@ -16,23 +21,23 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/record.lua"
+--- @include "lib/rotation.lua"
+--- @include "lib/client.lua"
 local session_key = KEYS[1]
-local secret_hash = ARGV[1]
+local secret_hash, client, max_auth_age_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if #secret_hash ~= 32 then return redis.error_reply('BADARG secretHash') end
+if client ~= '' and #client ~= 24 then return redis.error_reply('BADARG client') end
+if not max_auth_age_ms then return redis.error_reply('BADARG maxAuthAgeMs') end
 
 local packed = redis.call('GET', session_key)
-if not packed then return {'UNKNOWN'} end
-if string.byte(packed, 1) == TOMBSTONE_FORMAT then
-  local _, cause, ended_at, hash, reason, message = struct.unpack('>BBI6c32Bc0I2c0', packed)
-  if hash ~= secret_hash then return {'UNKNOWN'} end
-  return {'ENDED', cause, decimal(ended_at), reason, message}
-end
+local ending = ending_told_to(secret_hash, packed)
+if ending then return ended_reply(ending) end
 local session = unpack_session(packed)
-if not session or session.secret_hash ~= secret_hash then return {'UNKNOWN'} end
-if not session_is_live(session, now_ms) then
-  local ending = expired_ending(session, now_ms)
-  return {'ENDED', ending.cause, decimal(ending.ended_at), ending.reason, ending.message}
-end
+local standing = session and standing_of(session, secret_hash, now_ms)
+if not standing then return {'UNKNOWN'} end
+if not session_is_live(session, now_ms) then return ended_reply(expired_ending(session, now_ms)) end
+if standing == 'previous' or standing == 'older' then return {'REUSED'} end
+if client_is_rejected(session, client) then return {'BINDING', packed} end
 
 local last_active, expires_at = session.last_active, session.expires_at
 if now_ms - last_active >= session.touch_granularity_ms then
@@ -40,4 +45,5 @@ if now_ms - last_active >= session.touch_granularity_ms then
   redis.call('SETRANGE', session_key, SESSION_LAST_ACTIVE, struct.pack('>I6I6', last_active, expires_at))
   redis.call('PEXPIREAT', session_key, decimal(expires_at + BACKSTOP_MS))
 end
-return {'VALID', packed, decimal(last_active), decimal(expires_at)}
+local step_up = max_auth_age_ms >= 0 and now_ms - session.authenticated_at > max_auth_age_ms
+return {step_up and 'STEP_UP' or 'VALID', packed, decimal(last_active), decimal(expires_at)}

@@ -42,7 +42,7 @@ local function end_session(keys, session_key, id, user, session, ending)
   end
   if session then
     end_claims(session, id, ending.ended_at)
-    redis.call('SET', session_key, pack_tombstone(ending, session.secret_hash), 'PX', TOMBSTONE_MS)
+    redis.call('SET', session_key, pack_tombstone(ending, session), 'PX', TOMBSTONE_MS)
   else
     redis.call('DEL', session_key)
   end

@@ -17,6 +17,10 @@
 --   95  U   the encoded user id, as it stands in keys
 --   95+U    fields of 1 byte type, 2 bytes length, bytes; each type at most once:
 --             1 terms       rotation_grace_ms (4), renewal_ttl_ms (6), renew_by (6); 0 = no renewal
+--             2 client      policies (1: two bits each from the lowest for ip, user agent, device id; 0 = ignore,
+--                           1 = signal, 2 = reject), then for each 8 bytes of a hash of it, all zero = not known
+--             3 rotation    rotated_at (6), salt (32), SHA-256 of the secret before this one (32), then the first 8 bytes
+--                           of the hashes of up to 32 older ones, newest first
 --             4 announced   ends_at (6), length (1), reason, length (2), message: an end to come
 --             5 fence       the marks of those who may write (redis/lua/fence.lua); kept as long as the session
 --             6 characters  the keys of the claims that are the session's, each 2 bytes length, bytes (claim.lua)
@@ -25,14 +29,13 @@
 -- A tombstone:
 --   0  1  format, 2     1  1  cause     2  6  ended_at     8  32  SHA-256 of the secret
 --   40 1  length, reason                then  2  length, message
+--   then  0, 1 or 2 more hashes of secrets that it answers to, 32 each
 --
 -- last_active and expires_at stand side by side, so that a touch is one SETRANGE of 12 bytes.
 local SESSION_FORMAT, TOMBSTONE_FORMAT = 1, 2
 local SESSION_HEADER_BYTES = 95
-local SESSION_UNTOLD, SESSION_LAST_ACTIVE = 12, 26
-local FIELD_TERMS, FIELD_ANNOUNCED = 1, 4
-local FIELD_FENCE = 5
-local FIELD_CHARACTERS = 6
+local SESSION_UNTOLD, SESSION_LAST_ACTIVE, SESSION_AUTHENTICATED_AT, SESSION_SECRET_HASH = 12, 26, 44, 60
+local FIELD_TERMS, FIELD_CLIENT, FIELD_ROTATION, FIELD_ANNOUNCED, FIELD_FENCE, FIELD_CHARACTERS = 1, 2, 3, 4, 5, 6
 
 -- How long Redis keeps a record past its deadline when no sweeper ends it, and a tombstone.
 local BACKSTOP_MS = 3600000
@@ -40,7 +43,7 @@ local TOMBSTONE_MS = 3600000
 
 -- As in the proto.
 local CAUSE_DESTROYED, CAUSE_EVICTED, CAUSE_EXPIRED_IDLE, CAUSE_EXPIRED_ABSOLUTE = 1, 2, 3, 4
-local CAUSE_EXPIRED_RENEWAL = 5
+local CAUSE_EXPIRED_RENEWAL, CAUSE_THEFT = 5, 6
 
 -- The header of a packed session; nil for a tombstone or nothing. Its first 95 bytes do, where neither its fields nor its
 -- user are asked for.
@@ -167,9 +170,15 @@ local function with_times(packed, last_active, expires_at)
     .. string.sub(packed, SESSION_LAST_ACTIVE + 13)
 end
 
-local function pack_tombstone(ending, secret_hash)
+-- Answers to the secret, to the one before it, and to the one that a thief presented.
+local function pack_tombstone(ending, session)
+  local rotation = session_field(session, FIELD_ROTATION)
+  local previous_hash = rotation and string.sub(rotation, 39, 70) or ''
+  local presented_hash = ending.presented_hash or ''
   return struct.pack('>BBI6', TOMBSTONE_FORMAT, ending.cause, ending.ended_at)
-    .. secret_hash
+    .. session.secret_hash
     .. struct.pack('>B', #ending.reason) .. ending.reason
     .. struct.pack('>I2', #ending.message) .. ending.message
+    .. previous_hash
+    .. (presented_hash ~= previous_hash and presented_hash or '')
 end
