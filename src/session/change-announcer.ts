@@ -18,18 +18,30 @@ export class ChangeAnnouncer {
 
   /**
    * Tells of the change that was sent to Redis in this turn of the event loop: both leave in one write, and nobody waits
-   * for the second. `landed` answers whether the session was changed.
+   * for the second. `landed` answers whether the session was changed. `contended`: probably not, and so nothing is told
+   * before it is known.
    */
-  follow(landed: Promise<boolean>, sessionId: string, { namespace, deadlineAt }: Call): void {
+  follow(
+    landed: Promise<boolean>,
+    sessionId: string,
+    { namespace, deadlineAt }: Call,
+    { contended = false }: { readonly contended?: boolean } = {},
+  ): void {
     // the call is over when the change is answered; a slot that moves may take longer
     const call: Call = { namespace, deadlineAt, ended: false };
-    this.tell(landed, sessionId, call).catch((error: unknown) => {
+    const first = contended ? Promise.resolve('nothing' as const) : this.announce(sessionId, call);
+    this.finish(landed, first, sessionId, call).catch((error: unknown) => {
       this.logger.debug({ sessionId, err: error }, 'change not told yet');
     });
   }
 
-  private async tell(landed: Promise<boolean>, sessionId: string, call: Call): Promise<void> {
-    const [change, first] = await Promise.allSettled([landed, this.announce(sessionId, call)]);
+  private async finish(
+    landed: Promise<boolean>,
+    announced: Promise<'told' | 'nothing' | 'gone'>,
+    sessionId: string,
+    call: Call,
+  ): Promise<void> {
+    const [change, first] = await Promise.allSettled([landed, announced]);
     const changed = change.status === 'fulfilled' && change.value;
     if (!changed) return;
     if (first.status === 'rejected') throw first.reason;

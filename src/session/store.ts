@@ -78,7 +78,7 @@ export class SessionStore {
     call: Call,
   ): Promise<Session> {
     const session = sessionKey(sessionId, call);
-    for (;;) {
+    for (let tries = 0; ; tries++) {
       const current = await this.getSession(sessionId, call);
       if (options.expectedVersion !== undefined && current.version !== options.expectedVersion) {
         throw new DomainError('VERSION_MISMATCH', 'the session has another version', {
@@ -99,6 +99,8 @@ export class SessionStore {
         replied.then(({ status }) => status === 'updated'),
         sessionId,
         call,
+        // where one was in the way there are more
+        { contended: tries > 0 },
       );
       const reply = await replied;
       if (reply.status === 'updated') return decodeSession(sessionId, reply.packed);

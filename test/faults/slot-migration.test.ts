@@ -7,7 +7,7 @@ import { Algorithm } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
 import { keys, partitionOfUser } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
-import { startCluster, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
 
 /** One slot on its way between two masters, stopped half way. */
@@ -110,6 +110,8 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
   const incrementMetadata = new Map([['hits', 1n]]);
   const updated = await sessions.updateSession({ sessionId: movedId, incrementMetadata });
   expect(updated.session?.metadata.get('hits')).toBe('1');
+  const extended = await sessions.extendSession({ sessionId: movedId, ttlMs: 31_536_000_000n });
+  expect(extended.session?.expiresAtMs).toBeGreaterThan(updated.session?.expiresAtMs ?? 0n);
   expect((await cache.get({ key: cacheKey })).entry?.value).toEqual(Buffer.from('old'));
   expect((await cache.set({ key: cacheKey, value: Buffer.from('new') })).stored).toBe(true);
   const grant = await locks.acquireLock({ resources: [lockName] });
@@ -137,6 +139,14 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
   for (const node of [target, source]) {
     await node.command('CLUSTER', 'SETSLOT', String(slot()), 'NODE', String(targetId));
   }
+  // what could not be told of those changes is told at the latest with the next
+  await sessions.updateSession({ sessionId: movedId, incrementMetadata });
+  const { counters, events } = sessionKeys();
+  await until(async () => {
+    const counted = await target.command('HMGET', counters, 'updated', 'extended');
+    return String(counted) === '2,1';
+  });
+  expect(JSON.stringify(await target.command('XREVRANGE', events, '+', '-', 'COUNT', '1'))).toContain('"updated"');
   expect((await sessions.destroySession({ sessionId: stayedId })).destroyed).toBe(true);
   expect((await sessions.destroyUserSessions({ userId: USER })).destroyedCount).toBe(2n);
   expect((await cache.get({ key: cacheKey })).entry?.value).toEqual(Buffer.from('new'));

@@ -1,10 +1,6 @@
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import {
-  SessionEndCause,
-  type Session,
-  type SessionEnd,
-} from '../../src/gen/shardkeep/session/v1/session.js';
+import { SessionEndCause, type Session, type SessionEnd } from '../../src/gen/shardkeep/session/v1/session.js';
 import { describeWithRedisClock, ServiceClocks, startClockedRedis, type ClockedRedis } from '../support/redis-clock.js';
 import { failureOf } from '../support/client.js';
 import { until } from '../support/redis-server.js';
@@ -76,21 +72,27 @@ describeWithRedisClock("on Redis's clock", () => {
     return (await service.sessions.validateSession({ sessionToken })).end;
   }
 
-  /** Live one millisecond before `atMs`, and ended at it. */
-  async function endsAt(player: Login, atMs: bigint, cause: SessionEndCause): Promise<void> {
-    const { sessionId } = player;
+  /** What is seen of a session one millisecond before a moment, and at it. */
+  async function aroundMoment(player: Login, atMs: bigint): Promise<unknown> {
+    const { sessionId, userId } = player;
     await stepTo(atMs - 1n);
     const { session } = await service.sessions.getSession({ sessionId });
-    expect(session?.expiresAtMs).toBe(atMs);
     await stepTo(atMs);
-    expect(await endOf(player)).toMatchObject({ cause, endedAtMs: atMs });
-    expect((await failureOf(service.sessions.getSession({ sessionId }))).code).toBe(Code.NOT_FOUND);
-    expect((await service.sessions.listUserSessions({ userId: player.userId })).totalCount).toBe(0);
+    const { cause, endedAtMs } = (await endOf(player)) ?? {};
+    const { code } = await failureOf(service.sessions.getSession({ sessionId }));
+    const { totalCount } = await service.sessions.listUserSessions({ userId });
+    return { expiresAtMs: session?.expiresAtMs, cause, endedAtMs, code, totalCount };
+  }
+
+  /** Live one millisecond before the moment, and ended at it. */
+  function endAt(atMs: bigint, cause: SessionEndCause): unknown {
+    return { expiresAtMs: atMs, cause, endedAtMs: atMs, code: Code.NOT_FOUND, totalCount: 0 };
   }
 
   test('silence ends a session one granularity after its idle TTL', async () => {
     const player = await login('idle');
-    await endsAt(player, player.session.createdAtMs + BigInt(IDLE_MS + GRANULARITY_MS), SessionEndCause.EXPIRED_IDLE);
+    const endMs = player.session.createdAtMs + BigInt(IDLE_MS + GRANULARITY_MS);
+    expect(await aroundMoment(player, endMs)).toEqual(endAt(endMs, SessionEndCause.EXPIRED_IDLE));
   });
 
   test('a touch is written one granularity after the last, and what is not written still counts', async () => {
@@ -106,15 +108,17 @@ describeWithRedisClock("on Redis's clock", () => {
     await step(GRANULARITY_MS);
     const touched = await touch(other);
     expect(touched.lastActiveMs).toBe(BigInt(redis.clock.nowMs));
-    await endsAt(other, BigInt(redis.clock.nowMs + IDLE_MS + GRANULARITY_MS), SessionEndCause.EXPIRED_IDLE);
+    const endMs = BigInt(redis.clock.nowMs + IDLE_MS + GRANULARITY_MS);
+    expect(await aroundMoment(other, endMs)).toEqual(endAt(endMs, SessionEndCause.EXPIRED_IDLE));
   });
 
   test('an extension is exact, and activity right before it counts as any does', async () => {
     const player = await login('idle');
     await step(1_000);
     const { session } = await service.sessions.extendSession({ sessionId: player.sessionId, ttlMs: 100_000n });
-    expect(session?.expiresAtMs).toBe(BigInt(redis.clock.nowMs + 100_000));
-    await endsAt(player, session?.expiresAtMs ?? 0n, SessionEndCause.EXPIRED_IDLE);
+    const endMs = BigInt(redis.clock.nowMs + 100_000);
+    expect(session?.expiresAtMs).toBe(endMs);
+    expect(await aroundMoment(player, endMs)).toEqual(endAt(endMs, SessionEndCause.EXPIRED_IDLE));
 
     const other = await login('idle');
     await step(IDLE_MS);
@@ -141,7 +145,7 @@ describeWithRedisClock("on Redis's clock", () => {
         else if (turn % 3 === 1) await service.sessions.updateSession({ sessionId });
         else await service.sessions.extendSession({ sessionId, ttlMs: LONGEST_MS });
       }
-      await endsAt(player, endMs, cause);
+      expect(await aroundMoment(player, endMs)).toEqual(endAt(endMs, cause));
     });
   });
 
@@ -160,7 +164,8 @@ describeWithRedisClock("on Redis's clock", () => {
       expect(versions).toEqual([...new Set(versions)].toSorted((a, b) => (a < b ? -1 : 1)));
       const { session } = await service.sessions.extendSession({ sessionId, ttlMs: 1n });
       expect(session).toMatchObject({ expiresAtMs: before.expiresAtMs, lastActiveMs: before.lastActiveMs });
-      await endsAt(player, before.expiresAtMs, SessionEndCause.EXPIRED_IDLE);
+      const endMs = before.expiresAtMs;
+      expect(await aroundMoment(player, endMs)).toEqual(endAt(endMs, SessionEndCause.EXPIRED_IDLE));
     });
 
     test('an hour keeps the order of creation, and DestroyUserSessions ends what was created before', async () => {
@@ -206,6 +211,7 @@ describeWithRedisClock("on Redis's clock", () => {
       const player = await login('idle');
       redis.clock.step(HOUR_MS);
       await until(async () => (await endOf(player)) !== undefined);
+      expect((await endOf(player))?.cause).toBe(SessionEndCause.EXPIRED_IDLE);
     });
   });
 });

@@ -41,7 +41,7 @@ export class SessionBooks {
   /** A counter of the user's partition. */
   async counter(userId: string, name: string): Promise<number> {
     const { counters } = keys.sessions(this.namespace, partitionOfUser(userId));
-    return Number(String((await this.redis.command('HGET', counters, name)) ?? 0));
+    return number(await this.redis.command('HGET', counters, name)) ?? 0;
   }
 
   /** The ids in the user's index, oldest first. */
@@ -53,8 +53,7 @@ export class SessionBooks {
   /** When the sweeper looks at a session next; undefined where it is in no index. */
   async dueAtMs(userId: string, sessionId: string): Promise<number | undefined> {
     const { deadlines } = keys.sessions(this.namespace, partitionOfUser(userId));
-    const score = await this.redis.command('ZSCORE', deadlines, `${sessionId}:${userId}`);
-    return score === null ? undefined : Number(String(score));
+    return number(await this.redis.command('ZSCORE', deadlines, `${sessionId}:${userId}`));
   }
 
   /** The packed record; undefined where there is none. */
@@ -62,4 +61,9 @@ export class SessionBooks {
     const packed = await this.redis.command('GET', keys.session(this.namespace, partitionOfUser(userId), sessionId));
     return Buffer.isBuffer(packed) ? packed : undefined;
   }
+}
+
+/** RESP3 has scores as numbers and fields of hashes as bytes. */
+function number(reply: unknown): number | undefined {
+  return Buffer.isBuffer(reply) ? Number(reply.toString()) : typeof reply === 'number' ? reply : undefined;
 }
