@@ -91,7 +91,10 @@ onEachTopology(
       const userId = randomNamespace();
       const characterId = 'hero:{7}%';
       const [holder, other] = [await login(service(), userId), await login(service(), userId)];
+      const recordOf = keys.session(service().namespace, partitionOfUser(userId), holder.sessionId);
+      const size = await raw.command('STRLEN', recordOf);
       const first = await epochOf(holder, { characterId });
+      expect(await raw.command('STRLEN', recordOf)).toBeGreaterThan(Number(size));
       const answer = await claim(service(), other, { characterId, policy: TAKEOVER });
       expect(answer).toMatchObject({ status: Status.CLAIMED, takenFromSessionId: holder.sessionId });
       const { epoch } = claimIn(answer);
@@ -103,6 +106,8 @@ onEachTopology(
       expect(await eventsOf(raw, service().namespace, userId, 'character_taken')).toEqual([
         { type: 'character_taken', session: holder.sessionId, user: userId, character: characterId },
       ]);
+      // it lists what it holds, and nothing more
+      expect(await raw.command('STRLEN', recordOf)).toBe(size);
       // neither the late release nor the end of the one that lost it touches the other's claim
       expect(await service().sessions.releaseCharacter({ userId, characterId, epoch: first })).toEqual({
         released: false,
