@@ -34,10 +34,15 @@ import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { KeyTracking } from './redis/tracking.js';
+import { SessionAudit } from './session/audit.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
 import { SessionStore } from './session/store.js';
+import { SweepLease } from './session/sweep-lease.js';
+import { sweepScripts } from './session/sweep-scripts.js';
+import { SweepStore } from './session/sweep-store.js';
+import { Sweeper } from './session/sweeper.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -62,7 +67,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts],
+      state: [...lockScripts, ...sessionScripts, ...sweepScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -96,6 +101,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     tracking: cacheTracking,
     createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
   });
+  const audit = new SessionAudit(config.auditLog ? logger : undefined);
+  const sweeps = new SweepStore(roles.state);
+  const sweeper = new Sweeper({
+    store: sweeps,
+    redis: roles.state,
+    namespace: config.namespace,
+    lease: new SweepLease(sweeps, config.namespace),
+    audit,
+    logger,
+  });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -108,7 +123,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
-    ...sessionRpcs({ store: new SessionStore(roles.state, logger), profiles: new Profiles(config.profiles) }),
+    ...sessionRpcs({
+      store: new SessionStore(roles.state, logger),
+      profiles: new Profiles(config.profiles),
+      sweeps,
+      audit,
+    }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
@@ -155,6 +175,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     throw error;
   });
   statsStore.start();
+  sweeper.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -162,10 +183,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     metrics,
     ready,
     drain: async () => {
+      const sweeperClosed = sweeper.close();
       health.drain();
       invoker.drain();
       parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
+      await sweeperClosed;
       await statsStore.close();
       feed.close();
       await cacheTracking.close();

@@ -91,7 +91,10 @@ export interface SessionKeys {
   readonly sessionPrefix: string;
   /** Followed by an encoded user id: ZSET of the user's session ids, scored by creation. */
   readonly userPrefix: string;
-  /** ZSET of `<session id>:<encoded user id>`, scored by a lower bound of the deadline. */
+  /**
+   * ZSET of `<session id>:<encoded user id>`, scored by a lower bound of the deadline; and, without a colon, the mark of
+   * a partition whose sessions are being destroyed.
+   */
   readonly deadlines: string;
   /** Hash of counters. */
   readonly counters: string;
@@ -166,6 +169,9 @@ export const keys = {
   /** A user's revoked_at and block; a key of its own because it expires and the session index must not. */
   revocation: (namespace: string, partition: number, userId: string): string =>
     `${namespace}:revocation:{${partitionTag(partition)}}:${encodeIdentifier(userId)}`,
+
+  /** The lease of the one process that ends the namespace's sessions which have run out. */
+  sweeper: (namespace: string): string => `${namespace}:sweeper`,
 
   /** The format version and partition rule of the data in this namespace. */
   meta: (namespace: string): string => `${namespace}:meta`,

@@ -10,6 +10,7 @@ import {
 } from '../gen/shardkeep/session/v1/session.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { anything, fieldMask, integer, list, map, message, optional, text } from '../grpc/rules.js';
+import type { SessionAudit, SessionAuditEvent } from './audit.js';
 import { applyChanges, MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import { claimMethods } from './claim-handlers.js';
 import { destroyMethods } from './destroy-handlers.js';
@@ -20,6 +21,7 @@ import type { Profiles } from './profiles.js';
 import { rotationMethods } from './rotation-handlers.js';
 import { statsMethods } from './stats-handlers.js';
 import type { CreateSessionResult, SessionStore, ValidateSessionResult } from './store.js';
+import type { SweepStore } from './sweep-store.js';
 import { parseToken } from './token.js';
 import { watchMethods } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
@@ -29,10 +31,12 @@ const DEFAULT_LIST_LIMIT = 100;
 export interface SessionHandlerOptions {
   readonly store: SessionStore;
   readonly profiles: Profiles;
+  readonly sweeps: SweepStore;
+  readonly audit: SessionAudit;
 }
 
 export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
-  const { store, profiles } = options;
+  const { store, profiles, audit } = options;
   return implement(SessionServiceService, {
     createSession: {
       rules: {
@@ -66,9 +70,9 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
           profile: terms.profile,
         };
         const authenticatedAtMs = optionalNumber(request.authenticatedAtMs);
-        return toCreateResponse(
-          await store.createSession({ userId: request.userId, content, terms, authenticatedAtMs }, call),
-        );
+        const result = await store.createSession({ userId: request.userId, content, terms, authenticatedAtMs }, call);
+        audit.record(toLoginEvent(result, request.userId, terms.profile), call);
+        return toCreateResponse(result);
       },
     },
     validateSession: handWritten({
@@ -145,6 +149,19 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
       handle: (request, call) => store.listUserSessions(request.userId, request.limit ?? DEFAULT_LIST_LIMIT, call),
     },
   });
+}
+
+function toLoginEvent(result: CreateSessionResult, userId: string, profile: string): SessionAuditEvent {
+  if (result.status !== 'created') return { event: 'login_refused', userId, profile, why: result.status };
+  const { session, evictedSessionIds } = result;
+  return {
+    event: 'created',
+    sessionId: session.sessionId,
+    userId,
+    profile,
+    evictedSessionIds,
+    replacedSessionId: '',
+  };
 }
 
 function toCreateResponse(result: CreateSessionResult): CreateSessionResponse {

@@ -16,6 +16,13 @@ export const END_CAUSES = [
 ] as const;
 export type EndCause = (typeof END_CAUSES)[number];
 
+/** By its number in a reply; throws UnexpectedReplyError. */
+export function endCauseOf(number: number): EndCause {
+  const cause = END_CAUSES[number - 1];
+  if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
+  return cause;
+}
+
 function readSessions(reader: ReplyReader): Session[] {
   const sessions: Session[] = [];
   while (reader.remaining > 0) {
@@ -96,11 +103,9 @@ export const validateSessionScript = luaScript({
       case 'VALID':
         return { status: 'valid', packed: reader.bytes(), lastActiveMs: reader.number(), expiresAtMs: reader.number() };
       case 'ENDED': {
-        const cause = END_CAUSES[reader.number() - 1];
-        if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
         return {
           status: 'ended',
-          cause,
+          cause: endCauseOf(reader.number()),
           endedAtMs: reader.number(),
           reason: reader.text(),
           message: reader.text(),

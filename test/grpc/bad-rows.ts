@@ -225,6 +225,8 @@ const session: Record<string, Row> = {
   'DestroyUserSessionsRequest.message': playerMessage,
   'DestroyUserSessionsRequest.keep_session_id': sessionId.filter(({ value }) => value !== ''),
   'DestroyUserSessionsRequest.block_for_ms': ttlMs,
+  'DestroyAllSessionsRequest.reason': reason,
+  'DestroyAllSessionsRequest.message': playerMessage,
   'ListUserSessionsRequest.user_id': userId,
   'ListUserSessionsRequest.limit': integer(1n, 1_000n, 32),
 };

@@ -82,6 +82,9 @@ const session: Requests = {
   }),
   DestroySession: ({ sessionId }) => ({ session_id: sessionId, reason: 'logout', message: 'Bye' }),
   DestroyUserSessions: ({ userId, sessionId }) => ({ user_id: userId, keep_session_id: sessionId }),
+  DestroyAllSessions: () => ({ reason: 'leak', message: 'Please log in again' }),
+  GetSessionStats: () => ({}),
+  CleanupExpiredSessions: () => ({}),
   ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),
 };
 

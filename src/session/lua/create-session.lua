@@ -29,7 +29,7 @@
     {'CREATED', packed, id, …}       created; the ids that were evicted
     {'LIMIT', id, packed, …}         nothing changed; the live sessions, oldest first
     {'BLOCKED', blockedUntilMs}      nothing changed
-    {'REVOKED'}                      nothing changed; authenticated before the user's revoked_at
+    {'REVOKED'}                      nothing changed; authenticated before the user's, or all, sessions were destroyed
 
   Atomicity: count, eviction and creation are one step, so parallel logins cannot pass the limit; record, indexes,
              counters and event agree.
@@ -38,6 +38,7 @@
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/record.lua"
 --- @include "lib/end-session.lua"
+--- @include "lib/created-minute.lua"
 local session_key = KEYS[1]
 local keys = {user = KEYS[2], deadlines = KEYS[4], counters = KEYS[5], events = KEYS[6]}
 local revocation = KEYS[3]
@@ -63,11 +64,13 @@ if not device_class or device_class < 0 or device_class > 255 then return redis.
 local revoked_at_us, blocked_until = string.match(redis.call('GET', revocation) or '0:0', '^(%d+):(%d+)$')
 revoked_at_us, blocked_until = tonumber(revoked_at_us), tonumber(blocked_until)
 if blocked_until > now_ms then return {'BLOCKED', decimal(blocked_until)} end
+local partition = redis.call('HMGET', keys.counters, 'not_before', 'last_created', 'created_minute')
+local not_before, last_created = tonumber(partition[1] or 0), tonumber(partition[2] or 0)
 if authenticated_at == 0 then
   authenticated_at = now_ms
 else
   authenticated_at = math.min(authenticated_at, now_ms)
-  if authenticated_at < math.floor(revoked_at_us / 1000) then return {'REVOKED'} end
+  if authenticated_at < math.floor(math.max(revoked_at_us, not_before) / 1000) then return {'REVOKED'} end
 end
 
 -- Other sessions are read only at the limit: those that ran out make room first.
@@ -108,8 +111,9 @@ for _, other in ipairs(endings) do
   end_session(keys, prefix .. other.id, other.id, user, other.session, other.ending)
 end
 
--- Later than the revocation, which ends exactly the sessions that were created before it.
-local version = next_tick(revoked_at_us)
+-- Later than what was revoked, which ends exactly the sessions that were created before it, and than the partition's other
+-- sessions, also where the clock was set back since.
+local version = next_tick(math.max(revoked_at_us, not_before, last_created))
 local absolute_expires_at = absolute_ttl_ms > 0 and now_ms + absolute_ttl_ms or 0
 local renew_until = renewal_ttl_ms > 0 and now_ms + renewal_ttl_ms or 0
 local idle = idle_deadline(now_ms, idle_ttl_ms, touch_granularity_ms)
@@ -125,6 +129,7 @@ redis.call('ZADD', keys.user, decimal(version), id)
 redis.call('ZADD', keys.deadlines, decimal(expires_at), deadline_member(id, user))
 redis.call('HINCRBY', keys.counters, 'active', 1)
 redis.call('HINCRBY', keys.counters, 'created', 1)
+redis.call('HSET', keys.counters, 'last_created', decimal(version), 'created_minute', count_created(partition[3]))
 add_event(keys, 'type', 'created', 'session', id, 'user', user)
 
 local reply = {'CREATED', packed}
