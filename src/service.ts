@@ -36,6 +36,7 @@ import { createRoles } from './redis/roles.js';
 import { KeyTracking } from './redis/tracking.js';
 import { claimScripts } from './session/claim-scripts.js';
 import { ClaimStore } from './session/claim-store.js';
+import { SessionAudit } from './session/audit.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
@@ -44,6 +45,10 @@ import { SessionStore } from './session/store.js';
 import { tokenScripts } from './session/token-scripts.js';
 import { TokenStore } from './session/token-store.js';
 import { TouchGuesses } from './session/touch-guesses.js';
+import { SweepLease } from './session/sweep-lease.js';
+import { sweepScripts } from './session/sweep-scripts.js';
+import { SweepStore } from './session/sweep-store.js';
+import { Sweeper } from './session/sweeper.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -68,7 +73,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts, ...tokenScripts, ...claimScripts],
+      state: [...lockScripts, ...sessionScripts, ...tokenScripts, ...claimScripts, ...sweepScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -106,6 +111,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const sessions = new SessionStore(roles.state, logger);
   const tokens = new TokenStore(roles.state, touches);
   const logins = new LoginStore({ redis: roles.state, sessions, tokens, touches, logger });
+  const audit = new SessionAudit(config.auditLog ? logger : undefined);
+  const sweeps = new SweepStore(roles.state);
+  const sweeper = new Sweeper({
+    store: sweeps,
+    redis: roles.state,
+    namespace: config.namespace,
+    lease: new SweepLease(sweeps, config.namespace),
+    audit,
+    logger,
+  });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -124,6 +139,8 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       tokens,
       claims: new ClaimStore(roles.state, logger),
       profiles: new Profiles(config.profiles),
+      sweeps,
+      audit,
     }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
@@ -171,6 +188,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     throw error;
   });
   statsStore.start();
+  sweeper.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -178,10 +196,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     metrics,
     ready,
     drain: async () => {
+      const sweeperClosed = sweeper.close();
       health.drain();
       invoker.drain();
       parkedCalls.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
+      await sweeperClosed;
       await statsStore.close();
       feed.close();
       await cacheTracking.close();

@@ -27,6 +27,8 @@ const RPC_NAMES = new Set(
 
 export interface Config {
   readonly logLevel: string;
+  /** Whether to log what becomes of sessions. */
+  readonly auditLog: boolean;
   /** Processes that serve; above 1 this one only looks after them. */
   readonly workers: number;
   readonly namespace: string;
@@ -135,6 +137,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
 
   return {
     logLevel: settings.LOG_LEVEL,
+    auditLog: settings.AUDIT_LOG,
     workers: settings.WORKERS,
     adminListen: settings.ADMIN_LISTEN,
     namespace,

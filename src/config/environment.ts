@@ -18,6 +18,7 @@ const SECONDS_MAX = MAX_TTL_MS / 1_000;
 export const environmentSchema = z.object({
   NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default(DEFAULTS.logLevel),
+  AUDIT_LOG: flag.default(true),
 
   WORKERS: count(1, 64).default(DEFAULTS.workers),
 

@@ -56,6 +56,8 @@ export abstract class CallContext implements ParkableCall, Timed {
     else this.endListeners.push(listener);
   }
 
+  /** The address that the call came from, without the port. */
+  abstract get peer(): string;
   abstract park(): boolean;
   abstract unpark(): void;
 

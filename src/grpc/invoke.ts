@@ -193,7 +193,12 @@ export class Invoker implements Parking {
 function start(call: SingleCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
   const { rpc, gate } = call.prepared;
   const request = decodeRequest(rpc, bytes, from, to);
-  rpc.check(request);
+  try {
+    rpc.check(request);
+  } catch (error) {
+    rpc.refused?.(request, call);
+    throw error;
+  }
   const charged = gate?.(request, call);
   return charged === undefined ? rpc.handle(request, call) : charged.then(() => rpc.handle(request, call));
 }

@@ -16,7 +16,7 @@ import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { UnaryRpc } from './rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
-import { SingleCall, timeoutMsOf } from './transport-call.js';
+import { SingleCall, timeoutMsOf, withoutPort } from './transport-call.js';
 import type { TransportOptions } from './unary.js';
 
 /** `package.Service/Method`. */
@@ -93,6 +93,10 @@ class PipelineCall extends SingleCall {
     super(prepared, stream.options.principal, arrivedAt, deadlineAt);
   }
 
+  override get peer(): string {
+    return this.stream.peer;
+  }
+
   override succeed(response: unknown): void {
     this.stream.respond(this, response);
   }
@@ -144,6 +148,10 @@ class PipelineStream {
     };
     writeLimits(this.frame, limits);
     this.flush();
+  }
+
+  get peer(): string {
+    return withoutPort(this.stream.getPeer());
   }
 
   drain(): void {

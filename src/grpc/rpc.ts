@@ -24,6 +24,8 @@ interface AnyRpc {
   readonly encode: (response: unknown) => Buffer;
   /** Throws INVALID_FIELD naming the wrong fields. */
   readonly check: (request: unknown) => void;
+  /** Told of a request that `check` threw at. */
+  readonly refused: ((request: unknown, context: Pick<CallContext, 'peer'>) => void) | undefined;
 }
 
 export interface UnaryRpc extends AnyRpc {
@@ -54,6 +56,8 @@ export interface BidiStreamRpc extends AnyRpc {
 /** What the handler of a stream may know of its call. Its iterator's `return` is called when the call ends. */
 export interface StreamContext extends Call {
   readonly principal: Principal;
+  /** The address that the call came from, without the port; `unknown` when the stream is gone. */
+  readonly peer: string;
   /** Calls back when the call ends, also when it has ended already; once for each stream is what it is made for. */
   whenEnded(listener: (reason: EndReason) => void): void;
   /** True once the service is going away. */
@@ -83,6 +87,8 @@ interface RequestRules<Request> {
   readonly rules: Rules<Request>;
   /** What no single field can tell; runs after the rules and throws INVALID_FIELD. */
   readonly check?: (request: Request) => void;
+  /** Told of a unary request that was refused with INVALID_FIELD; must not throw. */
+  readonly onRefused?: (request: Request, context: Pick<CallContext, 'peer'>) => void;
 }
 
 interface MethodImplementation<Request, Response> extends RequestRules<Request> {
@@ -143,7 +149,7 @@ export function implement<Service extends ServiceDefinition>(
 ): readonly Rpc[] {
   return Object.entries(service).map(([method, definition]): Rpc => {
     const implemented = implementation[method as keyof Service] as unknown as AnyMethod;
-    const { rules, check } = implemented;
+    const { rules, check, onRefused } = implemented;
     const checkFields = checkerOf(rules);
     const name = definition.path.slice(1);
     const rpc: AnyRpc = {
@@ -155,6 +161,7 @@ export function implement<Service extends ServiceDefinition>(
         checkFields(request as never);
         check?.(request as never);
       },
+      refused: onRefused as AnyRpc['refused'],
     };
     if ('onDrain' in implemented) {
       const { onDrain } = implemented;

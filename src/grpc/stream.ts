@@ -11,6 +11,7 @@ import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
 import { answerTooLarge } from '../errors.js';
+import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
 
 type GrpcStream = ServerWritableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
@@ -80,6 +81,10 @@ class GrpcStreamCall extends StreamCall {
       this.isClosed = true;
       this.uncountWhenDone();
     });
+  }
+
+  override get peer(): string {
+    return withoutPort(this.grpcStream.getPeer());
   }
 
   override send(response: Buffer): Promise<void> | undefined {

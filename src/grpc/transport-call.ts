@@ -49,6 +49,11 @@ export abstract class SingleCall extends TransportCall<UnaryRpc> {
   abstract succeed(response: unknown): void;
 }
 
+/** `address:port` as grpc-js tells it; over a unix socket it is `unknown`. */
+export function withoutPort(peer: string): string {
+  return peer.replace(/:\d+$/, '');
+}
+
 export interface DeadlineLimits {
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;

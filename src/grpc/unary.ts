@@ -1,12 +1,12 @@
 import { performance } from 'node:perf_hooks';
-import { Metadata, type handleUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
+import { Metadata, type handleUnaryCall, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
 import { answerTooLarge } from '../errors.js';
 import type { Principal } from './call-context.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
-import { SingleCall, timeoutMsOf, type DeadlineLimits } from './transport-call.js';
+import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
 
 /** What every transport needs. */
 export interface TransportOptions extends DeadlineLimits {
@@ -45,9 +45,14 @@ class UnaryCall extends SingleCall {
     arrivedAt: number,
     deadlineAt: number,
     private readonly options: TransportOptions,
+    private readonly grpcCall: ServerUnaryCall<Buffer, Buffer>,
     private readonly callback: sendUnaryData<Buffer>,
   ) {
     super(prepared, options.principal, arrivedAt, deadlineAt);
+  }
+
+  override get peer(): string {
+    return withoutPort(this.grpcCall.getPeer());
   }
 
   override succeed(response: unknown): void {
@@ -71,7 +76,7 @@ export function unaryHandler(
   return (grpcCall, callback) => {
     const arrivedAt = performance.now();
     const deadlineAt = arrivedAt + timeoutMsOf(remainingMs(grpcCall.getDeadline()), options);
-    const call = new UnaryCall(prepared, arrivedAt, deadlineAt, options, callback);
+    const call = new UnaryCall(prepared, arrivedAt, deadlineAt, options, grpcCall, callback);
     options.openCalls.opened();
     // grpc-js emits 'cancelled' when the stream closes, after every call; a call keeps its first end
     grpcCall.on('cancelled', () => {

@@ -91,7 +91,10 @@ export interface SessionKeys {
   readonly sessionPrefix: string;
   /** Followed by an encoded user id: ZSET of the user's session ids, scored by creation. */
   readonly userPrefix: string;
-  /** ZSET of `<session id>:<encoded user id>`, scored by a lower bound of the deadline. */
+  /**
+   * ZSET of `<session id>:<encoded user id>`, scored by a lower bound of the deadline; and, without a colon, the mark of
+   * a partition whose sessions are being destroyed.
+   */
   readonly deadlines: string;
   /** Hash of counters. */
   readonly counters: string;
@@ -179,6 +182,9 @@ export const keys = {
     const hash = createHash('sha256').update(`${userId}\0${requestId}`, 'utf8').digest('hex');
     return `${namespace}:login:{${partitionTag(partition)}}:${hash}`;
   },
+
+  /** The lease of the one process that ends the namespace's sessions which have run out. */
+  sweeper: (namespace: string): string => `${namespace}:sweeper`,
 
   /** The format version and partition rule of the data in this namespace. */
   meta: (namespace: string): string => `${namespace}:meta`,

@@ -1,16 +1,23 @@
 import type { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { Implementation } from '../grpc/rpc.js';
 import { integer, optional } from '../grpc/rules.js';
+import type { SessionAudit } from './audit.js';
+import { destroyAllSessions, type DestroyProgress } from './destroy-all.js';
 import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
 import type { SessionStore } from './store.js';
+import type { SweepStore } from './sweep-store.js';
 
 export interface DestroyHandlerOptions {
   readonly store: SessionStore;
+  readonly sweeps: SweepStore;
+  readonly audit: SessionAudit;
 }
 
 export function destroyMethods({
   store,
+  sweeps,
+  audit,
 }: DestroyHandlerOptions): Pick<
   Implementation<typeof SessionServiceService>,
   'destroySession' | 'destroyUserSessions' | 'destroyAllSessions'
@@ -26,7 +33,11 @@ export function destroyMethods({
       handle: async (request, call) => {
         const { sessionId, reason, message } = request;
         const effectiveInMs = optionalNumber(request.effectiveInMs);
-        return { destroyed: await store.destroySession(sessionId, { reason, message, effectiveInMs }, call) };
+        const destroyed = await store.destroySession(sessionId, { reason, message, effectiveInMs }, call);
+        if (destroyed) {
+          audit.record({ event: 'destroyed', sessionId, reason, effectiveInMs: effectiveInMs ?? 0 }, call);
+        }
+        return { destroyed };
       },
     },
     destroyUserSessions: {
@@ -50,6 +61,18 @@ export function destroyMethods({
           },
           call,
         );
+        audit.record(
+          {
+            event: 'user_destroyed',
+            userId: request.userId,
+            count: destroyedCount,
+            reason: request.reason,
+            keptSessionId: request.keepSessionId,
+            blockForMs: Number(request.blockForMs ?? 0n),
+            effectiveInMs: Number(request.effectiveInMs ?? 0n),
+          },
+          call,
+        );
         return {
           destroyedCount: BigInt(destroyedCount),
           revokedAtMs: BigInt(revokedAtMs),
@@ -60,9 +83,26 @@ export function destroyMethods({
     destroyAllSessions: {
       rules: { reason: fields.reason, message: fields.playerMessage },
       onDrain: 'finish',
-      // eslint-disable-next-line require-yield, @typescript-eslint/require-await -- to be built
-      handle: async function* () {
-        throw new Error('not built yet');
+      handle: async function* ({ reason, message }, call) {
+        // when the stream is gone, nothing tells any more where it came from
+        const by = { peer: call.peer };
+        let latest: DestroyProgress | undefined;
+        try {
+          for await (const progress of destroyAllSessions(sweeps, { reason, message }, call)) {
+            if (latest === undefined) {
+              audit.record({ event: 'all_destroyed', step: 'begun', reason, revokedAtMs: progress.revokedAtMs }, by);
+            }
+            latest = progress;
+            yield {
+              destroyedCount: BigInt(progress.destroyedCount),
+              revokedAtMs: BigInt(progress.revokedAtMs),
+              done: progress.done,
+            };
+          }
+        } finally {
+          const { destroyedCount: count = 0, done = false } = latest ?? {};
+          audit.record({ event: 'all_destroyed', step: 'ended', reason, count, done }, by);
+        }
       },
     },
   };

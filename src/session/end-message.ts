@@ -8,7 +8,7 @@ export interface SessionEnding {
   readonly endedAtMs: number;
 }
 
-const END_CAUSES: Readonly<Record<EndCause, SessionEndCause>> = {
+const TO_PROTO: Readonly<Record<EndCause, SessionEndCause>> = {
   destroyed: SessionEndCause.DESTROYED,
   evicted: SessionEndCause.EVICTED,
   expired_idle: SessionEndCause.EXPIRED_IDLE,
@@ -22,6 +22,10 @@ export function hasExpired({ cause }: SessionEnding): boolean {
   return cause.startsWith('expired');
 }
 
+export function toEndCause(cause: EndCause): SessionEndCause {
+  return TO_PROTO[cause];
+}
+
 export function toSessionEnd({ cause, reason, message, endedAtMs }: SessionEnding): SessionEnd {
-  return { cause: END_CAUSES[cause], reason, message, endedAtMs: BigInt(endedAtMs) };
+  return { cause: TO_PROTO[cause], reason, message, endedAtMs: BigInt(endedAtMs) };
 }

@@ -10,6 +10,7 @@ import {
 } from '../gen/shardkeep/session/v1/session.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { anything, fieldMask, integer, list, map, message, optional, text } from '../grpc/rules.js';
+import type { SessionAudit, SessionAuditEvent } from './audit.js';
 import { applyChanges, MAX_METADATA, UPDATABLE_FIELDS } from './changes.js';
 import { claimMethods } from './claim-handlers.js';
 import type { ClaimStore } from './claim-store.js';
@@ -24,6 +25,7 @@ import { statsMethods } from './stats-handlers.js';
 import type { CreateSessionResult, LoginStore } from './login-store.js';
 import type { SessionStore } from './store.js';
 import type { NotOpened, TokenStore } from './token-store.js';
+import type { SweepStore } from './sweep-store.js';
 import { parseToken } from './token.js';
 import { watchMethods } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
@@ -36,10 +38,12 @@ export interface SessionHandlerOptions {
   readonly tokens: TokenStore;
   readonly claims: ClaimStore;
   readonly profiles: Profiles;
+  readonly sweeps: SweepStore;
+  readonly audit: SessionAudit;
 }
 
 export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
-  const { store, logins, tokens, profiles } = options;
+  const { store, logins, tokens, profiles, audit } = options;
   return implement(SessionServiceService, {
     createSession: {
       rules: {
@@ -75,12 +79,12 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         const { userId, requestId, evictSessionIds } = request;
         const authenticatedAtMs = optionalNumber(request.authenticatedAtMs);
         const replaces = parseToken(request.replacesSessionToken);
-        return toCreateResponse(
-          await logins.createSession(
-            { userId, content, terms, authenticatedAtMs, requestId, replaces, evictSessionIds },
-            call,
-          ),
+        const result = await logins.createSession(
+          { userId, content, terms, authenticatedAtMs, requestId, replaces, evictSessionIds },
+          call,
         );
+        audit.record(toLoginEvent(result, userId, terms.profile), call);
+        return toCreateResponse(result);
       },
     },
     validateSession: handWritten({
@@ -161,6 +165,12 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
       handle: (request, call) => store.listUserSessions(request.userId, request.limit ?? DEFAULT_LIST_LIMIT, call),
     },
   });
+}
+
+function toLoginEvent(result: CreateSessionResult, userId: string, profile: string): SessionAuditEvent {
+  if (result.status !== 'created') return { event: 'login_refused', userId, profile, why: result.status };
+  const { session, evictedSessionIds, replacedSessionId } = result;
+  return { event: 'created', sessionId: session.sessionId, userId, profile, evictedSessionIds, replacedSessionId };
 }
 
 function toCreateResponse(result: CreateSessionResult): CreateSessionResponse {

@@ -17,6 +17,13 @@ export const END_CAUSES = [
 ] as const;
 export type EndCause = (typeof END_CAUSES)[number];
 
+/** By its number in a reply; throws UnexpectedReplyError. */
+export function endCauseOf(number: number): EndCause {
+  const cause = END_CAUSES[number - 1];
+  if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
+  return cause;
+}
+
 function readSessions(reader: ReplyReader): Session[] {
   const sessions: Session[] = [];
   while (reader.remaining > 0) {

@@ -16,8 +16,13 @@ describe('with a Redis of its own', () => {
   let other: TestService;
   beforeEach(async () => {
     redis = await startRedis(['--enable-debug-command', 'yes']);
-    service = await startTestService({ REDIS_URL: redis.url, ...NEAR });
-    other = await startTestService({ REDIS_URL: redis.url, NAMESPACE: service.namespace });
+    // the lease of whoever sweeps sessions is a key of another Redis
+    service = await startTestService({ REDIS_URL: redis.url, STATE_REDIS_URL: sharedRedisUrl('standalone'), ...NEAR });
+    other = await startTestService({
+      CACHE_REDIS_URL: redis.url,
+      STATE_REDIS_URL: sharedRedisUrl('standalone'),
+      NAMESPACE: service.namespace,
+    });
   });
   afterEach(async () => {
     await Promise.all([service.stop(), other.stop()]);

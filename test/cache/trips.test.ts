@@ -3,6 +3,7 @@ import { CacheServiceService, GetOrLeaseStatus as Status } from '../../src/gen/s
 import type { PromiseClient } from '../support/client.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { sharedRedisUrl } from '../support/service.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { bytes, near, NEAR } from './near-support.js';
 
@@ -27,7 +28,10 @@ beforeAll(async () => {
     const asked = names.filter((name) => !['', 'PING', 'TIME'].includes(name));
     if (asked.length > 0) trips.push(asked);
   });
-  const service = await startServiceProcess({ REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}`, ...NEAR });
+  // sessions are swept elsewhere
+  const state = { STATE_REDIS_URL: sharedRedisUrl('standalone') };
+  const through = `redis://127.0.0.1:${String(proxy.port)}`;
+  const service = await startServiceProcess({ REDIS_URL: through, ...state, ...NEAR });
   const another = await startServiceProcess({ REDIS_URL: redis.url, NAMESPACE: service.namespace });
   cache = service.channel().of(CacheServiceService);
   other = another.channel().of(CacheServiceService);

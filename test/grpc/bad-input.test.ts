@@ -1,8 +1,10 @@
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import protobuf from 'protobufjs';
+import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { failureOf } from '../support/client.js';
 import { DatabaseSnapshot } from '../support/database-snapshot.js';
+import { openStream } from '../support/stream-client.js';
 import { encode, placesOf, protoRpcs, type Place, type Plain } from '../support/proto.js';
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
 import { rows } from './bad-rows.js';
@@ -36,7 +38,6 @@ let database: DatabaseSnapshot;
 beforeAll(async () => {
   database = await DatabaseSnapshot.open();
   service = await startTestService({ REDIS_URL: database.url, POLICIES_FILE: policiesFile({ rpc_limits: [] }) });
-  fixture = await createFixture(service);
 });
 afterAll(async () => {
   await service.stop();
@@ -74,6 +75,9 @@ test.each(protoRpcs.map((rpc) => ({ rpc, ...rpc })))(
 describe('INVALID_ARGUMENT that names the field, and nothing written:', () => {
   let before: string;
   beforeAll(async () => {
+    // one of the good requests was to end all sessions, and left when that had begun
+    await openStream(service.channel, SessionServiceService.destroyAllSessions, {}).result;
+    fixture = await createFixture(service);
     // the service adds what it counted of the calls before, and has nothing more to add: a refused call counts nowhere
     await service.cache.getCacheStats({});
     before = await database.take();

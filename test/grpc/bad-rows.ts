@@ -254,6 +254,8 @@ const session: Record<string, Row> = {
   'CheckCharacterClaimRequest.user_id': userId,
   'CheckCharacterClaimRequest.character_id': characterId,
   'CheckCharacterClaimRequest.epoch': epoch,
+  'DestroyAllSessionsRequest.reason': reason,
+  'DestroyAllSessionsRequest.message': playerMessage,
   'ListUserSessionsRequest.user_id': userId,
   'ListUserSessionsRequest.limit': integer(1n, 1_000n, 32),
 };

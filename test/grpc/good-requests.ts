@@ -91,6 +91,9 @@ const session: Requests = {
   ReleaseCharacter: ({ userId }) => ({ user_id: userId, character_id: 'char-1', epoch: '9007199254740991' }),
   GetCharacterClaim: ({ userId }) => ({ user_id: userId, character_id: 'char-1' }),
   CheckCharacterClaim: ({ userId }) => ({ user_id: userId, character_id: 'char-1', epoch: '9007199254740991' }),
+  DestroyAllSessions: () => ({ reason: 'leak', message: 'Please log in again' }),
+  GetSessionStats: () => ({}),
+  CleanupExpiredSessions: () => ({}),
   ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),
 };
 

@@ -26,11 +26,15 @@ export class DatabaseSnapshot {
     return new DatabaseSnapshot(url, client);
   }
 
-  /** All keys with their values and expiry, as text to compare; but those that are not to be compared. */
+  /**
+   * All keys with their values and expiry, as text to compare; but those that are not to be compared, and the lease of the
+   * process that sweeps, which is renewed each second.
+   */
   async take({ without }: { readonly without?: RegExp } = {}): Promise<string> {
     const all: Buffer[] = [];
     for await (const page of this.client.scanIterator({ COUNT: 1_000 })) all.push(...page);
-    const keys = all.filter((key) => without?.test(String(key)) !== true);
+    const compared = (key: string): boolean => !key.endsWith(':sweeper') && without?.test(key) !== true;
+    const keys = all.filter((key) => compared(String(key)));
     const lines = await Promise.all(
       keys.map(async (key) => {
         const [dump, expiry] = await Promise.all([this.client.dump(key), this.client.pExpireTime(key)]);

@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe } from '@jest/globals';
-import { pino } from 'pino';
+import { pino, type Logger } from 'pino';
 import { loadConfig } from '../../src/config/config.js';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
@@ -32,12 +32,15 @@ export function randomNamespace(): string {
   return `t-${randomUUID().slice(0, 13)}`;
 }
 
-export async function startTestService(env: Environment): Promise<TestService> {
+export async function startTestService(
+  env: Environment,
+  { logger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }) }: { readonly logger?: Logger } = {},
+): Promise<TestService> {
   const namespace = env.NAMESPACE ?? randomNamespace();
   const config = loadConfig({ NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env });
   const service = await startService({
     config,
-    logger: pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }),
+    logger,
     onUnusable: (error) => {
       throw error;
     },

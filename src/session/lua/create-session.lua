@@ -38,7 +38,7 @@
     {'SPENT'}                        nothing changed; the session of this request id ended or was rotated
     {'LIMIT', id, packed, …}         nothing changed; the live sessions, oldest first
     {'BLOCKED', blockedUntilMs}      nothing changed
-    {'REVOKED'}                      nothing changed; authenticated before the user's revoked_at
+    {'REVOKED'}                      nothing changed; authenticated before the user's, or all, sessions were destroyed
 
   Atomicity: count, eviction and creation are one step, so parallel logins cannot pass a limit; record, indexes,
              counters and event agree. Ends 200 sessions at most besides those named: where a limit was lowered since, the
@@ -49,6 +49,7 @@
 --- @include "lib/record.lua"
 --- @include "lib/end-session.lua"
 --- @include "lib/rotation.lua"
+--- @include "lib/created-minute.lua"
 local session_key = KEYS[1]
 local keys = {user = KEYS[2], deadlines = KEYS[4], counters = KEYS[5], events = KEYS[6]}
 local revocation, login = KEYS[3], KEYS[7]
@@ -95,11 +96,13 @@ end
 local revoked_at_us, blocked_until = string.match(redis.call('GET', revocation) or '0:0', '^(%d+):(%d+)$')
 revoked_at_us, blocked_until = tonumber(revoked_at_us), tonumber(blocked_until)
 if blocked_until > now_ms then return {'BLOCKED', decimal(blocked_until)} end
+local partition = redis.call('HMGET', keys.counters, 'not_before', 'last_created', 'created_minute')
+local not_before, last_created = tonumber(partition[1] or 0), tonumber(partition[2] or 0)
 if authenticated_at == 0 then
   authenticated_at = now_ms
 else
   authenticated_at = math.min(authenticated_at, now_ms)
-  if authenticated_at < math.floor(revoked_at_us / 1000) then return {'REVOKED'} end
+  if authenticated_at < math.floor(math.max(revoked_at_us, not_before) / 1000) then return {'REVOKED'} end
 end
 
 -- What this login ends, and of that what it names.
@@ -187,10 +190,9 @@ for _, other in ipairs(endings) do
   end_session(keys, prefix .. other.id, other.id, user, other.session, other.ending)
 end
 
--- Later than the revocation, which ends exactly the sessions that were created before it, and than the user's other
+-- Later than what was revoked, which ends exactly the sessions that were created before it, and than the partition's other
 -- sessions, also where the clock was set back since.
-local newest = redis.call('ZREVRANGE', keys.user, 0, 0, 'WITHSCORES')
-local version = next_tick(math.max(revoked_at_us, tonumber(newest[2] or 0)))
+local version = next_tick(math.max(revoked_at_us, not_before, last_created))
 local absolute_expires_at = absolute_ttl_ms > 0 and now_ms + absolute_ttl_ms or 0
 local renew_until = renewal_ttl_ms > 0 and now_ms + renewal_ttl_ms or 0
 local idle = idle_deadline(now_ms, idle_ttl_ms, touch_granularity_ms)
@@ -208,6 +210,7 @@ redis.call('ZADD', keys.user, decimal(version), id)
 redis.call('ZADD', keys.deadlines, decimal(expires_at), deadline_member(id, user))
 redis.call('HINCRBY', keys.counters, 'active', 1)
 redis.call('HINCRBY', keys.counters, 'created', 1)
+redis.call('HSET', keys.counters, 'last_created', decimal(version), 'created_minute', count_created(partition[3]))
 add_event(keys, 'type', 'created', 'session', id, 'user', user)
 
 local reply = {'CREATED', packed, replaced_id}
