@@ -35,9 +35,12 @@ import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { KeyTracking } from './redis/tracking.js';
 import { SessionAudit } from './session/audit.js';
+import { ForeignTokens } from './session/foreign-tokens.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
+import { sessionMetrics } from './session/session-metrics.js';
+import { SessionStatsStore } from './session/stats-store.js';
 import { SessionStore } from './session/store.js';
 import { SweepLease } from './session/sweep-lease.js';
 import { sweepScripts } from './session/sweep-scripts.js';
@@ -102,6 +105,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
   });
   const audit = new SessionAudit(config.auditLog ? logger : undefined);
+  const foreignTokens = new ForeignTokens(logger);
   const sweeps = new SweepStore(roles.state);
   const sweeper = new Sweeper({
     store: sweeps,
@@ -127,6 +131,8 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       store: new SessionStore(roles.state, logger),
       profiles: new Profiles(config.profiles),
       sweeps,
+      stats: new SessionStatsStore(roles.state),
+      foreignTokens,
       audit,
     }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
@@ -145,6 +151,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
+  for (const metric of sessionMetrics({ audit, foreignTokens, sweeper })) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),

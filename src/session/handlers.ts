@@ -17,9 +17,11 @@ import { destroyMethods } from './destroy-handlers.js';
 import { toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
+import type { ForeignTokens } from './foreign-tokens.js';
 import type { Profiles } from './profiles.js';
 import { rotationMethods } from './rotation-handlers.js';
 import { statsMethods } from './stats-handlers.js';
+import type { SessionStatsStore } from './stats-store.js';
 import type { CreateSessionResult, SessionStore, ValidateSessionResult } from './store.js';
 import type { SweepStore } from './sweep-store.js';
 import { parseToken } from './token.js';
@@ -32,11 +34,13 @@ export interface SessionHandlerOptions {
   readonly store: SessionStore;
   readonly profiles: Profiles;
   readonly sweeps: SweepStore;
+  readonly stats: SessionStatsStore;
+  readonly foreignTokens: ForeignTokens;
   readonly audit: SessionAudit;
 }
 
 export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
-  const { store, profiles, audit } = options;
+  const { store, profiles, foreignTokens, audit } = options;
   return implement(SessionServiceService, {
     createSession: {
       rules: {
@@ -82,10 +86,14 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         client: fields.client,
         maxAuthAgeMs: optional(integer({ min: 0n, max: fields.MAX_TTL_MS })),
       },
+      onRefused: (request, call) => {
+        foreignTokens.refused(request, call.peer);
+      },
       handle: async (request, call) => {
         const token = parseToken(request.sessionToken);
         if (token === undefined) throw invalidField('session_token', 'is no session token');
         const result = await store.validateSession(token.sessionId, token.secretHash, call);
+        if (result.status === 'unknown') foreignTokens.count('unknown', request, call.peer);
         return result.status === 'valid' ? result.session : encodeOtherOutcome(result);
       },
       writer: validateSessionResponseWriter,
