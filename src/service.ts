@@ -37,10 +37,13 @@ import { KeyTracking } from './redis/tracking.js';
 import { claimScripts } from './session/claim-scripts.js';
 import { ClaimStore } from './session/claim-store.js';
 import { SessionAudit } from './session/audit.js';
+import { ForeignTokens } from './session/foreign-tokens.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
 import { LoginStore } from './session/login-store.js';
+import { sessionMetrics } from './session/session-metrics.js';
+import { SessionStatsStore } from './session/stats-store.js';
 import { SessionStore } from './session/store.js';
 import { tokenScripts } from './session/token-scripts.js';
 import { TokenStore } from './session/token-store.js';
@@ -112,6 +115,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const tokens = new TokenStore(roles.state, touches);
   const logins = new LoginStore({ redis: roles.state, sessions, tokens, touches, logger });
   const audit = new SessionAudit(config.auditLog ? logger : undefined);
+  const foreignTokens = new ForeignTokens(logger);
   const sweeps = new SweepStore(roles.state);
   const sweeper = new Sweeper({
     store: sweeps,
@@ -140,6 +144,8 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       claims: new ClaimStore(roles.state, logger),
       profiles: new Profiles(config.profiles),
       sweeps,
+      stats: new SessionStatsStore(roles.state),
+      foreignTokens,
       audit,
     }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
@@ -158,6 +164,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
+  for (const metric of sessionMetrics({ audit, foreignTokens, sweeper })) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),

@@ -27,7 +27,12 @@ export type SessionAuditEvent =
       readonly userId: string;
       readonly reauthenticated: boolean;
     }
-  | { readonly event: 'theft'; readonly sessionId: string; readonly userId: string }
+  | {
+      readonly event: 'theft';
+      readonly sessionId: string;
+      /** Which token was presented: `previous` or `older`. */
+      readonly reason: string;
+    }
   | {
       readonly event: 'destroyed';
       readonly sessionId: string;

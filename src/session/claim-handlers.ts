@@ -9,6 +9,7 @@ import {
 } from '../gen/shardkeep/session/v1/session.js';
 import type { Implementation } from '../grpc/rpc.js';
 import { integer, oneOfValues, optional, text } from '../grpc/rules.js';
+import type { SessionAudit } from './audit.js';
 import type { Claim } from './claim-scripts.js';
 import type { ClaimCharacterResult, ClaimPolicy, ClaimStore } from './claim-store.js';
 import * as fields from './fields.js';
@@ -26,10 +27,12 @@ const policy = oneOfValues<CharacterClaimPolicy>(
 
 export interface ClaimHandlerOptions {
   readonly claims: ClaimStore;
+  readonly audit: SessionAudit;
 }
 
 export function claimMethods({
   claims,
+  audit,
 }: ClaimHandlerOptions): Pick<
   Implementation<typeof SessionServiceService>,
   'claimCharacter' | 'releaseCharacter' | 'getCharacterClaim' | 'checkCharacterClaim'
@@ -59,6 +62,10 @@ export function claimMethods({
           { userId, characterId: id, sessionId, owner, policy: toPolicy(request) },
           call,
         );
+        if (result.status === 'claimed' && result.takenFromSessionId !== '') {
+          const { takenFromSessionId } = result;
+          audit.record({ event: 'character_taken', userId, characterId: id, sessionId, takenFromSessionId }, call);
+        }
         return toClaimResponse(result);
       },
     },

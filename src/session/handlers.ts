@@ -19,12 +19,14 @@ import { hashClient } from './client-binding.js';
 import { hasExpired, toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
+import type { ForeignTokens } from './foreign-tokens.js';
 import type { Profiles } from './profiles.js';
 import { rotationMethods } from './rotation-handlers.js';
 import { statsMethods } from './stats-handlers.js';
 import type { CreateSessionResult, LoginStore } from './login-store.js';
 import type { SessionStore } from './store.js';
 import type { NotOpened, TokenStore } from './token-store.js';
+import type { SessionStatsStore } from './stats-store.js';
 import type { SweepStore } from './sweep-store.js';
 import { parseToken } from './token.js';
 import { watchMethods } from './watch-handlers.js';
@@ -39,11 +41,13 @@ export interface SessionHandlerOptions {
   readonly claims: ClaimStore;
   readonly profiles: Profiles;
   readonly sweeps: SweepStore;
+  readonly stats: SessionStatsStore;
+  readonly foreignTokens: ForeignTokens;
   readonly audit: SessionAudit;
 }
 
 export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
-  const { store, logins, tokens, profiles, audit } = options;
+  const { store, logins, tokens, profiles, foreignTokens, audit } = options;
   return implement(SessionServiceService, {
     createSession: {
       rules: {
@@ -83,7 +87,9 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
           { userId, content, terms, authenticatedAtMs, requestId, replaces, evictSessionIds },
           call,
         );
-        audit.record(toLoginEvent(result, userId, terms.profile), call);
+        if (result.status !== 'created' || !result.isRepeated) {
+          audit.record(toLoginEvent(result, userId, terms.profile), call);
+        }
         return toCreateResponse(result);
       },
     },
@@ -94,12 +100,19 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         client: fields.client,
         maxAuthAgeMs: optional(integer({ min: 0n, max: fields.MAX_TTL_MS })),
       },
+      onRefused: (request, call) => {
+        foreignTokens.refused(request, call.peer);
+      },
       handle: async (request, call) => {
         const token = parseToken(request.sessionToken);
         if (token === undefined) throw invalidField('session_token', 'is no session token');
         const { client, maxAuthAgeMs } = request;
         const options = { client: client && hashClient(client), maxAuthAgeMs: optionalNumber(maxAuthAgeMs) };
         const result = await tokens.validateSession(token, options, call);
+        if (result.status === 'unknown') foreignTokens.count('unknown', request, call.peer);
+        else if (result.status === 'ended' && result.isTheft) {
+          audit.record({ event: 'theft', sessionId: token.sessionId, reason: result.end.reason }, call);
+        }
         return 'session' in result ? result : encodeOtherOutcome(result);
       },
       writer: validateSessionResponseWriter,

@@ -39,6 +39,8 @@ export type CreateSessionResult =
       readonly evictedSessionIds: string[];
       /** '': none. */
       readonly replacedSessionId: string;
+      /** An earlier call with the same request id created it. */
+      readonly isRepeated: boolean;
     }
   | { readonly status: 'limit'; readonly liveSessions: Session[] }
   | { readonly status: 'blocked'; readonly blockedUntilMs: number }
@@ -76,6 +78,7 @@ export class LoginStore {
           session: decodeSession(token.sessionId, packed),
           sessionToken: token.sessionToken,
           evictedSessionIds,
+          isRepeated: false,
           replacedSessionId: await this.finish(request, token.sessionId, reply.replacedSessionId, call),
         };
       }
@@ -88,6 +91,7 @@ export class LoginStore {
           sessionToken: tokenOf(sessionId, secretOfRequest(requestId, reply.salt)),
           evictedSessionIds: [],
           replacedSessionId: '',
+          isRepeated: true,
         };
       }
       default:

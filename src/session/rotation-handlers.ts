@@ -6,27 +6,45 @@ import {
 } from '../gen/shardkeep/session/v1/session.js';
 import type { Implementation } from '../grpc/rpc.js';
 import { anything } from '../grpc/rules.js';
+import type { SessionAudit } from './audit.js';
 import { hashClient } from './client-binding.js';
 import { hasExpired, toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
+import type { ForeignTokens } from './foreign-tokens.js';
 import type { RotateSessionResult, TokenStore } from './token-store.js';
 import { parseToken } from './token.js';
 
 export interface RotationHandlerOptions {
   readonly tokens: TokenStore;
+  readonly foreignTokens: ForeignTokens;
+  readonly audit: SessionAudit;
 }
 
 export function rotationMethods({
   tokens,
+  foreignTokens,
+  audit,
 }: RotationHandlerOptions): Pick<Implementation<typeof SessionServiceService>, 'rotateSession'> {
   return {
     rotateSession: {
       rules: { sessionToken: fields.sessionToken, reauthenticated: anything, client: fields.client },
-      handle: async ({ sessionToken, client, reauthenticated }, call) => {
+      onRefused: (request, call) => {
+        foreignTokens.refused(request, call.peer);
+      },
+      handle: async (request, call) => {
+        const { sessionToken, client, reauthenticated } = request;
         const token = parseToken(sessionToken);
         if (token === undefined) throw invalidField('session_token', 'is no session token');
+        const { sessionId } = token;
         const options = { client: client && hashClient(client), reauthenticated };
-        return toRotateResponse(await tokens.rotateSession(token, options, call));
+        const result = await tokens.rotateSession(token, options, call);
+        if (result.status === 'unknown') foreignTokens.count('unknown', request, call.peer);
+        else if (result.status === 'rotated' && !result.isRepeated) {
+          audit.record({ event: 'rotated', sessionId, userId: result.session.userId, reauthenticated }, call);
+        } else if (result.status === 'ended' && result.isTheft) {
+          audit.record({ event: 'theft', sessionId, reason: result.end.reason }, call);
+        }
+        return toRotateResponse(result);
       },
     },
   };

@@ -1,15 +1,24 @@
-import type { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
+import type { GetSessionStatsResponse, SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { Implementation } from '../grpc/rpc.js';
 import type { SessionAudit } from './audit.js';
+import { toEndCause } from './end-message.js';
+import type { ForeignTokens } from './foreign-tokens.js';
+import type { SessionStats, SessionStatsStore } from './stats-store.js';
 import { countCauses, type SweepStore } from './sweep-store.js';
 
 export interface StatsHandlerOptions {
+  readonly stats: SessionStatsStore;
   readonly sweeps: SweepStore;
+  readonly foreignTokens: ForeignTokens;
   readonly audit: SessionAudit;
 }
 
+const MAX_SOURCES = 10;
+
 export function statsMethods({
+  stats,
   sweeps,
+  foreignTokens,
   audit,
 }: StatsHandlerOptions): Pick<
   Implementation<typeof SessionServiceService>,
@@ -18,7 +27,7 @@ export function statsMethods({
   return {
     getSessionStats: {
       rules: {},
-      handle: () => Promise.reject(new Error('not built yet')),
+      handle: async (_, call) => toResponse(await stats.getSessionStats(call), foreignTokens),
     },
     cleanupExpiredSessions: {
       rules: {},
@@ -31,5 +40,22 @@ export function statsMethods({
         return { expiredCount: BigInt(ended.length) };
       },
     },
+  };
+}
+
+function toResponse(stats: SessionStats, foreignTokens: ForeignTokens): GetSessionStatsResponse {
+  return {
+    activeSessions: BigInt(stats.active),
+    activeUsers: BigInt(stats.users),
+    createdCount: BigInt(stats.created),
+    createdLastMinute: BigInt(stats.createdLastMinute),
+    ended: [...stats.ended]
+      .filter(([, count]) => count > 0)
+      .map(([cause, count]) => ({ cause: toEndCause(cause), count: BigInt(count) })),
+    meanDurationMs: BigInt(stats.meanDurationMs),
+    extendedCount: BigInt(stats.extended),
+    rotatedCount: BigInt(stats.rotated),
+    foreignTokenCount: BigInt(foreignTokens.counts.malformed + foreignTokens.counts.unknown),
+    foreignTokenSources: foreignTokens.top(MAX_SOURCES).map(({ source, count }) => ({ source, count: BigInt(count) })),
   };
 }

@@ -9,16 +9,25 @@ const from = import.meta.url;
 /** How a session ended, told to who knows its secret. */
 export interface EndedReply {
   readonly status: 'ended';
+  /** The session ended here: the secret must have been stolen. */
+  readonly isTheft: boolean;
   readonly cause: EndCause;
   readonly endedAtMs: number;
   readonly reason: string;
   readonly message: string;
 }
 
-function readEnded(reader: ReplyReader): EndedReply {
+function readEnded(reader: ReplyReader, isTheft = false): EndedReply {
   const cause = END_CAUSES[reader.number() - 1];
   if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
-  return { status: 'ended', cause, endedAtMs: reader.number(), reason: reader.text(), message: reader.text() };
+  return {
+    status: 'ended',
+    isTheft,
+    cause,
+    endedAtMs: reader.number(),
+    reason: reader.text(),
+    message: reader.text(),
+  };
 }
 
 export type ValidateSessionReply =
@@ -84,7 +93,8 @@ export const rotateSessionScript = luaScript({
       case 'BINDING':
         return { status: 'binding', packed: reader.bytes() };
       case 'ENDED':
-        return readEnded(reader);
+      case 'THEFT':
+        return readEnded(reader, status === 'THEFT');
       case 'UNKNOWN':
         return { status: 'unknown' };
       default:

@@ -34,7 +34,12 @@ export interface OpenedSession {
 /** Why a token opens nothing. */
 export type NotOpened =
   | { readonly status: 'binding'; readonly changedFields: readonly SessionClientField[] }
-  | { readonly status: 'ended'; readonly end: SessionEnding }
+  | {
+      readonly status: 'ended';
+      readonly end: SessionEnding;
+      /** This call ended the session: the token must have been stolen. */
+      readonly isTheft: boolean;
+    }
   | { readonly status: 'unknown' };
 
 export type ValidateSessionResult = OpenedSession | NotOpened;
@@ -44,6 +49,8 @@ export type RotateSessionResult =
       readonly status: 'rotated';
       readonly session: Session;
       readonly sessionToken: string;
+      /** Another call with the same token had rotated it before. */
+      readonly isRepeated: boolean;
       readonly changedFields: readonly SessionClientField[];
     }
   | NotOpened;
@@ -79,6 +86,7 @@ export class TokenStore {
         maxAuthAgeMs: maxAuthAgeMs === undefined ? ANY_AGE : String(maxAuthAgeMs),
       },
     );
+    let isTheft = false;
     for (;;) {
       const reply = await this.redis.run(validate, call);
       switch (reply.status) {
@@ -90,12 +98,12 @@ export class TokenStore {
         }
         case 'reused':
           // one key is what this script may have, and an end needs several; the next look tells how the session ended
-          await this.destroyByToken(token, 'reused', call);
+          isTheft = await this.destroyByToken(token, 'reused', call);
           break;
         case 'binding':
           return { status: 'binding', changedFields: changedFields(reply.packed, client) };
         case 'ended':
-          return toEnded(reply);
+          return toEnded({ ...reply, isTheft });
         case 'unknown':
           return reply;
       }
@@ -128,11 +136,13 @@ export class TokenStore {
       case 'rotated': {
         const { packed } = reply;
         this.touches.note(new PackedSession(sessionId, packed));
-        const current = reply.salt.equals(salt) ? successor : successorOf(secret, reply.salt);
+        const isRepeated = !reply.salt.equals(salt);
+        const current = isRepeated ? successorOf(secret, reply.salt) : successor;
         return {
           status: 'rotated',
           session: decodeSession(sessionId, packed),
           sessionToken: tokenOf(sessionId, current),
+          isRepeated,
           changedFields: reauthenticated ? [] : changedFields(packed, client),
         };
       }
@@ -186,6 +196,6 @@ function changedFields(packed: Buffer, client: Buffer | undefined): readonly Ses
   return client === undefined ? [] : compareClient(packed, client).changedFields;
 }
 
-function toEnded({ cause, reason, message, endedAtMs }: EndedReply): NotOpened {
-  return { status: 'ended', end: { cause, reason, message, endedAtMs } };
+function toEnded({ cause, reason, message, endedAtMs, isTheft }: EndedReply): NotOpened {
+  return { status: 'ended', end: { cause, reason, message, endedAtMs }, isTheft };
 }

@@ -20,8 +20,8 @@
     {'ROTATED', salt, packed}                     the salt of the secret that is current now: the one given, or that of an
                                                   earlier rotation of the same secret
     {'BINDING', packed}                           nothing changed; live, but not for this client
-    {'ENDED', cause, endedAtMs, reason, message}  it ran out, has a tombstone that knows the secret, or ended here because
-                                                  the secret was rotated longer ago than the grace
+    {'ENDED', cause, endedAtMs, reason, message}  it ran out, or has a tombstone that knows the secret
+    {'THEFT', cause, endedAtMs, reason, message}  it ended here: the secret was rotated longer ago than the grace
     {'UNKNOWN'}                                   nothing changed; nothing there, or another secret
 
   Atomicity: of callers with one secret the first decides the successor for all; what was ended before stays ended.
@@ -57,7 +57,9 @@ read_characters(session)
 if standing == 'previous' or standing == 'older' then
   local theft = theft_ending(standing, secret_hash)
   end_session(keys, session_key, id, session.user, session, theft)
-  return ended_reply(theft)
+  local reply = ended_reply(theft)
+  reply[1] = 'THEFT'
+  return reply
 end
 if proof == 'keep' and client_is_rejected(session, client) then return {'BINDING', packed} end
 
