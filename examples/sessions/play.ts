@@ -22,7 +22,10 @@ let token = login.sessionToken;
 const { sessionId } = login.session;
 
 // Every action of the player: the token is shown, the session is touched.
-const seen = await sessions.validateSession({ sessionToken: token, client: { ip: '203.0.113.77', userAgent: '', deviceId: '' } });
+const seen = await sessions.validateSession({
+  sessionToken: token,
+  client: { ip: '203.0.113.77', userAgent: '', deviceId: '' },
+});
 console.log('plays:', seen.status === Status.VALID, seen.session?.roles);
 
 // Before something sensitive the proof must be fresh; a new proof comes with a new token.
@@ -30,7 +33,12 @@ const stepUp = await sessions.validateSession({ sessionToken: token, maxAuthAgeM
 const rotated = await sessions.rotateSession({ sessionToken: token, reauthenticated: true });
 if (rotated.status !== RotateSessionStatus.ROTATED) throw new Error('the session has ended');
 token = rotated.sessionToken;
-console.log('asked again:', stepUp.status === Status.STEP_UP, 'new proof:', rotated.session?.authenticatedAtMs !== undefined);
+console.log(
+  'asked again:',
+  stepUp.status === Status.STEP_UP,
+  'new proof:',
+  rotated.session?.authenticatedAtMs !== undefined,
+);
 
 // A kick: the player's server is told at once, the session ends in a moment, and the token tells why.
 await sessions.destroySession({ sessionId, reason: 'maintenance', message: 'Back at six', effectiveInMs: 200n });

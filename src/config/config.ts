@@ -7,16 +7,11 @@ import { findRedisBinary } from '../redis/embedded.js';
 import { NAME_PATTERN } from '../redis/keys.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { parseRedisUrl } from './redis-url.js';
-import {
-  DEFAULTS,
-  ENVIRONMENT_DEFAULTS,
-  SHIPPED_RATE_POLICIES,
-  SHIPPED_RPC_LIMITS,
-  shippedProfiles,
-} from './defaults.js';
+import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './policies.js';
 import { readPoliciesFile } from './policies-file.js';
+import { SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './shipped-policies.js';
 
 const RPC_NAMES = new Set(
   [CacheServiceService, LockServiceService, RateLimitServiceService, SessionServiceService].flatMap(

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { pino } from 'pino';
-import { shippedProfiles } from '../../src/config/defaults.js';
+import { shippedProfiles } from '../../src/config/shipped-policies.js';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import type { Call } from '../../src/redis/call.js';
 import { keys } from '../../src/redis/keys.js';

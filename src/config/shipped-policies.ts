@@ -1,0 +1,63 @@
+import { DAY_MS, HOUR_MS, MINUTE_MS, PROFILE_DEFAULTS, SECOND_MS } from './defaults.js';
+import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './policies.js';
+
+/** Profiles that ship; the policies file may replace them by name and add others. `default` follows the environment. */
+export function shippedProfiles(session: { idleTtlMs: number; maxSessions: number }): Record<string, ProfileSettings> {
+  const common = { ...PROFILE_DEFAULTS, touch_granularity_ms: MINUTE_MS, at_limit: 'evict_oldest' } as const;
+  return {
+    default: {
+      idle_ttl_ms: session.idleTtlMs,
+      absolute_ttl_ms: 30 * DAY_MS,
+      max_sessions: session.maxSessions,
+      ...common,
+    },
+    game: {
+      idle_ttl_ms: 30 * MINUTE_MS,
+      absolute_ttl_ms: DAY_MS,
+      max_sessions: session.maxSessions,
+      ...common,
+    },
+    mobile: { idle_ttl_ms: 30 * DAY_MS, absolute_ttl_ms: 0, max_sessions: 0, ...common },
+    // OWASP ASVS 4.0.3 3.3.2: re-authentication at L1 every 30 days; L2 every 12 h or 30 min idle; L3 12 h or 15 min idle
+    asvs_l1: {
+      idle_ttl_ms: 30 * DAY_MS,
+      absolute_ttl_ms: 30 * DAY_MS,
+      max_sessions: session.maxSessions,
+      ...common,
+    },
+    asvs_l2: {
+      idle_ttl_ms: 30 * MINUTE_MS,
+      absolute_ttl_ms: 12 * HOUR_MS,
+      max_sessions: session.maxSessions,
+      ...common,
+    },
+    asvs_l3: {
+      idle_ttl_ms: 15 * MINUTE_MS,
+      absolute_ttl_ms: 12 * HOUR_MS,
+      max_sessions: session.maxSessions,
+      ...common,
+    },
+  };
+}
+
+/** Rate policies that ship; the policies file may replace them by name and add others. */
+export const SHIPPED_RATE_POLICIES: Readonly<Record<string, RatePolicySettings>> = {
+  auth: { algorithm: 'sliding_exact', limit: 5, window_ms: 15 * MINUTE_MS },
+  chat: { algorithm: 'sliding_exact', limit: 10, window_ms: 10 * SECOND_MS },
+  combat: { algorithm: 'sliding_exact', limit: 10, window_ms: 5 * SECOND_MS },
+  movement: { algorithm: 'sliding_exact', limit: 30, window_ms: SECOND_MS },
+  api: { algorithm: 'sliding_exact', limit: 100, window_ms: 15 * MINUTE_MS },
+  session_create: { algorithm: 'sliding_exact', limit: 10, window_ms: MINUTE_MS },
+};
+
+/** Which RPCs are limited, by which policy and for whom; the policies file may replace the list. */
+export const SHIPPED_RPC_LIMITS: readonly RpcLimitSettings[] = [
+  {
+    rpc: 'shardkeep.session.v1.SessionService/CreateSession',
+    policy: 'session_create',
+    subjects: [
+      { kind: 'user', field: 'user_id' },
+      { kind: 'ip', field: 'metadata.ip' },
+    ],
+  },
+];
