@@ -83,6 +83,7 @@ test('slots that go to another master, and come back: their channels follow, and
   await give(calculateSlot(third), [masterAt(0), masterAt(2)]);
   await ears[2]?.until('subscribed');
   await untilHeard(ears[2] ?? ear, third, masterAt(2));
+  expect(ears.every(({ told }) => told.includes('subscribed'))).toBe(true);
 });
 
 test('a master that hands over while it lives, and one that dies: their channels go on at the successor', async () => {

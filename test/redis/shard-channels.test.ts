@@ -79,7 +79,9 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
       await ear.until(`message ${String(round)}`);
       stopEar();
     }
-    await until(async () => String(await raw.command('PUBSUB', 'SHARDNUMSUB', name)).endsWith(',0'));
+    const subscribers = async (): Promise<string> => String(await raw.command('SPUBLISH', name, 'to nobody'));
+    await until(async () => (await subscribers()) === '0');
+    expect(await subscribers()).toBe('0');
   });
 });
 
@@ -143,5 +145,6 @@ describe('of one server', () => {
     await Promise.all([ear.until('subscribed'), late.until('subscribed')]);
     for (const name of ['s', 'late']) await redis.command('SPUBLISH', name, 'x');
     await Promise.all([ear.until('message x'), late.until('message x')]);
+    expect(ear.told).toEqual(['subscribed', 'lost', 'subscribed', 'message x']);
   });
 });

@@ -18,7 +18,7 @@ export class ChannelEar implements ChannelListener {
 
   /** Waits until this is told, behind what was waited for before. */
   async until(what: string): Promise<void> {
-    await until(() => this.told.indexOf(what, this.seen) >= 0);
+    await until(() => this.told.includes(what, this.seen));
     this.seen = this.told.indexOf(what, this.seen) + 1;
   }
 }
