@@ -33,11 +33,16 @@ import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
+import { ShardChannels } from './redis/shard-channels.js';
 import { KeyTracking } from './redis/tracking.js';
 import { sessionRpcs } from './session/handlers.js';
 import { Profiles } from './session/profiles.js';
 import { sessionScripts } from './session/scripts.js';
 import { SessionStore } from './session/store.js';
+import { watchScripts } from './session/watch-scripts.js';
+import { SessionEventStore } from './session/watch/event-store.js';
+import { SessionFeed } from './session/watch/session-feed.js';
+import { SessionWatcher } from './session/watch/session-watcher.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -62,7 +67,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts],
+      state: [...lockScripts, ...sessionScripts, ...watchScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -96,6 +101,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     tracking: cacheTracking,
     createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
   });
+  // opens no connection before somebody listens
+  const stateChannels = new ShardChannels(roles.targets.state, logger.child({ roles: ['state'] }));
+  const sessionEvents = new SessionEventStore(roles.state);
+  const sessionFeed = new SessionFeed({ store: sessionEvents, channels: stateChannels });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -108,7 +117,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
-    ...sessionRpcs({ store: new SessionStore(roles.state, logger), profiles: new Profiles(config.profiles) }),
+    ...sessionRpcs({
+      store: new SessionStore(roles.state, logger),
+      profiles: new Profiles(config.profiles),
+      openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, sessionFeed, sessionEvents, cursor),
+    }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
@@ -169,6 +182,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       await statsStore.close();
       feed.close();
       await cacheTracking.close();
+      stateChannels.close();
       await roles.close();
       return finished;
     },

@@ -1,5 +1,5 @@
 import { SessionEndCause, type SessionEnd } from '../gen/shardkeep/session/v1/session.js';
-import type { EndCause } from './scripts.js';
+import { END_CAUSES as CAUSES, type EndCause } from './scripts.js';
 
 export interface SessionEnding {
   readonly cause: EndCause;
@@ -19,4 +19,10 @@ const END_CAUSES: Readonly<Record<EndCause, SessionEndCause>> = {
 
 export function toSessionEnd({ cause, reason, message, endedAtMs }: SessionEnding): SessionEnd {
   return { cause: END_CAUSES[cause], reason, message, endedAtMs: BigInt(endedAtMs) };
+}
+
+/** By the number that scripts write. */
+export function endCauseOf(number: number): SessionEndCause {
+  const cause = CAUSES[number - 1];
+  return cause === undefined ? SessionEndCause.UNSPECIFIED : END_CAUSES[cause];
 }

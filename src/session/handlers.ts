@@ -21,12 +21,12 @@ import { rotationMethods } from './rotation-handlers.js';
 import { statsMethods } from './stats-handlers.js';
 import type { CreateSessionResult, SessionStore, ValidateSessionResult } from './store.js';
 import { parseToken } from './token.js';
-import { watchMethods } from './watch-handlers.js';
+import { watchMethods, type WatchHandlerOptions } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
 
 const DEFAULT_LIST_LIMIT = 100;
 
-export interface SessionHandlerOptions {
+export interface SessionHandlerOptions extends WatchHandlerOptions {
   readonly store: SessionStore;
   readonly profiles: Profiles;
 }

@@ -83,6 +83,11 @@ const session: Requests = {
   DestroySession: ({ sessionId }) => ({ session_id: sessionId, reason: 'logout', message: 'Bye' }),
   DestroyUserSessions: ({ userId, sessionId }) => ({ user_id: userId, keep_session_id: sessionId }),
   ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),
+  WatchSessions: ({ userId, sessionId }) => ({
+    user_ids: [userId, 'another'],
+    session_ids: [sessionId],
+    cursor: Buffer.alloc(64),
+  }),
 };
 
 const lock: Requests = {
