@@ -33,6 +33,7 @@ import { rateLimitScripts } from './ratelimit/scripts.js';
 import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
+import { ShardChannels } from './redis/shard-channels.js';
 import { KeyTracking } from './redis/tracking.js';
 import { claimScripts } from './session/claim-scripts.js';
 import { ClaimStore } from './session/claim-store.js';
@@ -52,6 +53,10 @@ import { SweepLease } from './session/sweep-lease.js';
 import { sweepScripts } from './session/sweep-scripts.js';
 import { SweepStore } from './session/sweep-store.js';
 import { Sweeper } from './session/sweeper.js';
+import { watchScripts } from './session/watch-scripts.js';
+import { SessionEventStore } from './session/watch/event-store.js';
+import { SessionFeed } from './session/watch/session-feed.js';
+import { SessionWatcher } from './session/watch/session-watcher.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -76,7 +81,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts, ...tokenScripts, ...claimScripts, ...sweepScripts],
+      state: [...lockScripts, ...sessionScripts, ...tokenScripts, ...claimScripts, ...sweepScripts, ...watchScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -125,6 +130,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     audit,
     logger,
   });
+  // opens no connection before somebody listens
+  const stateChannels = new ShardChannels(roles.targets.state, logger.child({ roles: ['state'] }));
+  const sessionEvents = new SessionEventStore(roles.state);
+  const sessionFeed = new SessionFeed({ store: sessionEvents, channels: stateChannels });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -147,6 +156,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       stats: new SessionStatsStore(roles.state),
       foreignTokens,
       audit,
+      openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, sessionFeed, sessionEvents, cursor),
     }),
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
@@ -212,6 +222,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       await statsStore.close();
       feed.close();
       await cacheTracking.close();
+      stateChannels.close();
       await roles.close();
       return finished;
     },

@@ -7,6 +7,8 @@ export interface ClusterNode {
   readonly address: string;
   readonly isMyself: boolean;
   readonly isMaster: boolean;
+  /** Of a replica; '-' for a master. */
+  readonly masterId: string;
   readonly epoch: string;
   /** `100`, `0-99`, or in brackets those on their way. */
   readonly slots: readonly string[];
@@ -17,17 +19,34 @@ export function parseClusterNodes(reply: unknown): readonly ClusterNode[] {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => {
-      const [id = '', place = '', flags = '', , , , epoch = '', , ...slots] = line.split(' ');
+      const [id = '', place = '', flags = '', masterId = '', , , epoch = '', , ...slots] = line.split(' ');
       const named = new Set(flags.split(','));
       return {
         id,
         address: place.slice(0, place.includes('@') ? place.indexOf('@') : undefined),
         isMyself: named.has('myself'),
         isMaster: named.has('master'),
+        masterId,
         epoch,
         slots,
       };
     });
+}
+
+/** From and to, of those that are at a node, on their way or not. */
+export type SlotRanges = readonly (readonly [from: number, to: number])[];
+
+export function slotRanges(slots: ClusterNode['slots']): SlotRanges {
+  return slots
+    .filter((slot) => !slot.startsWith('['))
+    .map((range) => {
+      const [from = 0, to = from] = range.split('-').map(Number);
+      return [from, to];
+    });
+}
+
+export function isInRanges(slot: number, ranges: SlotRanges): boolean {
+  return ranges.some(([from, to]) => from <= slot && slot <= to);
 }
 
 /** The nodes to which slots of others are on their way; only their source tells. */

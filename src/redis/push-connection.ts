@@ -1,12 +1,14 @@
 import type { Logger } from 'pino';
-import { BasicClientSideCache } from 'redis';
+import { BasicClientSideCache, ClientOfflineError } from 'redis';
 import { createStandaloneClient, describeTarget, type StandaloneTarget } from './connection.js';
 import { PING_INTERVAL_MS, SOCKET_TIMEOUT_MS } from './connection.js';
 import type { ScriptArg } from './lua-script.js';
 
 export interface PushEvents {
-  /** A key that Redis tells of may have changed; no key: the whole database was emptied. */
-  readonly onPush: (key: string | undefined) => void;
+  /** A key that is tracked may have changed; no key: the whole database was emptied. */
+  readonly onPush?: (key: string | undefined) => void;
+  /** Redis took back the subscription of a channel, since its slot went elsewhere. Not always told: look at keep-alives. */
+  readonly onMoved?: (channel: string) => void;
   /** The connection is there, for the first time or again: Redis tells of changes from now on. */
   readonly onReady?: () => void;
   /** The server answered a keep-alive, which it is sent every PING_INTERVAL_MS. */
@@ -19,7 +21,7 @@ export interface PushEvents {
 class PushReceiver extends BasicClientSideCache {
   constructor(
     private readonly tracking: readonly string[],
-    private readonly onPush: PushEvents['onPush'],
+    private readonly onPush: NonNullable<PushEvents['onPush']>,
   ) {
     super();
   }
@@ -41,7 +43,10 @@ const SILENCE_MS = PING_INTERVAL_MS + SOCKET_TIMEOUT_MS;
 /** A timer that comes so late tells of this process, not of Redis. */
 const STALL_MS = 250;
 
-/** A connection over which one server pushes what is changed. It comes back by itself, until it is closed. */
+/**
+ * A connection over which one server pushes what is changed, or told on shard channels. It comes back by itself, until it
+ * is closed.
+ */
 export class PushConnection {
   private readonly address: string;
   private client: ReturnType<typeof createStandaloneClient>;
@@ -51,10 +56,10 @@ export class PushConnection {
   /** Settled when the first connection is there, or could not be made; later ones are not waited for. */
   private firstAttempt: Promise<void> | undefined;
 
-  /** `tracking`: what CLIENT TRACKING ON is told. */
+  /** `tracking`: what CLIENT TRACKING ON is told; undefined: no keys are tracked. */
   constructor(
     private readonly target: StandaloneTarget,
-    private readonly tracking: readonly string[],
+    private readonly tracking: readonly string[] | undefined,
     private readonly logger: Logger,
     private readonly events: PushEvents,
   ) {
@@ -85,6 +90,29 @@ export class PushConnection {
     return this.client.sendCommand(command);
   }
 
+  /**
+   * Resolves when the messages of a shard channel are told, which may be again already: the subscriptions of a connection
+   * that was lost come back with it. Throws what node-redis throws, such as MOVED.
+   */
+  async subscribe(channel: string, onMessage: (message: Buffer) => void): Promise<void> {
+    const { client } = this;
+    // node-redis would keep it for later, and for ever where the client is closed
+    if (!client.isReady) throw new ClientOfflineError();
+    await client.sSubscribe(channel, onMessage, true);
+    if (client !== this.client) throw new ClientOfflineError();
+  }
+
+  /** Takes the subscription back; `onMessage` is what it was made with. */
+  unsubscribe(channel: string, onMessage: (message: Buffer) => void): void {
+    // a server that is away, or has not got the slot any more, has no subscription either
+    this.client.sUnsubscribe(channel, onMessage, true).catch(() => undefined);
+  }
+
+  /** Gives the connection up for another one, without subscriptions; tells of the loss. */
+  renew(reason: string): void {
+    if (!this.closed) this.reconnect(reason);
+  }
+
   close(): void {
     this.closed = true;
     clearTimeout(this.silence);
@@ -92,14 +120,15 @@ export class PushConnection {
   }
 
   private createClient(): ReturnType<typeof createStandaloneClient> {
-    const receiver = new PushReceiver(this.tracking, this.events.onPush);
+    const { tracking, events } = this;
+    const receiver = tracking === undefined ? undefined : new PushReceiver(tracking, (key) => events.onPush?.(key));
     const client = createStandaloneClient(this.target, receiver);
     const isCurrent = (): boolean => client === this.client && !this.closed;
     client
       .on('ready', () => {
         if (!isCurrent()) return;
         this.failedAttempts = 0;
-        this.logger.info({ address: this.address }, 'redis tracking connected');
+        this.logger.info({ address: this.address }, 'redis push connection ready');
         this.listenForSilence(client);
         this.events.onReady?.();
       })
@@ -108,11 +137,14 @@ export class PushConnection {
         this.listenForSilence(client);
         this.events.onAlive();
       })
+      .on('sharded-channel-moved', (channel: string) => {
+        if (isCurrent()) this.events.onMoved?.(channel);
+      })
       .on('error', (error: Error) => {
         if (!isCurrent()) return;
-        this.logger.warn({ address: this.address, err: error }, 'redis tracking connection error');
+        this.logger.warn({ address: this.address, err: error }, 'redis push connection error');
         // what came over a connection that is up after an error was not all understood
-        if (client.isReady) this.reconnect('redis tracking connection given up');
+        if (client.isReady) this.reconnect('redis push connection given up');
         else this.events.onLost(this.failedAttempts++);
       });
     return client;
@@ -139,7 +171,7 @@ export class PushConnection {
       if (!client.isReady || client !== this.client) return;
       // a process that stood still itself has not heard what came meanwhile, and has asked nothing
       if (performance.now() - dueAt > STALL_MS) this.listenForSilence(client);
-      else this.reconnect('redis tracking connection is silent');
+      else this.reconnect('redis push connection is silent');
     }, SILENCE_MS).unref();
   }
 }

@@ -29,12 +29,12 @@ import type { NotOpened, TokenStore } from './token-store.js';
 import type { SessionStatsStore } from './stats-store.js';
 import type { SweepStore } from './sweep-store.js';
 import { parseToken } from './token.js';
-import { watchMethods } from './watch-handlers.js';
+import { watchMethods, type WatchHandlerOptions } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
 
 const DEFAULT_LIST_LIMIT = 100;
 
-export interface SessionHandlerOptions {
+export interface SessionHandlerOptions extends WatchHandlerOptions {
   readonly store: SessionStore;
   readonly logins: LoginStore;
   readonly tokens: TokenStore;

@@ -205,7 +205,7 @@ const races: readonly {
       await other.set({ key, value: NEW, expiry: lasting });
       await proxy.holds('invalidate');
       proxy.cut(TRACKING);
-      await service.log('redis tracking connection error');
+      await service.log('redis push connection error');
       return read(cache);
     },
     safe: 'new',
@@ -232,7 +232,7 @@ const races: readonly {
       await until(() => {
         // every write to the socket begins its own timeout anew
         trackedRead(cache).catch(() => undefined);
-        return service.logs.some(({ msg }) => msg === 'redis tracking connection is silent');
+        return service.logs.some(({ msg }) => msg === 'redis push connection is silent');
       });
       return read(cache);
     },
@@ -243,8 +243,8 @@ const races: readonly {
         mutations: [
           {
             file: 'redis/push-connection.js',
-            from: "this.reconnect('redis tracking connection is silent')",
-            to: "this.logger.warn('redis tracking connection is silent')",
+            from: "this.reconnect('redis push connection is silent')",
+            to: "this.logger.warn('redis push connection is silent')",
           },
         ],
       },

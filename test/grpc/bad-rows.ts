@@ -258,6 +258,13 @@ const session: Record<string, Row> = {
   'DestroyAllSessionsRequest.message': playerMessage,
   'ListUserSessionsRequest.user_id': userId,
   'ListUserSessionsRequest.limit': integer(1n, 1_000n, 32),
+  'WatchSessionsRequest.user_ids': [
+    ...list(text(1, 128), { min: 0, max: 256 }),
+    { what: 'empty beside nothing else', value: [], beside: { session_ids: [], all: false } },
+  ],
+  'WatchSessionsRequest.session_ids': list(sessionId, { min: 0, max: 256, item: () => SESSION_ID }),
+  'WatchSessionsRequest.all': bothMean,
+  'WatchSessionsRequest.cursor': bytes(0, 16_384),
 };
 
 const fieldMask: Record<string, Row> = {

@@ -95,6 +95,11 @@ const session: Requests = {
   GetSessionStats: () => ({}),
   CleanupExpiredSessions: () => ({}),
   ListUserSessions: ({ userId }) => ({ user_id: userId, limit: 10 }),
+  WatchSessions: ({ userId, sessionId }) => ({
+    user_ids: [userId, 'another'],
+    session_ids: [sessionId],
+    cursor: Buffer.alloc(64),
+  }),
 };
 
 const lock: Requests = {

@@ -11,7 +11,7 @@ export const READING_COMMANDS: ReadonlySet<string> = new Set([
   ...['GET', 'MGET', 'GETRANGE', 'STRLEN'],
   ...['HGET', 'HMGET', 'HGETALL', 'HEXISTS', 'HLEN', 'HKEYS', 'HVALS'],
   ...['ZCARD', 'ZCOUNT', 'ZSCORE', 'ZMSCORE', 'ZRANGE', 'ZRANGEBYSCORE', 'ZRANK', 'ZREVRANGE'],
-  ...['LLEN', 'LRANGE', 'LINDEX', 'SCARD', 'SISMEMBER', 'SMEMBERS', 'SSCAN', 'XLEN', 'XRANGE', 'XREVRANGE'],
+  ...['LLEN', 'LRANGE', 'LINDEX', 'SCARD', 'SISMEMBER', 'SMEMBERS', 'SSCAN', 'XINFO', 'XLEN', 'XRANGE', 'XREVRANGE'],
 ]);
 
 /** What frees memory or only extends a life must work while Redis is out of memory, and nothing else may. */

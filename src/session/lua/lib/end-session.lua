@@ -8,13 +8,11 @@ local CAUSE_NAMES = {'destroyed', 'evicted', 'expired_idle', 'expired_absolute',
 -- The type of the event that tells of an end.
 local END_EVENTS = {'destroyed', 'evicted', 'expired', 'expired', 'expired', 'theft'}
 
--- Watchers that were away for longer find out by RESYNC.
-local EVENT_RETENTION_MS = 600000
-
+--- @include "event-retention.lua"
 -- Adds an event and wakes those who read the stream; the channel has the name of its key.
 local function add_event(keys, ...)
   redis.call('XADD', keys.events, 'MINID', '~', decimal(now_ms - EVENT_RETENTION_MS), '*', ...)
-  redis.call('PEXPIRE', keys.events, 2 * EVENT_RETENTION_MS)
+  redis.call('PEXPIRE', keys.events, EVENT_STREAM_LIFE_MS)
   redis.call('SPUBLISH', keys.events, '')
 end
 
