@@ -35,28 +35,7 @@ import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { KeyTracking } from './redis/tracking.js';
-import { claimScripts } from './session/claim-scripts.js';
-import { ClaimStore } from './session/claim-store.js';
-import { SessionAudit } from './session/audit.js';
-import { ForeignTokens } from './session/foreign-tokens.js';
-import { sessionRpcs } from './session/handlers.js';
-import { Profiles } from './session/profiles.js';
-import { sessionScripts } from './session/scripts.js';
-import { LoginStore } from './session/login-store.js';
-import { sessionMetrics } from './session/session-metrics.js';
-import { SessionStatsStore } from './session/stats-store.js';
-import { SessionStore } from './session/store.js';
-import { tokenScripts } from './session/token-scripts.js';
-import { TokenStore } from './session/token-store.js';
-import { TouchGuesses } from './session/touch-guesses.js';
-import { SweepLease } from './session/sweep-lease.js';
-import { sweepScripts } from './session/sweep-scripts.js';
-import { SweepStore } from './session/sweep-store.js';
-import { Sweeper } from './session/sweeper.js';
-import { watchScripts } from './session/watch-scripts.js';
-import { SessionEventStore } from './session/watch/event-store.js';
-import { SessionFeed } from './session/watch/session-feed.js';
-import { SessionWatcher } from './session/watch/session-watcher.js';
+import { allSessionScripts, createSessionService } from './session/session-service.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -81,7 +60,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...sessionScripts, ...tokenScripts, ...claimScripts, ...sweepScripts, ...watchScripts],
+      state: [...lockScripts, ...allSessionScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -115,25 +94,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     tracking: cacheTracking,
     createBroadcast: (events) => new KeyBroadcast(roles.targets.cache, logger.child({ roles: ['cache'] }), events),
   });
-  const touches = new TouchGuesses();
-  const sessions = new SessionStore(roles.state, logger);
-  const tokens = new TokenStore(roles.state, touches);
-  const logins = new LoginStore({ redis: roles.state, sessions, tokens, touches, logger });
-  const audit = new SessionAudit(config.auditLog ? logger : undefined);
-  const foreignTokens = new ForeignTokens(logger);
-  const sweeps = new SweepStore(roles.state);
-  const sweeper = new Sweeper({
-    store: sweeps,
-    redis: roles.state,
-    namespace: config.namespace,
-    lease: new SweepLease(sweeps, config.namespace),
-    audit,
-    logger,
-  });
   // opens no connection before somebody listens
   const stateChannels = new ShardChannels(roles.targets.state, logger.child({ roles: ['state'] }));
-  const sessionEvents = new SessionEventStore(roles.state);
-  const sessionFeed = new SessionFeed({ store: sessionEvents, channels: stateChannels });
+  const sessions = createSessionService({
+    redis: roles.state,
+    channels: stateChannels,
+    namespace: config.namespace,
+    profiles: config.profiles,
+    auditLog: config.auditLog,
+    logger,
+  });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -146,18 +116,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       defaultTtlMs: config.cache.defaultTtlMs,
       maxValueBytes: config.cache.maxValueBytes,
     }),
-    ...sessionRpcs({
-      store: sessions,
-      logins,
-      tokens,
-      claims: new ClaimStore(roles.state, logger),
-      profiles: new Profiles(config.profiles),
-      sweeps,
-      stats: new SessionStatsStore(roles.state),
-      foreignTokens,
-      audit,
-      openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, sessionFeed, sessionEvents, cursor),
-    }),
+    ...sessions.rpcs,
     ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
@@ -174,7 +133,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  for (const metric of sessionMetrics({ audit, foreignTokens, sweeper })) metrics.register(metric);
+  for (const metric of sessions.metrics) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
@@ -205,7 +164,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     throw error;
   });
   statsStore.start();
-  sweeper.start();
+  sessions.sweeper.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -213,7 +172,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     metrics,
     ready,
     drain: async () => {
-      const sweeperClosed = sweeper.close();
+      const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();
       parkedCalls.drain();

@@ -33,5 +33,5 @@ export function toSessionEnd({ cause, reason, message, endedAtMs }: SessionEndin
 /** By the number that scripts write. */
 export function endCauseOf(number: number): SessionEndCause {
   const cause = CAUSES[number - 1];
-  return cause === undefined ? SessionEndCause.UNSPECIFIED : END_CAUSES[cause];
+  return cause === undefined ? SessionEndCause.UNSPECIFIED : TO_PROTO[cause];
 }

@@ -1,0 +1,84 @@
+import type { Logger } from 'pino';
+import type { MetricDefinition } from '../admin/metrics.js';
+import type { ProfileSettings } from '../config/policies.js';
+import type { Rpc } from '../grpc/rpc.js';
+import type { AnyLuaScript } from '../redis/lua-script.js';
+import type { Redis } from '../redis/redis.js';
+import type { ShardChannels } from '../redis/shard-channels.js';
+import { SessionAudit } from './audit.js';
+import { claimScripts } from './claim-scripts.js';
+import { ClaimStore } from './claim-store.js';
+import { ForeignTokens } from './foreign-tokens.js';
+import { sessionRpcs } from './handlers.js';
+import { LoginStore } from './login-store.js';
+import { Profiles } from './profiles.js';
+import { sessionScripts } from './scripts.js';
+import { sessionMetrics } from './session-metrics.js';
+import { SessionStatsStore } from './stats-store.js';
+import { SessionStore } from './store.js';
+import { SweepLease } from './sweep-lease.js';
+import { sweepScripts } from './sweep-scripts.js';
+import { SweepStore } from './sweep-store.js';
+import { Sweeper } from './sweeper.js';
+import { tokenScripts } from './token-scripts.js';
+import { TokenStore } from './token-store.js';
+import { TouchGuesses } from './touch-guesses.js';
+import { watchScripts } from './watch-scripts.js';
+import { SessionEventStore } from './watch/event-store.js';
+import { SessionFeed } from './watch/session-feed.js';
+import { SessionWatcher } from './watch/session-watcher.js';
+
+export interface SessionServiceOptions {
+  readonly redis: Redis;
+  readonly channels: ShardChannels;
+  readonly namespace: string;
+  readonly profiles: Readonly<Record<string, ProfileSettings>>;
+  readonly auditLog: boolean;
+  readonly logger: Logger;
+}
+
+/** The parts of SessionService, put together. */
+export interface SessionService {
+  readonly rpcs: readonly Rpc[];
+  readonly metrics: readonly MetricDefinition[];
+  /** Ends what runs out, from when it is started. */
+  readonly sweeper: Sweeper;
+}
+
+export const allSessionScripts: readonly AnyLuaScript[] = [
+  ...sessionScripts,
+  ...tokenScripts,
+  ...claimScripts,
+  ...sweepScripts,
+  ...watchScripts,
+];
+
+export function createSessionService(options: SessionServiceOptions): SessionService {
+  const { redis, channels, namespace, logger } = options;
+  const touches = new TouchGuesses();
+  const store = new SessionStore(redis, logger);
+  const tokens = new TokenStore(redis, touches);
+  const audit = new SessionAudit(options.auditLog ? logger : undefined);
+  const foreignTokens = new ForeignTokens(logger);
+  const sweeps = new SweepStore(redis);
+  const lease = new SweepLease(sweeps, namespace);
+  const sweeper = new Sweeper({ store: sweeps, redis, namespace, lease, audit, logger });
+  const events = new SessionEventStore(redis);
+  const feed = new SessionFeed({ store: events, channels });
+  return {
+    rpcs: sessionRpcs({
+      store,
+      logins: new LoginStore({ redis, sessions: store, tokens, touches, logger }),
+      tokens,
+      claims: new ClaimStore(redis, logger),
+      profiles: new Profiles(options.profiles),
+      sweeps,
+      stats: new SessionStatsStore(redis),
+      foreignTokens,
+      audit,
+      openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, feed, events, cursor),
+    }),
+    metrics: sessionMetrics({ audit, foreignTokens, sweeper }),
+    sweeper,
+  };
+}
