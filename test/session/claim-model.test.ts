@@ -82,7 +82,7 @@ class World {
     name: string,
     by: Player,
     policy: CharacterClaimPolicy,
-  ): { status: Status | 'gone'; inTheWay?: Player; takenFrom?: Player } {
+  ): { status: Status | 'gone'; inTheWay?: Player; takenFrom?: Player; mayBeForgotten?: boolean } {
     const character = this.played(name);
     if (!by.live) return { status: 'gone' };
     const [player, waiter] = [this.playerOf(character), this.waiterOf(character)];
@@ -96,8 +96,10 @@ class World {
       return { status: Status.DRAINING, inTheWay };
     }
     const takenFrom = character.holder?.live === true && character.holder !== by ? character.holder : undefined;
+    // who was to give it up is forgotten when somebody notices that the next one has ended too
+    const mayBeForgotten = character.over && character.next?.live === false;
     Object.assign(character, { holder: by, next: undefined, over: false });
-    return { status: Status.CLAIMED, ...(takenFrom === undefined ? {} : { takenFrom }) };
+    return { status: Status.CLAIMED, mayBeForgotten, ...(takenFrom === undefined ? {} : { takenFrom }) };
   }
 }
 
@@ -136,7 +138,10 @@ const steps = fc.oneof(
           status: expected.status,
           claim: holder.session.sessionId,
           retryAfterMs: 0n,
-          takenFromSessionId: expected.takenFrom?.session.sessionId ?? '',
+          takenFromSessionId:
+            expected.mayBeForgotten === true
+              ? answer.takenFromSessionId
+              : (expected.takenFrom?.session.sessionId ?? ''),
         });
         const { epoch, drainingUntilMs } = claimIn(answer);
         const { epochs } = world.played(characterId);
