@@ -43,6 +43,7 @@ import { watchScripts } from './session/watch-scripts.js';
 import { SessionEventStore } from './session/watch/event-store.js';
 import { SessionFeed } from './session/watch/session-feed.js';
 import { SessionWatcher } from './session/watch/session-watcher.js';
+import { watchMetrics } from './session/watch/watch-metrics.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -137,7 +138,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
-  for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
+  for (const metric of [...cacheMetrics(cacheStats, near), ...watchMetrics(sessionFeed)]) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
