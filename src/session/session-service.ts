@@ -27,6 +27,7 @@ import { watchScripts } from './watch-scripts.js';
 import { SessionEventStore } from './watch/event-store.js';
 import { SessionFeed } from './watch/session-feed.js';
 import { SessionWatcher } from './watch/session-watcher.js';
+import { watchMetrics } from './watch/watch-metrics.js';
 
 export interface SessionServiceOptions {
   readonly redis: Redis;
@@ -78,7 +79,7 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       audit,
       openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, feed, events, cursor),
     }),
-    metrics: sessionMetrics({ audit, foreignTokens, sweeper }),
+    metrics: [...sessionMetrics({ audit, foreignTokens, sweeper }), ...watchMetrics(feed)],
     sweeper,
   };
 }

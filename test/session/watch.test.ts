@@ -64,6 +64,17 @@ onEachTopology(
       }
     }
 
+    /** Long ones, of these sessions, poked for now and then. */
+    async function writeEvents(userId: string, sessionIds: readonly string[]): Promise<void> {
+      const key = eventsKey(userId);
+      const fields = ['type', 'warned', 'user', userId, 'message', 'm'.repeat(250), 'session'];
+      for (let written = 0; written < sessionIds.length; written += 300) {
+        const some = sessionIds.slice(written, written + 300);
+        await Promise.all(some.map((sessionId) => raw.command('XADD', key, '*', ...fields, sessionId)));
+        await raw.command('SPUBLISH', key, '');
+      }
+    }
+
     test('of a user: what becomes of their sessions, in order, and of nobody else’s', async () => {
       const userId = `%{${randomNamespace()}}`;
       const neighbour = neighbourOf(userId);
@@ -145,6 +156,29 @@ onEachTopology(
       const back = await watching({ userIds: [userId], cursor: watch.cursor }, other);
       const last = await login(sessions, userId);
       expect(brief(await back.untilEvents(1))).toEqual([`created ${last}`]);
+    });
+
+    test('a cursor names no more than was told, while more waits for a slow reader', async () => {
+      const userId = randomNamespace();
+      const watch = await watching({ userIds: [userId] });
+      const witness = await watching({ userIds: [userId] });
+      watch.stream.pause();
+      const names = Array.from({ length: 1_500 }, (_, index) => String(index));
+      await writeEvents(userId, names);
+      await witness.untilEvents(names.length);
+      watch.stream.resume();
+      await watch.untilEvents(names.length);
+      const told = (watching: SessionWatching): string[] => watching.events.map(({ sessionId }) => sessionId);
+      expect(told(watch)).toEqual(names);
+      let from = 0;
+      for (const message of watch.stream.messages) {
+        from += message.events.length;
+        expect(message.events.length).toBeLessThanOrEqual(256);
+        const back = await watching({ userIds: [userId], cursor: message.cursor }, other);
+        await back.untilEvents(names.length - from);
+        expect(told(back)).toEqual(names.slice(from));
+        back.stream.cancel();
+      }
     });
 
     test('of all: who comes back is told what happened in any partition', async () => {
@@ -283,17 +317,8 @@ onEachTopology(
       const watch = await watching({ userIds: [userId] });
       const witness = await watching({ userIds: [userId] });
       watch.stream.pause();
-      const key = eventsKey(userId);
-      const message = 'm'.repeat(250);
       const COUNT = 12_000;
-      for (let written = 0; written < COUNT; written += 500) {
-        await Promise.all(
-          Array.from({ length: 500 }, () =>
-            raw.command('XADD', key, '*', 'type', 'warned', 'session', 's', 'user', userId, 'message', message),
-          ),
-        );
-        await raw.command('SPUBLISH', key, '');
-      }
+      await writeEvents(userId, new Array<string>(COUNT).fill('s'));
       await witness.untilEvents(COUNT);
       expect(witness.resyncs).toBe(0);
       watch.stream.resume();
@@ -301,7 +326,7 @@ onEachTopology(
       const sessionId = await login(other.sessions, userId);
       await until(() => brief(watch.events).at(-1) === `created ${sessionId}`);
       expect(watch.events.length).toBeLessThan(COUNT);
-      await raw.command('DEL', key);
+      await raw.command('DEL', eventsKey(userId));
     });
 
     test('a namespace of its own, and the end with a service that goes away', async () => {
