@@ -4,7 +4,7 @@ import calculateSlot from 'cluster-key-slot';
 import { createClient, RESP_TYPES } from 'redis';
 import { AcquireLockStatus, LockOwnershipStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { Algorithm } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
+import { RotateSessionStatus, ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
 import { keys, partitionOfUser } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
 import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
@@ -125,6 +125,9 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
   const before = await dump();
   const calls = [
     () => sessions.createSession({ userId: USER }),
+    () => sessions.createSession({ userId: USER, replacesSessionToken: moved.sessionToken }),
+    () => sessions.rotateSession({ sessionToken: moved.sessionToken }),
+    () => sessions.rotateSession({ sessionToken: stayed.sessionToken }),
     () => sessions.destroySession({ sessionId: movedId }),
     () => sessions.destroySession({ sessionId: stayedId }),
     () => sessions.destroyUserSessions({ userId: USER }),
@@ -147,6 +150,8 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
     return String(counted) === '2,1';
   });
   expect(JSON.stringify(await target.command('XREVRANGE', events, '+', '-', 'COUNT', '1'))).toContain('"updated"');
+  const rotation = await sessions.rotateSession({ sessionToken: moved.sessionToken });
+  expect(rotation.status).toBe(RotateSessionStatus.ROTATED);
   expect((await sessions.destroySession({ sessionId: stayedId })).destroyed).toBe(true);
   expect((await sessions.destroyUserSessions({ userId: USER })).destroyedCount).toBe(2n);
   expect((await cache.get({ key: cacheKey })).entry?.value).toEqual(Buffer.from('new'));

@@ -70,9 +70,16 @@ const cache: Requests = {
   GetCacheStats: () => ({ minutes: 1, hot_key_limit: 10 }),
 };
 
+const client = { ip: '::1', user_agent: 'agent', device_id: 'device' };
+
 const session: Requests = {
-  CreateSession: ({ userId }) => ({ user_id: userId, username: 'Ari', roles: ['player'], metadata: { ip: '::1' } }),
-  ValidateSession: ({ sessionToken }) => ({ session_token: sessionToken }),
+  CreateSession: ({ userId }) => ({
+    ...{ user_id: userId, username: 'Ari', roles: ['player'], metadata: { ip: '::1' }, request_id: randomUUID() },
+    // of no session that is there
+    ...{ replaces_session_token: `${'A'.repeat(24)}.${'A'.repeat(43)}`, evict_session_ids: ['A'.repeat(24)] },
+  }),
+  ValidateSession: ({ sessionToken }) => ({ session_token: sessionToken, client, max_auth_age_ms: '600000' }),
+  RotateSession: ({ sessionToken }) => ({ session_token: sessionToken, reauthenticated: true, client }),
   GetSession: ({ sessionId }) => ({ session_id: sessionId }),
   UpdateSession: ({ sessionId }) => ({
     session_id: sessionId,

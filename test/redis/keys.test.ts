@@ -146,7 +146,9 @@ describe('the partitions', () => {
   const keysOf = (partition: number): string[] => {
     const { sessionPrefix, userPrefix, deadlines, counters, events } = keys.sessions('aeturnis', partition);
     const one = [`${sessionPrefix}AAAA`, `${userPrefix}${encodeIdentifier('{x}:}{')}`, deadlines, counters, events];
-    return [...one, keys.revocation('aeturnis', partition, '{x}'), keys.character('aeturnis', partition, '{x}', '}')];
+    const ofUser = [keys.revocation('aeturnis', partition, '{x}'), keys.login('aeturnis', partition, '{x}', '}{')];
+    const character = keys.character('aeturnis', partition, '{x}', '}');
+    return [...one, ...ofUser, character];
   };
 
   test('stand evenly over the slots, each with all its keys in one', () => {
@@ -176,6 +178,26 @@ describe('the partitions', () => {
     // fixed for ever: stored data is found by it
     expect(['', 'ada', 'ü'].map((user) => partitionOfUser(user))).toEqual([432, 494, 116]);
   });
+});
+
+test('a login of another user, request or partition has another key', () => {
+  fc.assert(
+    fc.property(identifier, identifier, identifier, (one, other, third) => {
+      // neither a user id nor a request id may have a NUL
+      const [user, request, another] = [one, other, third].map((text) => text.replaceAll('\0', '')) as [
+        string,
+        string,
+        string,
+      ];
+      fc.pre(request !== another && user !== another);
+      const login = keys.login('n', 1, user, request);
+      expect(keys.login('n', 1, user, another)).not.toBe(login);
+      expect(keys.login('n', 1, another, request)).not.toBe(login);
+      expect(keys.login('n', 2, user, request)).not.toBe(login);
+      if (request !== '') expect(keys.login('n', 1, user + request, '')).not.toBe(login);
+    }),
+    RUNS,
+  );
 });
 
 test('the statistics of a namespace are keys of one slot, and of no other namespace or kind', () => {
