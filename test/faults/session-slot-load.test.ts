@@ -50,7 +50,7 @@ async function moveSlot(source: RedisServer, target: RedisServer): Promise<void>
   await target.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', String(sourceId));
   await source.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', String(targetId));
   for (;;) {
-    const [key] = (await source.command('CLUSTER', 'GETKEYSINSLOT', slot, '1')) as unknown[];
+    const [key] = (await source.command('CLUSTER', 'GETKEYSINSLOT', slot, '1')) as readonly Buffer[];
     if (key === undefined) break;
     await source.command('MIGRATE', '127.0.0.1', String(target.port), String(key), '0', '5000');
   }
