@@ -1,7 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
+import { CharacterClaimPolicy, SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { startCountingProxy } from '../support/counting-proxy.js';
-import { startRedis, type RedisServer } from '../support/redis-server.js';
+import { startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { policiesFile, randomNamespace, startTestService, type TestService } from '../support/service.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { takeSessionCensus } from '../support/session-census.js';
@@ -21,7 +22,11 @@ type Prepare = (sessions: Sessions) => Promise<Step>;
 const profile = { idle_ttl_ms: 600_000, absolute_ttl_ms: 0, touch_granularity_ms: 0, at_limit: 'evict_oldest' };
 const POLICIES_FILE = policiesFile({
   rpc_limits: [],
-  session_profiles: { pair: { ...profile, max_sessions: 2 }, many: { ...profile, max_sessions: 0 } },
+  session_profiles: {
+    pair: { ...profile, max_sessions: 2 },
+    many: { ...profile, max_sessions: 0 },
+    no_grace: { ...profile, max_sessions: 0, rotation_grace_ms: 0 },
+  },
 });
 
 async function login(sessions: Sessions, userId: string, name = 'many'): Promise<{ id: string; token: string }> {
@@ -51,6 +56,56 @@ const FLOWS: Readonly<Record<string, Prepare>> = {
   DestroySession: async (sessions) => {
     const { id: sessionId } = await login(sessions, randomNamespace());
     return (by) => by.destroySession({ sessionId });
+  },
+  'CreateSession with a request id': () => {
+    const request = { userId: randomNamespace(), requestId: randomUUID() };
+    return Promise.resolve((sessions) => sessions.createSession(request));
+  },
+  "CreateSession that replaces another user's": async (sessions) => {
+    const { token: replacesSessionToken } = await login(sessions, randomNamespace());
+    const request = { userId: randomNamespace(), requestId: randomUUID(), replacesSessionToken };
+    return (by) => by.createSession(request);
+  },
+  RotateSession: async (sessions) => {
+    const { token: sessionToken } = await login(sessions, randomNamespace());
+    return (by) => by.rotateSession({ sessionToken, reauthenticated: true });
+  },
+  'ValidateSession with a stolen token': async (sessions) => {
+    const { token: sessionToken } = await login(sessions, randomNamespace(), 'no_grace');
+    await sessions.rotateSession({ sessionToken });
+    return (by) => by.validateSession({ sessionToken });
+  },
+  ExtendSession: async (sessions) => {
+    const { id: sessionId } = await login(sessions, randomNamespace());
+    return (by) => by.extendSession({ sessionId, ttlMs: 700_000n });
+  },
+  'DestroySession that announces': async (sessions) => {
+    const { id: sessionId } = await login(sessions, randomNamespace());
+    return (by) => by.destroySession({ sessionId, effectiveInMs: 600_000n });
+  },
+  'ClaimCharacter that takes over': async (sessions) => {
+    const userId = randomNamespace();
+    const [first, second] = [await login(sessions, userId), await login(sessions, userId)];
+    const claim = { userId, characterId: 'hero', policy: CharacterClaimPolicy.TAKEOVER };
+    await sessions.claimCharacter({ ...claim, sessionId: first.id });
+    return (by) => by.claimCharacter({ ...claim, sessionId: second.id });
+  },
+  'DestroySession of one that plays': async (sessions) => {
+    const userId = randomNamespace();
+    const { id: sessionId } = await login(sessions, userId);
+    await sessions.claimCharacter({ userId, characterId: 'hero', sessionId });
+    return (by) => by.destroySession({ sessionId });
+  },
+  CleanupExpiredSessions: async (sessions) => {
+    const { session } = await sessions.createSession({ userId: randomNamespace(), idleTtlMs: 1n });
+    const sessionId = session?.sessionId ?? '';
+    await until(() =>
+      sessions.getSession({ sessionId }).then(
+        () => false,
+        () => true,
+      ),
+    );
+    return (by) => by.cleanupExpiredSessions({});
   },
   'DestroyUserSessions in two steps': async (sessions) => {
     const userId = randomNamespace();
