@@ -3,7 +3,11 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { AcquireLockStatus, LockOwnershipStatus, LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { SessionServiceService, ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
+import {
+  SessionEndCause,
+  SessionServiceService,
+  ValidateSessionStatus,
+} from '../../src/gen/shardkeep/session/v1/session.js';
 import { failureOf, type PromiseClient } from '../support/client.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
@@ -148,6 +152,9 @@ describe('with a Redis of 6 MB', () => {
   test('a full Redis refuses what needs memory, and never a logout, a release or a read', async () => {
     const login = await sessions.createSession({ userId: 'ada' });
     const other = await sessions.createSession({ userId: 'bob' });
+    const stolen = await sessions.createSession({ userId: 'cat' });
+    const next = await sessions.rotateSession({ sessionToken: stolen.sessionToken });
+    const current = await sessions.rotateSession({ sessionToken: next.sessionToken });
     const grant = await locks.acquireLock({ resources: ['trade'] });
     const token = { resources: ['trade'], lockToken: grant.lockToken };
     await cache.set({ key: 'profile', value: Buffer.from('p') });
@@ -158,6 +165,7 @@ describe('with a Redis of 6 MB', () => {
       () => cache.set({ key: 'more', value: Buffer.from('x') }),
       () => cache.increment({ key: 'count', delta: 1n }),
       () => sessions.createSession({ userId: 'eve' }),
+      () => sessions.rotateSession({ sessionToken: current.sessionToken }),
       () => locks.acquireLock({ resources: ['house'] }),
       () => rateLimits.checkRateLimit({ limits: [chatLimit('user:bob')] }),
     ];
@@ -167,6 +175,10 @@ describe('with a Redis of 6 MB', () => {
 
     const valid = await sessions.validateSession({ sessionToken: login.sessionToken });
     expect(valid.status).toBe(ValidateSessionStatus.VALID);
+    for (const { sessionToken } of [stolen, current]) {
+      const { end } = await sessions.validateSession({ sessionToken });
+      expect(end?.cause).toBe(SessionEndCause.THEFT);
+    }
     expect((await locks.extendLock({ ...token, ttlMs: 20_000n })).status).toBe(LockOwnershipStatus.DONE);
     expect((await locks.releaseLock(token)).status).toBe(LockOwnershipStatus.DONE);
     expect((await locks.getLock({ resource: 'trade' })).holders).toEqual([]);
