@@ -27,6 +27,13 @@ test.each(['examples/cache/load-through.ts', 'examples/cache/watched_cache.py'])
   expect(blockAfter(file, readFileSync('docs/cache.md', 'utf8'))).toBe(readFileSync(file, 'utf8').trimEnd());
 });
 
+test.each(['examples/sessions/play.ts', 'examples/sessions/character.ts', 'examples/sessions/kicked.py'])(
+  'docs/sessions.md shows %s',
+  (file) => {
+    expect(blockAfter(file, readFileSync('docs/sessions.md', 'utf8'))).toBe(readFileSync(file, 'utf8').trimEnd());
+  },
+);
+
 test('the table and .env.example name every setting and no other', () => {
   const settings = Object.keys(environmentSchema.shape).toSorted();
   const rows = readme.split('\n').filter((line) => line.startsWith('| `'));
@@ -57,6 +64,22 @@ test('a hundred callers load once', async () => {
   expect(output).toBe('100 callers, 1 load: board 1\nafter the season: board 2\n');
 });
 
+test("a player's evening goes as it is told", async () => {
+  const output = await outputOf('node_modules/.bin/tsx', ['examples/sessions/play.ts']);
+  expect(output.split('\n')).toEqual([
+    "plays: true [ 'player' ]",
+    'asked again: true new proof: true',
+    'still plays: true Back at six',
+    'out: true maintenance Back at six',
+    '',
+  ]);
+});
+
+test('a character is played by one shard', async () => {
+  const output = await outputOf('node_modules/.bin/tsx', ['examples/sessions/character.ts']);
+  expect(output).toBe('the first shard drops the player\nlevel 7, in the second login\n');
+});
+
 const python = pythonWith('grpc', 'grpc_tools');
 // grpcio and grpcio-tools are not there on every machine; the tests are then counted as skipped
 const withPython = python === undefined ? test.skip : test;
@@ -76,4 +99,9 @@ withPython('the Python client runs', async () => {
 
 withPython('a cache in Python is kept true by Watch', async () => {
   expect(await outputOfPython('examples/cache/watched_cache.py')).toBe('sword, then axe, then None; kept: True\n');
+});
+
+withPython('a game server in Python hears of a session that ends', async () => {
+  const output = await outputOfPython('examples/sessions/kicked.py');
+  expect(output).toBe('thrown out: banned\nstill connected: 0\n');
 });
