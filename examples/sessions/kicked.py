@@ -49,8 +49,10 @@ class Players:
             try:
                 self.stub.GetSession(pb.GetSessionRequest(session_id=session_id), timeout=1)
             except grpc.RpcError as error:
-                if error.code() == grpc.StatusCode.NOT_FOUND:
-                    self.end(session_id, "gone")
+                # any other error ends the stream; the next one begins at the old cursor, and is told to resync again
+                if error.code() != grpc.StatusCode.NOT_FOUND:
+                    raise
+                self.end(session_id, "gone")
 
     def end(self, session_id, reason):
         # an event may be told twice
@@ -72,6 +74,9 @@ if __name__ == "__main__":
     players.is_told.wait(10)
     login = stub.CreateSession(pb.CreateSessionRequest(user_id=f"bo-{uuid.uuid4()}", profile="game"), timeout=2)
     players.connected.add(login.session.session_id)
+    # only then: what ended it before was told to nobody
+    check = stub.ValidateSession(pb.ValidateSessionRequest(session_token=login.session_token), timeout=2)
+    assert check.status == pb.VALIDATE_SESSION_STATUS_VALID
     # what a moderator's tool would do
     stub.DestroyUserSessions(pb.DestroyUserSessionsRequest(user_id=login.session.user_id, reason="banned"), timeout=2)
     kicked.wait(10)

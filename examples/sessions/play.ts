@@ -33,11 +33,12 @@ const stepUp = await sessions.validateSession({ sessionToken: token, maxAuthAgeM
 const rotated = await sessions.rotateSession({ sessionToken: token, reauthenticated: true });
 if (rotated.status !== RotateSessionStatus.ROTATED) throw new Error('the session has ended');
 token = rotated.sessionToken;
+const provedAtMs = rotated.session?.authenticatedAtMs ?? 0n;
 console.log(
   'asked again:',
   stepUp.status === Status.STEP_UP,
   'new proof:',
-  rotated.session?.authenticatedAtMs !== undefined,
+  provedAtMs > login.session.authenticatedAtMs,
 );
 
 // A kick: the player's server is told at once, the session ends in a moment, and the token tells why.

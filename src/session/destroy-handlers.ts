@@ -1,22 +1,27 @@
 import type { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { Implementation } from '../grpc/rpc.js';
 import { integer, optional } from '../grpc/rules.js';
+import { partitionOfUser } from '../redis/keys.js';
 import type { SessionAudit } from './audit.js';
 import { destroyAllSessions, type DestroyProgress } from './destroy-all.js';
 import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
 import type { SessionStore } from './store.js';
 import type { SweepStore } from './sweep-store.js';
+import type { Sweeper } from './sweeper.js';
+import { partitionOf } from './token.js';
 
 export interface DestroyHandlerOptions {
   readonly store: SessionStore;
   readonly sweeps: SweepStore;
+  readonly sweeper: Pick<Sweeper, 'comeBack'>;
   readonly audit: SessionAudit;
 }
 
 export function destroyMethods({
   store,
   sweeps,
+  sweeper,
   audit,
 }: DestroyHandlerOptions): Pick<
   Implementation<typeof SessionServiceService>,
@@ -34,6 +39,7 @@ export function destroyMethods({
         const { sessionId, reason, message } = request;
         const effectiveInMs = optionalNumber(request.effectiveInMs);
         const destroyed = await store.destroySession(sessionId, { reason, message, effectiveInMs }, call);
+        if (destroyed && effectiveInMs !== undefined) sweeper.comeBack(partitionOf(sessionId), effectiveInMs);
         if (destroyed) {
           audit.record({ event: 'destroyed', sessionId, reason, effectiveInMs: effectiveInMs ?? 0 }, call);
         }
@@ -61,6 +67,9 @@ export function destroyMethods({
           },
           call,
         );
+        if (destroyedCount > 0 && request.effectiveInMs !== undefined) {
+          sweeper.comeBack(partitionOfUser(request.userId), Number(request.effectiveInMs));
+        }
         audit.record(
           {
             event: 'user_destroyed',

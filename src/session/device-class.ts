@@ -38,5 +38,5 @@ export function deviceClassOfNumber(number: number): KnownDeviceClass {
 
 /** The class of a `platform` in the metadata of a session. */
 export function deviceClassOf(platform: string | undefined): KnownDeviceClass {
-  return BY_PLATFORM.get(platform ?? '') ?? DeviceClass.UNSPECIFIED;
+  return BY_PLATFORM.get(platform?.toLowerCase() ?? '') ?? DeviceClass.UNSPECIFIED;
 }

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import type { SessionClient, SessionGuard } from '../gen/shardkeep/session/v1/session.js';
 import { integer, list, map, message, optional, text, type Rule } from '../grpc/rules.js';
 import type { Guard } from '../redis/guard.js';
@@ -23,9 +24,14 @@ export const reason = text({ minBytes: 0, maxBytes: 64 });
 export const playerMessage = text({ minBytes: 0, maxBytes: 256 });
 export const effectiveInMs = optional(integer({ min: 1n, max: MAX_ANNOUNCED_MS }));
 
+const noOrAddress: Rule<string> = (value, field, violations) => {
+  // with a port behind it, it would be no address, and not compared
+  if (value !== '' && isIP(value) === 0) violations.push({ field, description: 'is no IP address' });
+};
+
 export const client = optional(
   message<SessionClient>({
-    ip: text({ minBytes: 0, maxBytes: 64 }),
+    ip: noOrAddress,
     userAgent: text({ minBytes: 0, maxBytes: 512 }),
     deviceId: text({ minBytes: 0, maxBytes: 512 }),
   }),

@@ -28,6 +28,7 @@ import type { SessionStore } from './store.js';
 import type { NotOpened, TokenStore } from './token-store.js';
 import type { SessionStatsStore } from './stats-store.js';
 import type { SweepStore } from './sweep-store.js';
+import type { Sweeper } from './sweeper.js';
 import { parseToken } from './token.js';
 import { watchMethods, type WatchHandlerOptions } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
@@ -41,6 +42,7 @@ export interface SessionHandlerOptions extends WatchHandlerOptions {
   readonly claims: ClaimStore;
   readonly profiles: Profiles;
   readonly sweeps: SweepStore;
+  readonly sweeper: Pick<Sweeper, 'comeBack'>;
   readonly stats: SessionStatsStore;
   readonly foreignTokens: ForeignTokens;
   readonly audit: SessionAudit;

@@ -105,6 +105,7 @@ export const getSessionScript = luaScript({
   from,
   keys: ['session'],
   args: [],
+  batched: true,
   parse: (reply): Buffer | undefined => {
     const reader = new ReplyReader(reply);
     const status = reader.text();

@@ -74,6 +74,7 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       claims: new ClaimStore(redis, logger),
       profiles: new Profiles(options.profiles),
       sweeps,
+      sweeper,
       stats: new SessionStatsStore(redis),
       foreignTokens,
       audit,

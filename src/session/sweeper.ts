@@ -33,6 +33,10 @@ const COMMAND_MS = 2_000;
 /** How long a partition that could not be swept is left alone. */
 const BACK_OFF_MS = 1_000;
 const CLOSE_MS = 1_000;
+/** Of announced ends; more are found by the turns. */
+const MAX_APPOINTMENTS = 10_000;
+/** So that Redis's clock is there too. */
+const APPOINTMENT_LATE_MS = 10;
 
 /**
  * Ends the sessions that have run out, and what a DestroyAllSessions left that was cut off. Looks at the partitions one
@@ -52,6 +56,7 @@ export class Sweeper {
   private looksDue = 0;
   private lookedAt = performance.now();
   private timer: NodeJS.Timeout | undefined;
+  private readonly appointments = new Set<NodeJS.Timeout>();
   private turn: Promise<void> | undefined;
   private closed = false;
 
@@ -61,10 +66,27 @@ export class Sweeper {
     this.schedule(TURN_EVERY_MS * Math.random());
   }
 
+  /**
+   * Sweeps a partition once, whoever has the lease: where an end is announced, it is told of when it comes, and not in the
+   * next round.
+   */
+  comeBack(partition: number, inMs: number): void {
+    if (this.closed || this.appointments.size >= MAX_APPOINTMENTS) return;
+    const timer = setTimeout(() => {
+      this.appointments.delete(timer);
+      void this.guarded(partition, async () => {
+        const { ended, lagMs } = await this.options.store.sweep(partition, this.call());
+        this.told(ended, 0, lagMs);
+      });
+    }, inMs + APPOINTMENT_LATE_MS).unref();
+    this.appointments.add(timer);
+  }
+
   /** Takes no further turn, and gives the lease up. */
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.timer);
+    for (const appointment of this.appointments) clearTimeout(appointment);
     const done = (async () => {
       await this.turn;
       await this.options.lease?.giveUp();
@@ -148,6 +170,10 @@ export class Sweeper {
       });
       return this.dueAt(partition) <= nowMs ? partition : undefined;
     });
+    this.told(ended, destroyed, lagMs);
+  }
+
+  private told(ended: readonly SweptSession[], destroyed: number, lagMs: number): void {
     if (ended.length === 0 && destroyed === 0) return;
     this.endedCount += ended.length + destroyed;
     this.lagMs = lagMs;

@@ -47,6 +47,7 @@ export const validateSessionScript = luaScript({
   from,
   keys: ['session'],
   args: ['secretHash', 'client', 'maxAuthAgeMs'],
+  batched: true,
   parse: (reply): ValidateSessionReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();

@@ -214,7 +214,12 @@ const session: Record<string, Row> = {
   'ValidateSessionRequest.session_token': sessionToken,
   'ValidateSessionRequest.client': { right: 'absent means that nothing is compared; its own fields have rows' },
   'ValidateSessionRequest.max_auth_age_ms': integer(0n, YEAR_MS),
-  'SessionClient.ip': text(0, 64),
+  'SessionClient.ip': [
+    ...text(0, 64),
+    { what: 'an address with a port', value: '198.51.100.7:1234' },
+    { what: 'no address', value: 'garbage' },
+    { what: 'a network', value: '10.0.0.0/8' },
+  ],
   'SessionClient.user_agent': text(0, 512),
   'SessionClient.device_id': text(0, 512),
   'RotateSessionRequest.session_token': sessionToken,

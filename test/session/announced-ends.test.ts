@@ -7,10 +7,11 @@ import {
   type CreateSessionRequest,
   type Session,
 } from '../../src/gen/shardkeep/session/v1/session.js';
+import { keys } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
 import { until } from '../support/redis-server.js';
-import { onEachTopology, policiesFile, randomNamespace } from '../support/service.js';
+import { onEachTopology, policiesFile, randomNamespace, sharedRedisUrl, startTestService } from '../support/service.js';
 import { SessionBooks } from '../support/session-books.js';
 
 /** Warn, then revoke: an end that is told before it comes. */
@@ -49,6 +50,32 @@ onEachTopology(
       if (session === undefined) throw new Error(`not created: ${String(reply.status)}`);
       return { session, sessionId: session.sessionId, sessionToken, userId };
     }
+
+    test('is told of when it comes, by the process that announced it, whoever sweeps', async () => {
+      const namespace = randomNamespace();
+      // somebody holds the lease, and sweeps nothing
+      await redis.command('SET', keys.sweeper(namespace), 'somebody else', 'PX', '600000');
+      const alone = await startTestService({
+        REDIS_URL: sharedRedisUrl(topology),
+        NAMESPACE: namespace,
+        POLICIES_FILE,
+      });
+      const aloneBooks = new SessionBooks(redis, namespace);
+      const userId = randomNamespace();
+      const create = async (): Promise<string> => {
+        const { session } = await alone.sessions.createSession({ userId, profile: 'many' });
+        return session?.sessionId ?? '';
+      };
+      const [kicked, other] = [await create(), await create()];
+      const isOver = async (sessionId: string): Promise<boolean> =>
+        (await aloneBooks.typesOf(userId, sessionId)).includes('destroyed');
+      await alone.sessions.destroySession({ sessionId: kicked, ...words, effectiveInMs: SOON_MS });
+      await until(() => isOver(kicked));
+      expect(await isOver(other)).toBe(false);
+      await alone.sessions.destroyUserSessions({ userId, ...words, effectiveInMs: SOON_MS });
+      await until(() => isOver(other));
+      await alone.stop();
+    });
 
     /** Waits until the token opens nothing, and answers how it ended. */
     async function untilEnded(sessionToken: string) {

@@ -84,7 +84,7 @@ if proof == 'renew' then
   put(SESSION_AUTHENTICATED_AT, struct.pack('>I6', now_ms))
   local bound = session_field(session, FIELD_CLIENT)
   if bound and client ~= '' then
-    packed = with_field(unpack_session(packed), FIELD_CLIENT, string.sub(bound, 1, 1) .. client)
+    packed = with_field(unpack_session(packed), FIELD_CLIENT, string.sub(bound, 1, 1) .. rebound(bound, client))
   end
 end
 local last_active, expires_at = touched(unpack_session(packed), now_ms)

@@ -2,6 +2,16 @@
 local REJECT = 2
 local NOT_KNOWN = string.rep('\0', 8)
 
+-- The hashes of whom a session is bound to once its user proved who they are as `client`: what that does not say stays.
+local function rebound(bound, client)
+  local hashes = ''
+  for at = 1, 17, 8 do
+    local given = string.sub(client, at, at + 7)
+    hashes = hashes .. (given ~= NOT_KNOWN and given or string.sub(bound, at + 1, at + 8))
+  end
+  return hashes
+end
+
 -- Whether the client (the three hashes of field 2, or '' for nobody) is another one than the session's, in a field that the
 -- profile says to reject by.
 local function client_is_rejected(session, client)
