@@ -18,6 +18,7 @@ import {
 } from './scripts.js';
 import { indexKeys, sessionKey } from './session-keys.js';
 import { partitionOf } from './token.js';
+import { Turns } from './turns.js';
 
 export interface EndingWords {
   readonly reason: string;
@@ -51,6 +52,7 @@ const REVOCATION_RETENTION_MS = 30 * 86_400_000;
 /** Sessions on the `state` Redis, by their id or user. LoginStore brings them into being. */
 export class SessionStore {
   private readonly announcer: ChangeAnnouncer;
+  private readonly updates = new Turns();
 
   constructor(
     private readonly redis: Redis,
@@ -71,41 +73,13 @@ export class SessionStore {
    * none is lost. With `expectedVersion` a session of another version throws VERSION_MISMATCH instead. Throws
    * OLD_FENCING_TOKEN, TOO_MANY_GUARDS where the session refuses the guard.
    */
-  async updateSession(
+  updateSession(
     sessionId: string,
     change: (content: SessionContent) => SessionContent,
     options: UpdateSessionOptions,
     call: Call,
   ): Promise<Session> {
-    const session = sessionKey(sessionId, call);
-    for (let tries = 0; ; tries++) {
-      const current = await this.getSession(sessionId, call);
-      if (options.expectedVersion !== undefined && current.version !== options.expectedVersion) {
-        throw new DomainError('VERSION_MISMATCH', 'the session has another version', {
-          metadata: { current_version: String(current.version) },
-        });
-      }
-      const version = Buffer.alloc(8);
-      version.writeBigUInt64BE(current.version);
-      const record = encodeRecord({ ...change(current), profile: current.profile });
-      const replied = this.redis.run(
-        updateSessionScript.bind(
-          { session },
-          { version, touch: options.touch ? 'touch' : 'keep', record, guard: packMark(options.guard) },
-        ),
-        call,
-      );
-      this.announcer.follow(
-        replied.then(({ status }) => status === 'updated'),
-        sessionId,
-        call,
-        // where one was in the way there are more
-        { contended: tries > 0 },
-      );
-      const reply = await replied;
-      if (reply.status === 'updated') return decodeSession(sessionId, reply.packed);
-      if (reply.status === 'gone') throw sessionNotFound();
-    }
+    return this.updates.take(sessionKey(sessionId, call), () => this.compareAndSet(sessionId, change, options, call));
   }
 
   /** Touches a session and moves its deadline to `ttlMs` from now where that is later. Throws SESSION_NOT_FOUND. */
@@ -198,6 +172,43 @@ export class SessionStore {
       ),
       call,
     );
+  }
+
+  private async compareAndSet(
+    sessionId: string,
+    change: (content: SessionContent) => SessionContent,
+    options: UpdateSessionOptions,
+    call: Call,
+  ): Promise<Session> {
+    const session = sessionKey(sessionId, call);
+    for (let tries = 0; ; tries++) {
+      const current = await this.getSession(sessionId, call);
+      if (options.expectedVersion !== undefined && current.version !== options.expectedVersion) {
+        throw new DomainError('VERSION_MISMATCH', 'the session has another version', {
+          metadata: { current_version: String(current.version) },
+        });
+      }
+      const version = Buffer.alloc(8);
+      version.writeBigUInt64BE(current.version);
+      const record = encodeRecord({ ...change(current), profile: current.profile });
+      const replied = this.redis.run(
+        updateSessionScript.bind(
+          { session },
+          { version, touch: options.touch ? 'touch' : 'keep', record, guard: packMark(options.guard) },
+        ),
+        call,
+      );
+      this.announcer.follow(
+        replied.then(({ status }) => status === 'updated'),
+        sessionId,
+        call,
+        // where one was in the way there are more
+        { contended: tries > 0 },
+      );
+      const reply = await replied;
+      if (reply.status === 'updated') return decodeSession(sessionId, reply.packed);
+      if (reply.status === 'gone') throw sessionNotFound();
+    }
   }
 }
 
