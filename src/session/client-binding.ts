@@ -18,6 +18,8 @@ const REJECT = POLICY_BITS.reject;
 const HASH_BYTES = 8;
 const FIELD_COUNT = 3;
 const NOTHING = Buffer.alloc(0);
+/** Of a text that is no address: nobody's. */
+const NO_NETWORK = 'none';
 
 /** In the order of the record. */
 const FIELDS = [SessionClientField.IP, SessionClientField.USER_AGENT, SessionClientField.DEVICE_ID] as const;
@@ -32,12 +34,25 @@ export interface ClientComparison {
 
 export const SAME_CLIENT: ClientComparison = { changedFields: [], rejected: false };
 
-/** The three hashes of a client; all zero stands for a value that is not known or not compared. */
-export function hashClient({ ip, userAgent, deviceId }: SessionClient): Buffer {
+/** The three hashes of who presents a token; all zero stands for a value that was not given, and so is not compared. */
+export function hashClient(client: SessionClient): Buffer {
+  return hashesOf(client, client.ip === '' ? '' : networkOf(client.ip) || NO_NETWORK);
+}
+
+/** The same of whom a session is bound to from now on; an address that is none is not compared. */
+export function hashBoundClient(client: SessionClient): Buffer {
+  return hashesOf(client, networkOf(client.ip));
+}
+
+function hashesOf({ userAgent, deviceId }: SessionClient, network: string): Buffer {
   const hashes = Buffer.alloc(FIELD_COUNT * HASH_BYTES);
-  [networkOf(ip), agentOf(userAgent), deviceId].forEach((value, index) => {
-    if (value !== '') hash('sha256', value, 'buffer').copy(hashes, index * HASH_BYTES, 0, HASH_BYTES);
-  });
+  const hashAt = (index: number, value: string): void => {
+    hash('sha256', value, 'buffer').copy(hashes, index * HASH_BYTES, 0, HASH_BYTES);
+  };
+  if (network !== '') hashAt(0, network);
+  // of one that is nothing but versions, nothing is left to compare, which is not what others leave
+  if (userAgent !== '') hashAt(1, agentOf(userAgent));
+  if (deviceId !== '') hashAt(2, deviceId);
   return hashes;
 }
 
@@ -51,7 +66,7 @@ export function bindingOf(policies: SessionTerms['binding'], metadata: ReadonlyM
     userAgent: metadata.get('user_agent') ?? '',
     deviceId: metadata.get('device_id') ?? '',
   };
-  return Buffer.concat([Buffer.of(bits), hashClient(client)]);
+  return Buffer.concat([Buffer.of(bits), hashBoundClient(client)]);
 }
 
 /** Compares a packed session with the hashes of who presents its token; only fields that both know. */

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
 import { isToken } from './token.js';
@@ -46,7 +47,7 @@ export class ForeignTokens {
     this.counts[kind]++;
     const ip = client?.ip ?? '';
     // of a refused request, it may be anything
-    const source = (ip === '' ? peer : ip).slice(0, MAX_SOURCE_LENGTH);
+    const source = copyOf((ip === '' ? peer : ip).slice(0, MAX_SOURCE_LENGTH));
     this.forget();
     if (this.recent.add(source) < WARN_FROM || performance.now() - this.warnedAt < WARN_EVERY_MS) return;
     this.warnedAt = performance.now();
@@ -71,6 +72,11 @@ export class ForeignTokens {
     this.recent = new Sources();
     this.generationAt = nowMs;
   }
+}
+
+/** The part of a string keeps the whole one in memory, and that of a refused request may have megabytes. */
+function copyOf(text: string): string {
+  return Buffer.from(text).toString();
 }
 
 /**

@@ -7,7 +7,7 @@ import {
 import type { Implementation } from '../grpc/rpc.js';
 import { anything } from '../grpc/rules.js';
 import type { SessionAudit } from './audit.js';
-import { hashClient } from './client-binding.js';
+import { hashBoundClient, hashClient } from './client-binding.js';
 import { hasExpired, toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
 import type { ForeignTokens } from './foreign-tokens.js';
@@ -36,7 +36,8 @@ export function rotationMethods({
         const token = parseToken(sessionToken);
         if (token === undefined) throw invalidField('session_token', 'is no session token');
         const { sessionId } = token;
-        const options = { client: client && hashClient(client), reauthenticated };
+        const hash = reauthenticated ? hashBoundClient : hashClient;
+        const options = { client: client && hash(client), reauthenticated };
         const result = await tokens.rotateSession(token, options, call);
         if (result.status === 'unknown') foreignTokens.count('unknown', request, call.peer);
         else if (result.status === 'rotated' && !result.isRepeated) {

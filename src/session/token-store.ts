@@ -20,6 +20,7 @@ export interface ValidateOptions {
 }
 
 export interface RotateOptions {
+  /** `hashClient` of who presents the token, with `reauthenticated` `hashBoundClient`. Undefined: nobody said. */
   readonly client: Buffer | undefined;
   readonly reauthenticated: boolean;
 }

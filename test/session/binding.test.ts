@@ -149,6 +149,7 @@ onEachTopology(
         expect(await changedBy({ deviceId: away.deviceId })).toEqual([BINDING, [DEVICE_ID]]);
         expect(await changedBy(away)).toEqual([BINDING, [IP, DEVICE_ID]]);
         expect(await changedBy({ ip: away.ip, deviceId: '' })).toEqual([VALID, [IP]]);
+        expect(await changedBy({ ip: '' })).toEqual([VALID, []]);
         expect(await validate(token)).toMatchObject({ status: VALID, changedClientFields: [] });
       });
 
@@ -171,6 +172,32 @@ onEachTopology(
           changedClientFields: [],
         });
         expect(await validate(token, away)).toMatchObject({ status: BINDING, changedClientFields: [USER_AGENT] });
+      });
+
+      test('what is no address, or nothing but versions, is another one than what was known', async () => {
+        const { sessions } = service();
+        const { token } = await create(`strict_${touch}`, home);
+        for (const ip of ['nonsense', '203.0.113.9:443', '203.0.113']) {
+          expect(await validate(token, { ...home, ip })).toMatchObject({ status: BINDING, changedClientFields: [IP] });
+        }
+        for (const userAgent of ['1.0', '/5.0', '42']) {
+          const refused = { status: BINDING, changedClientFields: [USER_AGENT] };
+          expect(await validate(token, { ...home, userAgent })).toMatchObject(refused);
+        }
+        const client = { ...home, ip: 'nonsense', userAgent: '1.0' };
+        expect(await sessions.rotateSession({ sessionToken: token, client })).toMatchObject({
+          status: RotateSessionStatus.BINDING,
+          changedClientFields: [IP, USER_AGENT],
+        });
+        // a proof binds to what can be compared
+        const bound = await sessions.rotateSession({ sessionToken: token, client, reauthenticated: true });
+        expect(bound.status).toBe(RotateSessionStatus.ROTATED);
+        const { sessionToken } = bound;
+        expect((await validate(sessionToken, { ...home, userAgent: '2.0' })).status).toBe(VALID);
+        expect(await validate(sessionToken, home)).toMatchObject({
+          status: BINDING,
+          changedClientFields: [USER_AGENT],
+        });
       });
 
       test('who is refused touches nothing, and the holder goes on', async () => {

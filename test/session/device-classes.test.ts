@@ -47,7 +47,12 @@ onEachTopology(
 
     test('each platform has its class', async () => {
       const userId = randomNamespace();
-      const platforms = { ios: DeviceClass.MOBILE, iOS: DeviceClass.MOBILE, web: DeviceClass.WEB, linux: DeviceClass.DESKTOP };
+      const platforms = {
+        ios: DeviceClass.MOBILE,
+        iOS: DeviceClass.MOBILE,
+        web: DeviceClass.WEB,
+        linux: DeviceClass.DESKTOP,
+      };
       const more = { xbox: DeviceClass.CONSOLE, toaster: DeviceClass.UNSPECIFIED, '': DeviceClass.UNSPECIFIED };
       for (const [platform, deviceClass] of Object.entries({ ...platforms, ...more })) {
         expect((await created({ userId, metadata: on(platform) })).session.deviceClass).toBe(deviceClass);

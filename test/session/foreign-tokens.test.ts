@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
@@ -76,6 +78,21 @@ describe('the count', () => {
       { source: 'x'.repeat(64), count: 1 },
     ]);
     expect(tokens.top(1)).toHaveLength(1);
+  });
+
+  test('keeps nothing of a long ip but what it answers', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const tokens = new ForeignTokens(silent);
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    for (let count = 0; count < 100; count++) {
+      const ip = Buffer.from(`${String(count)} ${'x'.repeat(1_000_000)}`).toString();
+      tokens.refused(from(ip), PEER);
+    }
+    collect();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(20_000_000);
+    expect(tokens.top(1_000)).toHaveLength(100);
   });
 
   test('finds those who present the most among any number of others, and never says more than they did', () => {

@@ -8,7 +8,7 @@ import {
 } from '../../src/gen/shardkeep/session/v1/session.js';
 import { keys, partitionOfUser } from '../../src/redis/keys.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
-import { until } from '../support/redis-server.js';
+import { startRedis, until } from '../support/redis-server.js';
 import { onEachTopology, policiesFile, randomNamespace, startTestService, sharedRedisUrl } from '../support/service.js';
 import { eventsOf, recordOf } from './raw-sessions.js';
 
@@ -326,3 +326,25 @@ onEachTopology(
   },
   { POLICIES_FILE },
 );
+
+test('a full Redis rotates, answers retries with the same token, and ends what a replaced one was stolen from', async () => {
+  const redis = await startRedis(['--maxmemory-policy', 'noeviction']);
+  const service = await startTestService({ REDIS_URL: redis.url, POLICIES_FILE });
+  const { sessions } = service;
+  const login = async (profileName: string) =>
+    (await sessions.createSession({ userId: randomNamespace(), profile: profileName })).sessionToken;
+  const kept = await login('lasting');
+  const stolen = await login('graceless');
+  await sessions.rotateSession({ sessionToken: stolen });
+
+  await redis.command('CONFIG', 'SET', 'maxmemory', '1');
+  const first = await sessions.rotateSession({ sessionToken: kept });
+  expect(first.status).toBe(ROTATED);
+  expect(await sessions.rotateSession({ sessionToken: kept })).toMatchObject({ sessionToken: first.sessionToken });
+  expect(await sessions.rotateSession({ sessionToken: stolen })).toMatchObject({
+    status: RotateSessionStatus.REVOKED,
+    end: { cause: SessionEndCause.THEFT },
+  });
+  await service.stop();
+  await redis.remove();
+});

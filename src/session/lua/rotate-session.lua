@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 --[[
   rotate-session: give a session a new secret, and touch it.
 

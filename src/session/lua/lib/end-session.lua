@@ -11,7 +11,10 @@ local END_EVENTS = {'destroyed', 'evicted', 'expired', 'expired', 'expired', 'th
 --- @include "event-retention.lua"
 -- Adds an event and wakes those who read the stream; the channel has the name of its key.
 local function add_event(keys, ...)
-  redis.call('XADD', keys.events, 'MINID', '~', decimal(now_ms - EVENT_RETENTION_MS), '*', ...)
+  local id = redis.call('XADD', keys.events, 'MINID', '~', decimal(now_ms - EVENT_RETENTION_MS), '*', ...)
+  if tonumber(string.match(id, '^%d+')) > now_ms + EVENT_RETENTION_MS then
+    redis.call('XTRIM', keys.events, 'MAXLEN', '~', MAX_EVENTS_AHEAD)
+  end
   redis.call('PEXPIRE', keys.events, EVENT_STREAM_LIFE_MS)
   redis.call('SPUBLISH', keys.events, '')
 end
