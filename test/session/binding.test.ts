@@ -1,3 +1,4 @@
+import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
@@ -11,6 +12,7 @@ import { agentOf, networkOf } from '../../src/session/client-binding.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
 import { until } from '../support/redis-server.js';
 import { onEachTopology, policiesFile, randomNamespace } from '../support/service.js';
+import { failureOf } from '../support/client.js';
 import { recordOf } from './raw-sessions.js';
 
 const profile = { idle_ttl_ms: 3_600_000, absolute_ttl_ms: 0, max_sessions: 0, at_limit: 'evict_oldest' };
@@ -174,20 +176,26 @@ onEachTopology(
         expect(await validate(token, away)).toMatchObject({ status: BINDING, changedClientFields: [USER_AGENT] });
       });
 
-      test('what is no address, or nothing but versions, is another one than what was known', async () => {
+      test('an agent of nothing but versions is another one than what was known, and what is no address is refused', async () => {
         const { sessions } = service();
         const { token } = await create(`strict_${touch}`, home);
         for (const ip of ['nonsense', '203.0.113.9:443', '203.0.113']) {
-          expect(await validate(token, { ...home, ip })).toMatchObject({ status: BINDING, changedClientFields: [IP] });
+          const client = { ...home, ip };
+          for (const call of [
+            () => sessions.validateSession({ sessionToken: token, client }),
+            () => sessions.rotateSession({ sessionToken: token, client, reauthenticated: true }),
+          ]) {
+            expect(await failureOf(call())).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['client.ip'] });
+          }
         }
         for (const userAgent of ['1.0', '/5.0', '42']) {
           const refused = { status: BINDING, changedClientFields: [USER_AGENT] };
           expect(await validate(token, { ...home, userAgent })).toMatchObject(refused);
         }
-        const client = { ...home, ip: 'nonsense', userAgent: '1.0' };
+        const client = { ...home, userAgent: '1.0' };
         expect(await sessions.rotateSession({ sessionToken: token, client })).toMatchObject({
           status: RotateSessionStatus.BINDING,
-          changedClientFields: [IP, USER_AGENT],
+          changedClientFields: [USER_AGENT],
         });
         // a proof binds to what can be compared
         const bound = await sessions.rotateSession({ sessionToken: token, client, reauthenticated: true });
