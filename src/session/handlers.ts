@@ -91,6 +91,10 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         );
         if (result.status !== 'created' || !result.isRepeated) {
           audit.record(toLoginEvent(result, userId, terms.profile), call);
+        } else if (result.replacedSessionId !== '') {
+          // what the first try did not come to
+          const sessionId = result.replacedSessionId;
+          audit.record({ event: 'destroyed', sessionId, reason: 'replaced', effectiveInMs: 0 }, call);
         }
         return toCreateResponse(result);
       },
@@ -199,7 +203,8 @@ function toCreateResponse(result: CreateSessionResult): CreateSessionResponse {
   };
   switch (result.status) {
     case 'created': {
-      const { session, sessionToken, evictedSessionIds, replacedSessionId } = result;
+      const { session, sessionToken, evictedSessionIds } = result;
+      const replacedSessionId = result.isRepeated ? '' : result.replacedSessionId;
       return {
         ...nothing,
         status: CreateSessionStatus.CREATED,

@@ -37,7 +37,7 @@ export type CreateSessionResult =
       readonly session: Session;
       readonly sessionToken: string;
       readonly evictedSessionIds: string[];
-      /** '': none. */
+      /** The session that this call ended, as its place was taken; '': none. */
       readonly replacedSessionId: string;
       /** An earlier call with the same request id created it. */
       readonly isRepeated: boolean;
@@ -84,13 +84,13 @@ export class LoginStore {
       }
       case 'repeated': {
         const { sessionId, packed } = reply;
-        await this.endReplaced(replaces, sessionId, call);
+        const replacedSessionId = await this.endReplaced(replaces, sessionId, call);
         return {
           status: 'created',
           session: decodeSession(sessionId, packed),
           sessionToken: tokenOf(sessionId, secretOfRequest(requestId, reply.salt)),
           evictedSessionIds: [],
-          replacedSessionId: '',
+          replacedSessionId,
           isRepeated: true,
         };
       }

@@ -127,6 +127,22 @@ test('every event is one line with its handles, and no token, secret or metadata
   expect(secrets.filter((secret) => log.includes(secret))).toEqual([]);
 });
 
+test('what only the retry of a login ends is written down too', async () => {
+  const { lines, logger } = capture();
+  const service = await startTestService({ REDIS_URL, POLICIES_FILE }, { logger });
+  const { sessions } = service;
+  const guest = await sessions.createSession({ userId: 'guest' });
+  const sessionId = guest.session?.sessionId;
+  const login = { userId: 'ada', requestId: 'r'.repeat(32) };
+  // as if the first try had been cut off before it came to another user's session
+  const first = await sessions.createSession(login);
+  const retry = { ...login, replacesSessionToken: guest.sessionToken };
+  for (let tries = 0; tries < 2; tries++) expect(await sessions.createSession(retry)).toEqual(first);
+  await service.stop();
+  const ended = lines.filter(({ audit, event }) => audit === true && event === 'destroyed');
+  expect(ended).toMatchObject([{ sessionId, reason: 'replaced', peer: '127.0.0.1' }]);
+});
+
 test('AUDIT_LOG=0 turns it off', async () => {
   const { lines, logger } = capture();
   const service = await startTestService({ REDIS_URL, POLICIES_FILE, AUDIT_LOG: '0' }, { logger });
