@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { CacheServiceService, ListSide } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { TestChannel } from '../support/client.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
-import { startTestService, type TestService } from '../support/service.js';
+import { sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 
 /** What is left in Redis after a time of everything: nothing that no live item explains, nothing immortal. */
 
@@ -16,7 +16,12 @@ let service: TestService;
 let channels: TestChannel[];
 beforeAll(async () => {
   redis = await startRedis();
-  service = await startTestService({ REDIS_URL: redis.url, LOCK_FENCE_RETENTION_MS: '1000' });
+  service = await startTestService({
+    REDIS_URL: redis.url,
+    // what is no cache's is kept elsewhere
+    STATE_REDIS_URL: sharedRedisUrl('standalone'),
+    LOCK_FENCE_RETENTION_MS: '1000',
+  });
   channels = Array.from({ length: CHANNELS }, () => new TestChannel(service.address));
 });
 afterAll(async () => {

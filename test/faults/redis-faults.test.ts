@@ -4,6 +4,7 @@ import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { AcquireLockStatus, LockOwnershipStatus, LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
 import {
+  RotateSessionStatus,
   SessionEndCause,
   SessionServiceService,
   ValidateSessionStatus,
@@ -165,7 +166,12 @@ describe('with a Redis of 6 MB', () => {
       () => cache.set({ key: 'more', value: Buffer.from('x') }),
       () => cache.increment({ key: 'count', delta: 1n }),
       () => sessions.createSession({ userId: 'eve' }),
-      () => sessions.rotateSession({ sessionToken: current.sessionToken }),
+      () =>
+        sessions.claimCharacter({
+          userId: 'ada',
+          characterId: 'hero',
+          sessionId: login.session?.sessionId ?? '',
+        }),
       () => locks.acquireLock({ resources: ['house'] }),
       () => rateLimits.checkRateLimit({ limits: [chatLimit('user:bob')] }),
     ];
@@ -175,6 +181,9 @@ describe('with a Redis of 6 MB', () => {
 
     const valid = await sessions.validateSession({ sessionToken: login.sessionToken });
     expect(valid.status).toBe(ValidateSessionStatus.VALID);
+    // a retry of a rotation must find what the first try did
+    const rotated = await sessions.rotateSession({ sessionToken: other.sessionToken });
+    expect(rotated.status).toBe(RotateSessionStatus.ROTATED);
     for (const { sessionToken } of [stolen, current]) {
       const { end } = await sessions.validateSession({ sessionToken });
       expect(end?.cause).toBe(SessionEndCause.THEFT);

@@ -18,7 +18,12 @@ describe('reads of one frame', () => {
   let raw: RawRedis;
   let stream: RawPipeline;
   beforeAll(async () => {
-    service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone'), MAX_STREAM_CALLS: '2000' });
+    service = await startTestService({
+      REDIS_URL: sharedRedisUrl('standalone'),
+      MAX_STREAM_CALLS: '2000',
+      // what is written at once takes its time on a busy machine
+      DEFAULT_DEADLINE_MS: '30000',
+    });
     raw = await rawRedis('standalone');
     stream = new RawPipeline(service.address);
     stream.send({ methods: ['shardkeep.cache.v1.CacheService/Get'] });
