@@ -1,5 +1,5 @@
 import { SessionEndCause, type SessionEnd } from '../gen/shardkeep/session/v1/session.js';
-import { END_CAUSES as CAUSES, type EndCause } from './scripts.js';
+import type { EndCause } from './scripts.js';
 
 export interface SessionEnding {
   readonly cause: EndCause;
@@ -28,10 +28,4 @@ export function toEndCause(cause: EndCause): SessionEndCause {
 
 export function toSessionEnd({ cause, reason, message, endedAtMs }: SessionEnding): SessionEnd {
   return { cause: TO_PROTO[cause], reason, message, endedAtMs: BigInt(endedAtMs) };
-}
-
-/** By the number that scripts write. */
-export function endCauseOf(number: number): SessionEndCause {
-  const cause = CAUSES[number - 1];
-  return cause === undefined ? SessionEndCause.UNSPECIFIED : TO_PROTO[cause];
 }

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
+import { MostFrequent } from '../most-frequent.js';
 import { isToken } from './token.js';
 
 /** Texts that are no token, and tokens that open nothing and never did, as far as Redis remembers. */
@@ -31,8 +32,8 @@ const WARNED_SOURCES = 3;
 /** Who presents foreign tokens to this process: somebody may be guessing. Nothing of the tokens is kept. */
 export class ForeignTokens {
   readonly counts: Record<ForeignKind, number> = { malformed: 0, unknown: 0 };
-  private recent = new Sources();
-  private older = new Sources();
+  private recent = new MostFrequent(MAX_SOURCES);
+  private older = new MostFrequent(MAX_SOURCES);
   private generationAt = performance.now();
   private warnedAt = Number.NEGATIVE_INFINITY;
 
@@ -57,8 +58,10 @@ export class ForeignTokens {
   /** Who presented most of them in the last 5 to 10 minutes, the most first. */
   top(limit: number): readonly ForeignTokenSource[] {
     this.forget();
-    const counts = this.older.certain();
-    for (const [source, count] of this.recent.certain()) counts.set(source, (counts.get(source) ?? 0) + count);
+    const counts = new Map<string, number>();
+    for (const { name, count } of [...this.older.all(), ...this.recent.all()]) {
+      counts.set(name, (counts.get(name) ?? 0) + count);
+    }
     return [...counts]
       .map(([source, count]) => ({ source, count }))
       .sort((one, other) => other.count - one.count)
@@ -68,8 +71,8 @@ export class ForeignTokens {
   private forget(): void {
     const nowMs = performance.now();
     if (nowMs - this.generationAt < GENERATION_MS) return;
-    this.older = nowMs - this.generationAt < 2 * GENERATION_MS ? this.recent : new Sources();
-    this.recent = new Sources();
+    this.older = nowMs - this.generationAt < 2 * GENERATION_MS ? this.recent : new MostFrequent(MAX_SOURCES);
+    this.recent = new MostFrequent(MAX_SOURCES);
     this.generationAt = nowMs;
   }
 }
@@ -77,41 +80,4 @@ export class ForeignTokens {
 /** The part of a string keeps the whole one in memory, and that of a refused request may have megabytes. */
 function copyOf(text: string): string {
   return Buffer.from(text).toString();
-}
-
-/**
- * The sources that are seen most, in bounded memory: Space-Saving of Metwally, Agrawal and El Abbadi, "Efficient
- * Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005.
- */
-class Sources {
-  private readonly counts = new Map<string, { count: number; readonly notItsOwn: number }>();
-
-  /** Answers how often the source was certainly seen. */
-  add(source: string): number {
-    const known = this.counts.get(source) ?? this.placeFor(source);
-    known.count++;
-    return known.count - known.notItsOwn;
-  }
-
-  certain(): Map<string, number> {
-    return new Map([...this.counts].map(([source, { count, notItsOwn }]) => [source, count - notItsOwn]));
-  }
-
-  /** One of its own while there is one; then that of the source seen least, which it takes over. */
-  private placeFor(source: string): { count: number; readonly notItsOwn: number } {
-    let fewest = 0;
-    if (this.counts.size >= MAX_SOURCES) {
-      let rarest = '';
-      fewest = Number.POSITIVE_INFINITY;
-      for (const [other, { count }] of this.counts) {
-        if (count >= fewest) continue;
-        rarest = other;
-        fewest = count;
-      }
-      this.counts.delete(rarest);
-    }
-    const place = { count: fewest, notItsOwn: fewest };
-    this.counts.set(source, place);
-    return place;
-  }
 }

@@ -1,6 +1,6 @@
 import { luaScript, UnexpectedReplyError } from '../redis/lua-script.js';
 import { ReplyReader } from '../redis/reply.js';
-import { END_CAUSES, type EndCause } from './scripts.js';
+import { endCauseOf, type EndCause } from './scripts.js';
 
 /** Scripts that are given a secret's hash. */
 
@@ -18,8 +18,7 @@ export interface EndedReply {
 }
 
 function readEnded(reader: ReplyReader, isTheft = false): EndedReply {
-  const cause = END_CAUSES[reader.number() - 1];
-  if (cause === undefined) throw new UnexpectedReplyError('unknown cause');
+  const cause = endCauseOf(reader.number());
   return {
     status: 'ended',
     isTheft,

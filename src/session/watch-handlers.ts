@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { invalidField } from '../errors.js';
 import {
+  SessionEndCause,
   SessionEventType,
   type SessionEvent as SessionEventMessage,
   type SessionServiceService,
@@ -8,7 +9,7 @@ import {
 } from '../gen/shardkeep/session/v1/session.js';
 import type { Implementation, StreamContext } from '../grpc/rpc.js';
 import { anything, bytes, list } from '../grpc/rules.js';
-import { endCauseOf } from './end-message.js';
+import { toEndCause } from './end-message.js';
 import * as fields from './fields.js';
 import { Selection, type SelectionRequest } from './watch/selection.js';
 import type { EventType, SessionEvent } from './watch/session-event.js';
@@ -88,7 +89,7 @@ function toMessage(event: SessionEvent): SessionEventMessage {
     sessionId,
     userId,
     atMs: BigInt(atMs),
-    cause: endCauseOf(cause),
+    cause: cause === undefined ? SessionEndCause.UNSPECIFIED : toEndCause(cause),
     reason,
     message,
     effectiveAtMs: BigInt(effectiveAtMs),

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import { closeTogether, portOf } from './tcp-proxy.js';
 
 /** A proxy in front of a Redis of this machine that lets so many commands through and then no more. */
 export interface CountingProxy {
@@ -52,23 +53,13 @@ export async function startCountingProxy(serverPort: number): Promise<CountingPr
       heard += chunk.toString('latin1');
       if (heard.includes(MARKER)) onRun();
     });
-    for (const [socket, other] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      socket
-        .on('error', () => undefined)
-        .on('close', () => {
-          other.destroy();
-          connections.delete(socket);
-        });
-    }
-  }).listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const address = listener.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+    closeTogether(client, server, () => {
+      connections.delete(client);
+      connections.delete(server);
+    });
+  });
   return {
-    port: address.port,
+    port: await portOf(listener),
     count: async (job) => {
       counted = 0;
       await job();

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /** A proxy in front of a server of this machine that holds back what the server says, for as long as a test wants. */
 export interface TcpProxy {
@@ -15,6 +15,30 @@ export interface TcpProxy {
   /** Breaks the connections whose client has said this; what is held back for them is lost. */
   cut(saidByClient: string): void;
   close(): Promise<void>;
+}
+
+/** Ends each of two connections with the other. */
+export function closeTogether(client: Socket, server: Socket, onClosed: () => void): void {
+  for (const [socket, other] of [
+    [client, server],
+    [server, client],
+  ] as const) {
+    socket
+      .on('error', () => undefined)
+      .on('close', () => {
+        other.destroy();
+        onClosed();
+      });
+  }
+}
+
+/** Lets it listen on a free port of this machine, and answers which. */
+export async function portOf(listener: Server): Promise<number> {
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const address = listener.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
 }
 
 interface Connection {
@@ -58,23 +82,10 @@ export async function startTcpProxy(
         onHeld();
       } else client.write(chunk);
     });
-    for (const [socket, other] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      socket
-        .on('error', () => undefined)
-        .on('close', () => {
-          other.destroy();
-          connections.delete(connection);
-        });
-    }
-  }).listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const address = listener.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
+    closeTogether(client, server, () => connections.delete(connection));
+  });
   return {
-    port: address.port,
+    port: await portOf(listener),
     hold: (saidByClient) => {
       holding = saidByClient;
     },

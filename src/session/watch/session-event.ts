@@ -1,3 +1,4 @@
+import { END_CAUSES, type EndCause } from '../scripts.js';
 import { decodeIdentifier } from '../../redis/keys.js';
 import type { StreamEntry } from '../watch-scripts.js';
 
@@ -28,7 +29,7 @@ export interface SessionEvent {
   /** When it was written, by Redis's clock. */
   readonly atMs: number;
   /** As in the proto; 0: none. */
-  readonly cause: number;
+  readonly cause: EndCause | undefined;
   readonly reason: string;
   readonly message: string;
   /** 0: none. */
@@ -54,7 +55,7 @@ export function readEvent(partition: number, number: number, { id, fields }: Str
     sessionId: fields.get('session') ?? '',
     userId: decodeIdentifier(fields.get('user') ?? ''),
     atMs: streamIdMs(id),
-    cause: Number(fields.get('cause') ?? 0),
+    cause: END_CAUSES[Number(fields.get('cause') ?? 0) - 1],
     reason: fields.get('reason') ?? '',
     message: fields.get('message') ?? '',
     effectiveAtMs: Number(fields.get('effective_at') ?? 0),
