@@ -22,7 +22,7 @@ export const setScript = luaScript({
   from,
   keys: ['entry'],
   args: ['value', 'ttlMs', 'condition', 'version', 'freshMs', 'tags', 'guard'],
-  batched: true,
+  batched: 32,
   /** Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): SetReply => {
     const reader = new ReplyReader(reply);
@@ -41,7 +41,7 @@ export const deleteScript = luaScript({
   from,
   keys: ['key'],
   args: ['guard'],
-  batched: true,
+  batched: 32,
   /** Whether it held something. Throws OLD_FENCING_TOKEN and TOO_MANY_GUARDS. */
   parse: (reply): boolean => {
     const reader = new ReplyReader(reply);
@@ -59,7 +59,7 @@ export const existsScript = luaScript({
   from,
   keys: ['key'],
   args: [],
-  batched: true,
+  batched: 32,
   parse: parseFlag,
 });
 
@@ -68,7 +68,7 @@ export const touchScript = luaScript({
   from,
   keys: ['key'],
   args: ['ttlMs'],
-  batched: true,
+  batched: 32,
   parse: parseFlag,
 });
 
@@ -82,7 +82,7 @@ export const getTtlScript = luaScript({
   from,
   keys: ['key'],
   args: [],
-  batched: true,
+  batched: 32,
   parse: (reply): KeyTtl => {
     const reader = new ReplyReader(reply);
     const ttlMs = reader.number();
@@ -122,7 +122,7 @@ export const incrementScript = luaScript({
   from,
   keys: ['counter'],
   args: ['delta', 'ttlMs', 'floor', 'ceiling'],
-  batched: true,
+  batched: 32,
   parse: parseIncrement,
 });
 

@@ -55,7 +55,7 @@ export const acquireLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ttlMs', 'owner', 'requestId', 'fenceRetentionMs'],
-  batched: true,
+  batched: 32,
   parse: (reply): AcquireReply => {
     const reader = new ReplyReader(reply);
     const answer = readAcquireReply(reader);
@@ -83,7 +83,7 @@ export const releaseLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'fenceRetentionMs'],
-  batched: true,
+  batched: 32,
   parse: parseOwnership,
 });
 
@@ -102,7 +102,7 @@ export const extendLockScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ttlMs', 'fenceRetentionMs'],
-  batched: true,
+  batched: 32,
   parse: (reply): ExtendReply => {
     const reader = new ReplyReader(reply);
     const answer: ExtendReply = readOwnership(reader)

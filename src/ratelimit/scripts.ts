@@ -51,7 +51,7 @@ export const checkRateLimitScript = luaScript({
   from,
   keys: ['...rings'],
   args: ['cost', '...limits'],
-  batched: true,
+  batched: 32,
   parse: parseCheck,
 });
 
@@ -60,7 +60,7 @@ export const peekRateLimitScript = luaScript({
   from,
   keys: ['...rings'],
   args: ['cost', '...limits'],
-  batched: true,
+  batched: 32,
   parse: parseCheck,
 });
 

@@ -1,14 +1,14 @@
 import {
   UnexpectedReplyError,
   type AnyLuaScript,
-  type BatchScript,
   type BoundScript,
   type ScriptArg,
+  type SentScript,
 } from './lua-script.js';
 import { packStrings } from './msgpack.js';
 
 /** Runs a script as one command; rejects with what every call of it shall be rejected with. */
-export type RunCommand = (script: BatchScript, keys: readonly string[], args: readonly ScriptArg[]) => Promise<unknown>;
+export type RunCommand = (script: SentScript, keys: readonly string[], args: readonly ScriptArg[]) => Promise<unknown>;
 
 interface Waiting {
   readonly bound: BoundScript<unknown>;
@@ -25,8 +25,6 @@ interface Batch {
   bytes: number;
 }
 
-/** Redis does nothing else meanwhile: 32 calls of the most expensive script that is batched take it 0.5 ms. */
-const MAX_CALLS = 32;
 /** Of arguments; one call of more goes alone, uncopied. */
 const MAX_BYTES = 32_768;
 
@@ -41,7 +39,7 @@ export class BatchedScripts {
   constructor(
     private readonly runCommand: RunCommand,
     /** What a call is rejected with that fails alone. */
-    private readonly toError: (error: unknown, script: BatchScript) => unknown,
+    private readonly toError: (error: unknown, script: SentScript) => unknown,
   ) {}
 
   /** Only for scripts that have a `batch`. */
@@ -52,7 +50,7 @@ export class BatchedScripts {
       const batch = this.batchFor(bound, bytes);
       batch.calls.push(waiting);
       batch.bytes += bytes;
-      if (batch.calls.length === MAX_CALLS) this.open.delete(bound.script);
+      if (batch.calls.length === bound.script.batch?.maxCalls) this.open.delete(bound.script);
     });
   }
 

@@ -21,8 +21,11 @@ export interface LuaScriptDefinition<Keys extends readonly string[], Args extend
   readonly args: Args;
   /** The only way out of `unknown`: returns the typed reply or throws UnexpectedReplyError. */
   readonly parse: (reply: unknown) => Reply;
-  /** Calls made in one turn of the event loop may share a command; for what is called often and takes Redis little time. */
-  readonly batched?: true;
+  /**
+   * So many calls, made in one turn of the event loop, may share a command. Redis does nothing else meanwhile, so fewer of
+   * what takes it longer: 32 calls of 15 µs, 8 of 60 are 0.5 ms.
+   */
+  readonly batched?: number;
 }
 
 /** An operation on Redis: one Lua script, its keys, arguments and reply. */
@@ -42,8 +45,13 @@ export interface LuaScript<Keys extends readonly string[], Args extends readonly
   readonly bind: (keys: Named<Keys, string>, args: Named<Args, ScriptArg>) => BoundScript<Reply>;
 }
 
+/** What it takes to send a script. */
+export type SentScript = Pick<AnyLuaScript, 'name' | 'source' | 'sha1' | 'readOnly'>;
+
 /** Runs several calls of a script; `lua/several-calls.lua` tells how. */
-export type BatchScript = Pick<AnyLuaScript, 'name' | 'source' | 'sha1' | 'readOnly'>;
+export interface BatchScript extends SentScript {
+  readonly maxCalls: number;
+}
 
 /** A script with its keys and arguments, ready to run. On a Cluster the first key tells where. */
 export interface BoundScript<Reply> {
@@ -83,6 +91,14 @@ function expand(text: string, path: string, included: Set<string>): string {
 
 export const SEVERAL_CALLS = fileURLToPath(new URL('./lua/several-calls.lua', import.meta.url));
 
+function batchOf(
+  { name, path, readOnly }: Pick<AnyLuaScript, 'name' | 'path' | 'readOnly'>,
+  maxCalls: number,
+): BatchScript {
+  const source = readBatchScript(path);
+  return { name, source, sha1: sha1Of(source), readOnly, maxCalls };
+}
+
 /** The text that runs several calls: a script's body as a function, and the loop that calls it. */
 function readBatchScript(path: string): string {
   const text = readFileSync(path, 'utf8');
@@ -114,12 +130,8 @@ export function luaScript<const Keys extends readonly string[], const Args exten
     readOnly: /^#!lua [^\n]*\bno-writes\b/.test(source),
     parse: definition.parse,
   };
-  const batchSource = definition.batched === true ? readBatchScript(path) : undefined;
-  const batch =
-    batchSource === undefined
-      ? undefined
-      : { name: script.name, source: batchSource, sha1: sha1Of(batchSource), readOnly: script.readOnly };
-  const loaded = { ...script, batch };
+  const { batched } = definition;
+  const loaded = { ...script, batch: batched === undefined ? undefined : batchOf(script, batched) };
   const { keys: keyNames, args: argNames } = definition;
   return {
     ...loaded,

@@ -8,7 +8,7 @@ import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
 import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
-import type { AnyLuaScript, BatchScript, BoundScript, ScriptArg } from './lua-script.js';
+import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
 import { inspectNode, readInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
 import { scanMasters } from './scan.js';
@@ -181,7 +181,7 @@ export class Redis {
 
   /** Sends a script as one command, and tells of what it may have written before it answers. Throws domain errors. */
   private evaluate(
-    script: BatchScript,
+    script: SentScript,
     keys: readonly string[],
     args: readonly ScriptArg[],
     call: Call,

@@ -23,6 +23,7 @@ const USER = 95;
 
 /** Of a field between the user and the record: 1 byte type, 2 bytes length. */
 const FIELD_HEADER_BYTES = 3;
+const FIELD_LENGTH_BYTES = 2;
 const FIELD_TERMS = 1;
 const FIELD_CLIENT = 2;
 const CLIENT_BYTES = 25;
@@ -106,8 +107,10 @@ export class PackedSession {
 
   /** 0: the token need not be renewed. */
   get renewByMs(): number {
-    const at = fieldAt(this.packed, FIELD_TERMS);
-    return at === undefined ? 0 : readUint48(this.packed, at + TERMS_RENEW_BY);
+    const { packed } = this;
+    const at = fieldAt(packed, FIELD_TERMS);
+    const hasRenewal = at !== undefined && packed.readUInt16BE(at - FIELD_LENGTH_BYTES) > TERMS_RENEW_BY;
+    return hasRenewal ? readUint48(packed, at + TERMS_RENEW_BY) : 0;
   }
 
   /** Undefined: none. */

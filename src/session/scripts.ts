@@ -73,6 +73,7 @@ export const createSessionScript = luaScript({
     'replacedHash',
     '...evictIds',
   ],
+  batched: 8,
   parse: (reply): CreateSessionReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
@@ -105,7 +106,7 @@ export const getSessionScript = luaScript({
   from,
   keys: ['session'],
   args: [],
-  batched: true,
+  batched: 32,
   parse: (reply): Buffer | undefined => {
     const reader = new ReplyReader(reply);
     const status = reader.text();

@@ -46,7 +46,7 @@ export const validateSessionScript = luaScript({
   from,
   keys: ['session'],
   args: ['secretHash', 'client', 'maxAuthAgeMs'],
-  batched: true,
+  batched: 32,
   parse: (reply): ValidateSessionReply => {
     const reader = new ReplyReader(reply);
     const status = reader.text();

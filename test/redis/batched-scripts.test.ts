@@ -334,7 +334,7 @@ test('what a script raises is the error of its call alone', async () => {
     from: import.meta.url,
     keys: ['key'],
     args: ['way'],
-    batched: true,
+    batched: 32,
     parse: (reply) => reply,
   });
   const raw = await rawRedis('standalone');

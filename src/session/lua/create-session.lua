@@ -96,7 +96,8 @@ end
 local revoked_at_us, blocked_until = string.match(redis.call('GET', revocation) or '0:0', '^(%d+):(%d+)$')
 revoked_at_us, blocked_until = tonumber(revoked_at_us), tonumber(blocked_until)
 if blocked_until > now_ms then return {'BLOCKED', decimal(blocked_until)} end
-local partition = redis.call('HMGET', keys.counters, 'not_before', 'last_created', 'created_minute')
+local partition = redis.call('HMGET', keys.counters, 'not_before', 'last_created', 'created_minute', 'created', 'active',
+  'users')
 local not_before, last_created = tonumber(partition[1] or 0), tonumber(partition[2] or 0)
 if authenticated_at == 0 then
   authenticated_at = now_ms
@@ -134,7 +135,8 @@ end
 
 -- The others are read only where they could be too many, and of each the header: those that ran out make room first.
 local room = max_of_class > 0 and math.min(max_of_class, max_sessions) or max_sessions
-if redis.call('ZCARD', keys.user) - #endings >= room then
+local session_count = redis.call('ZCARD', keys.user)
+if session_count - #endings >= room then
   local live, staying, expired, of_class = {}, {}, {}, 0
   for _, other in ipairs(redis.call('ZRANGE', keys.user, 0, -1)) do
     local header = unpack_session(redis.call('GETRANGE', prefix .. other, 0, SESSION_HEADER_BYTES - 1))
@@ -189,6 +191,11 @@ for _, other in ipairs(endings) do read_characters(other.session) end
 for _, other in ipairs(endings) do
   end_session(keys, prefix .. other.id, other.id, user, other.session, other.ending)
 end
+local active, users = partition[5], partition[6]
+if #endings > 0 then
+  active, users = unpack(redis.call('HMGET', keys.counters, 'active', 'users'))
+  session_count = redis.call('ZCARD', keys.user)
+end
 
 -- Later than what was revoked, which ends exactly the sessions that were created before it, and than the partition's other
 -- sessions, also where the clock was set back since.
@@ -196,21 +203,20 @@ local version = next_tick(math.max(revoked_at_us, not_before, last_created))
 local absolute_expires_at = absolute_ttl_ms > 0 and now_ms + absolute_ttl_ms or 0
 local renew_until = renewal_ttl_ms > 0 and now_ms + renewal_ttl_ms or 0
 local idle = idle_deadline(now_ms, idle_ttl_ms, touch_granularity_ms)
-local expires_at = earliest(idle, absolute_expires_at, renew_until)
-local fields = pack_field(FIELD_TERMS, struct.pack('>I4I6I6', rotation_grace_ms, renewal_ttl_ms, renew_until))
+local expires_at = earliest(idle, absolute_expires_at, renew_until, 0)
+local fields = pack_field(FIELD_TERMS, pack_terms(rotation_grace_ms, renewal_ttl_ms, renew_until))
   .. (binding ~= '' and pack_field(FIELD_CLIENT, binding) or '')
 local header = struct.pack('>BI2BI8I8I6I6I6I6I6I6I4', SESSION_FORMAT, SESSION_HEADER_BYTES + #user + #fields, 0, version,
   0, now_ms, now_ms, expires_at, absolute_expires_at, authenticated_at, idle_ttl_ms, touch_granularity_ms)
 local packed = header .. secret_hash .. struct.pack('>BI2', device_class, #user) .. user .. fields .. record
 
-redis.call('SET', session_key, packed, 'PXAT', decimal(expires_at + BACKSTOP_MS))
+redis.call('SET', session_key, packed, 'PXAT', decimal(kept_until(expires_at)))
 if request_salt ~= '' then redis.call('SET', login, id .. request_salt .. secret_hash, 'PX', REQUEST_MS) end
-if redis.call('EXISTS', keys.user) == 0 then redis.call('HINCRBY', keys.counters, 'users', 1) end
 redis.call('ZADD', keys.user, decimal(version), id)
 redis.call('ZADD', keys.deadlines, decimal(expires_at), deadline_member(id, user))
-redis.call('HINCRBY', keys.counters, 'active', 1)
-redis.call('HINCRBY', keys.counters, 'created', 1)
-redis.call('HSET', keys.counters, 'last_created', decimal(version), 'created_minute', count_created(partition[3]))
+redis.call('HSET', keys.counters, 'last_created', decimal(version), 'created_minute', count_created(partition[3]),
+  'created', decimal((partition[4] or 0) + 1), 'active', decimal((active or 0) + 1),
+  'users', decimal((users or 0) + (session_count == 0 and 1 or 0)))
 add_event(keys, 'type', 'created', 'session', id, 'user', user)
 
 local reply = {'CREATED', packed, replaced_id}

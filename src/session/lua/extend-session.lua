@@ -29,5 +29,5 @@ local last_active, expires_at = touched(session, now_ms, now_ms + ttl_ms)
 local moved = expires_at > session.expires_at and 1 or 0
 redis.call('SETRANGE', session_key, SESSION_UNTOLD + 4, struct.pack('>I4I6I6I6', session.untold_extends + moved,
   session.created_at, last_active, expires_at))
-redis.call('PEXPIREAT', session_key, decimal(expires_at + BACKSTOP_MS))
+redis.call('PEXPIREAT', session_key, decimal(kept_until(expires_at)))
 return {'EXTENDED', packed, decimal(last_active), decimal(expires_at)}

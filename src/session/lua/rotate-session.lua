@@ -75,9 +75,11 @@ else
   packed = with_field(session, FIELD_ROTATION,
     struct.pack('>I6', now_ms) .. salt .. secret_hash .. string.sub(older, 1, MAX_OLDER_BYTES))
   session = unpack_session(packed)
-  local grace_ms, renewal_ttl_ms = struct.unpack('>I4I6', session_field(session, FIELD_TERMS))
-  local renew_until = renewal_ttl_ms > 0 and now_ms + renewal_ttl_ms or 0
-  packed = with_field(session, FIELD_TERMS, struct.pack('>I4I6I6', grace_ms, renewal_ttl_ms, renew_until))
+  local terms = session_field(session, FIELD_TERMS)
+  if #terms > 4 then
+    local grace_ms, renewal_ttl_ms = struct.unpack('>I4I6', terms)
+    packed = with_field(session, FIELD_TERMS, pack_terms(grace_ms, renewal_ttl_ms, now_ms + renewal_ttl_ms))
+  end
   put(SESSION_SECRET_HASH, next_hash)
 end
 if proof == 'renew' then
@@ -90,7 +92,7 @@ end
 local last_active, expires_at = touched(unpack_session(packed), now_ms)
 put(SESSION_LAST_ACTIVE, struct.pack('>I6I6', last_active, expires_at))
 
-redis.call('SET', session_key, packed, 'PXAT', decimal(expires_at + BACKSTOP_MS))
+redis.call('SET', session_key, packed, 'PXAT', decimal(kept_until(expires_at)))
 if standing == 'current' then
   redis.call('HINCRBY', keys.counters, 'rotated', 1)
   add_event(keys, 'type', 'rotated', 'session', id, 'user', session.user)

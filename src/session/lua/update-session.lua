@@ -48,5 +48,5 @@ local updated = string.sub(packed, 1, 4)
   .. struct.pack('>I6I6', last_active, expires_at)
   .. string.sub(packed, SESSION_LAST_ACTIVE + 13, session.record_at)
   .. record
-redis.call('SET', session_key, updated, 'PXAT', decimal(expires_at + BACKSTOP_MS))
+redis.call('SET', session_key, updated, 'PXAT', decimal(kept_until(expires_at)))
 return {'UPDATED', updated}

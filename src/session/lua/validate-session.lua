@@ -43,7 +43,8 @@ local last_active, expires_at = session.last_active, session.expires_at
 if now_ms - last_active >= session.touch_granularity_ms then
   last_active, expires_at = touched(session, now_ms)
   redis.call('SETRANGE', session_key, SESSION_LAST_ACTIVE, struct.pack('>I6I6', last_active, expires_at))
-  redis.call('PEXPIREAT', session_key, decimal(expires_at + BACKSTOP_MS))
+  local keep = kept_until(expires_at)
+  if keep ~= kept_until(session.expires_at) then redis.call('PEXPIREAT', session_key, decimal(keep)) end
 end
 local step_up = max_auth_age_ms >= 0 and now_ms - session.authenticated_at > max_auth_age_ms
-return {step_up and 'STEP_UP' or 'VALID', packed, decimal(last_active), decimal(expires_at)}
+return {step_up and 'STEP_UP' or 'VALID', packed, last_active, expires_at}

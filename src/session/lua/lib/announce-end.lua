@@ -9,7 +9,7 @@ local function announce_end(keys, session_key, id, user, session, ending)
   local packed = with_field(session, FIELD_ANNOUNCED, struct.pack('>I6B', ending.ended_at, #ending.reason)
     .. ending.reason .. struct.pack('>I2', #ending.message) .. ending.message)
   redis.call('SET', session_key, with_times(packed, session.last_active, expires_at), 'PXAT',
-    decimal(expires_at + BACKSTOP_MS))
+    decimal(kept_until(expires_at)))
   redis.call('ZADD', keys.deadlines, 'XX', 'LT', decimal(expires_at), deadline_member(id, user))
   add_event(keys, 'type', 'warned', 'session', id, 'user', user, 'reason', ending.reason, 'message', ending.message,
     'effective_at', decimal(ending.ended_at))

@@ -16,7 +16,7 @@
 --   93  2   U, length of the encoded user id
 --   95  U   the encoded user id, as it stands in keys
 --   95+U    fields of 1 byte type, 2 bytes length, bytes; each type at most once:
---             1 terms       rotation_grace_ms (4), renewal_ttl_ms (6), renew_by (6); 0 = no renewal
+--             1 terms       rotation_grace_ms (4), and where the token has to be renewed renewal_ttl_ms (6), renew_by (6)
 --             2 client      policies (1: two bits each from the lowest for ip, user agent, device id; 0 = ignore,
 --                           1 = signal, 2 = reject), then for each 8 bytes of a hash of it, all zero = not known
 --             3 rotation    rotated_at (6), salt (32), SHA-256 of the secret before this one (32), then the first 8 bytes
@@ -37,8 +37,10 @@ local SESSION_HEADER_BYTES = 95
 local SESSION_UNTOLD, SESSION_LAST_ACTIVE, SESSION_AUTHENTICATED_AT, SESSION_SECRET_HASH = 12, 26, 44, 60
 local FIELD_TERMS, FIELD_CLIENT, FIELD_ROTATION, FIELD_ANNOUNCED, FIELD_FENCE, FIELD_CHARACTERS = 1, 2, 3, 4, 5, 6
 
--- How long Redis keeps a record past its deadline when no sweeper ends it, and a tombstone.
+-- How long Redis keeps a record past its deadline at least, when no sweeper ends it, and in which steps: most touches leave
+-- the record's expiry as it is, which spares them a command.
 local BACKSTOP_MS = 3600000
+local BACKSTOP_STEP_MS = 1800000
 local TOMBSTONE_MS = 3600000
 
 -- As in the proto.
@@ -72,19 +74,38 @@ local function unpack_session(packed)
   }
 end
 
+-- Until when Redis keeps the record of a session with this deadline.
+local function kept_until(expires_at)
+  return math.ceil((expires_at + BACKSTOP_MS) / BACKSTOP_STEP_MS) * BACKSTOP_STEP_MS
+end
+
+local function pack_terms(rotation_grace_ms, renewal_ttl_ms, renew_by)
+  if renewal_ttl_ms == 0 then return struct.pack('>I4', rotation_grace_ms) end
+  return struct.pack('>I4I6I6', rotation_grace_ms, renewal_ttl_ms, renew_by)
+end
+
 local function pack_field(field, bytes)
   return struct.pack('>BI2', field, #bytes) .. bytes
 end
 
--- The bytes of a field of a session that was unpacked in full; nil where it has none.
-local function session_field(session, wanted)
-  local at = session.fields_at
-  while at < session.record_at do
-    local field, length = struct.unpack('>BI2', session.packed, at + 1)
-    if field == wanted then return string.sub(session.packed, at + 4, at + 3 + length) end
+-- Where the bytes of a field of a session begin, and how many they are; nil where it has none. The session was unpacked in
+-- full.
+local function find_field(session, wanted)
+  local packed, at, fields_end = session.packed, session.fields_at, session.record_at
+  while at < fields_end do
+    -- a touch looks for two fields: struct.unpack would cost it 1 µs more
+    local field, high, low = string.byte(packed, at + 1, at + 3)
+    local length = high * 256 + low
+    if field == wanted then return at + 3, length end
     at = at + 3 + length
   end
   return nil
+end
+
+-- The bytes of a field; nil where the session has none.
+local function session_field(session, wanted)
+  local at, length = find_field(session, wanted)
+  return at and string.sub(session.packed, at + 1, at + length)
 end
 
 -- The packed session with other bytes in a field, nil taking it out.
@@ -111,10 +132,9 @@ end
 
 -- When the token of a session has to be renewed by; 0 where it need not be.
 local function renew_by(session)
-  local terms = session_field(session, FIELD_TERMS)
-  if not terms then return 0 end
-  local _, _, by = struct.unpack('>I4I6I6', terms)
-  return by
+  local at, length = find_field(session, FIELD_TERMS)
+  if not at or length == 4 then return 0 end
+  return (struct.unpack('>I6', session.packed, at + 11))
 end
 
 -- The end that was announced for a session; nil where none was.
@@ -139,12 +159,11 @@ local function expired_ending(session, now)
   return {cause = cause, ended_at = session.expires_at, reason = '', message = ''}
 end
 
--- The earliest of some deadlines, of which 0 is none.
-local function earliest(deadline, ...)
-  for index = 1, select('#', ...) do
-    local other = select(index, ...)
-    if other > 0 and other < deadline then deadline = other end
-  end
+-- The earliest of a deadline and three others, of which 0 is none.
+local function earliest(deadline, absolute, renewal, announced)
+  if absolute > 0 and absolute < deadline then deadline = absolute end
+  if renewal > 0 and renewal < deadline then deadline = renewal end
+  if announced > 0 and announced < deadline then deadline = announced end
   return deadline
 end
 
@@ -157,9 +176,9 @@ end
 -- long as any activity makes it). A deadline never moves to an earlier moment, nor past what bounds the session.
 local function touched(session, now, wanted)
   local idle = idle_deadline(now, session.idle_ttl_ms, session.touch_granularity_ms)
-  local announced = announced_end(session)
-  local deadline = earliest(math.max(idle, wanted or 0), session.absolute_expires_at, renew_by(session),
-    announced and announced.ended_at or 0)
+  local announced_at = find_field(session, FIELD_ANNOUNCED)
+  local announced = announced_at and struct.unpack('>I6', session.packed, announced_at + 1) or 0
+  local deadline = earliest(math.max(idle, wanted or 0), session.absolute_expires_at, renew_by(session), announced)
   return math.max(now, session.last_active), math.max(deadline, session.expires_at)
 end
 
