@@ -36,23 +36,25 @@ export interface Grant {
   readonly holdCount: number;
 }
 
-export type AcquireOutcome =
-  | {
-      readonly status: 'granted';
-      readonly lockToken: string;
-      /** In the order asked. */
-      readonly grants: readonly Grant[];
-      readonly expiresAtMs: number;
-    }
-  | {
-      readonly status: 'held' | 'queued' | 'in_delay';
-      /** What is in the way. */
-      readonly resource: string;
-      /** One of them, where it is held. */
-      readonly holder: Holder | undefined;
-      readonly waitingCount: number;
-      readonly delayLeftMs: number;
-    };
+export interface Granted {
+  readonly status: 'granted';
+  readonly lockToken: string;
+  /** In the order asked. */
+  readonly grants: readonly Grant[];
+  readonly expiresAtMs: number;
+}
+
+export interface Refused {
+  readonly status: 'held' | 'queued' | 'in_delay';
+  /** What is in the way. */
+  readonly resource: string;
+  /** One of them, where it is held. */
+  readonly holder: Holder | undefined;
+  readonly waitingCount: number;
+  readonly delayLeftMs: number;
+}
+
+export type AcquireOutcome = Granted | Refused;
 
 /** Who holds a lock, without the token. Times are Unix milliseconds of Redis's clock. */
 export interface Holder {

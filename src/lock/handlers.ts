@@ -1,14 +1,10 @@
-import {
-  AcquireLockResponse,
-  AcquireLockStatus,
-  LockOwnershipStatus,
-  LockServiceService,
-  type LockHolder,
-} from '../gen/shardkeep/lock/v1/lock.js';
+import { AcquireLockResponse, LockOwnershipStatus, LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
-import { integer, list, optional, text, type Rule } from '../grpc/rules.js';
-import type { Holder } from './scripts.js';
-import type { LockStore } from './store.js';
+import { integer } from '../grpc/rules.js';
+import type { LockBackend, OwnershipOutcome } from './backend.js';
+import * as fields from './fields.js';
+import { holdRpcs } from './hold-handlers.js';
+import { operationRpcs } from './operation-handlers.js';
 import {
   acquireLockResponseWriter,
   decodeAcquireLockRequest,
@@ -17,99 +13,65 @@ import {
 } from './wire.js';
 
 export interface LockHandlerOptions {
-  readonly store: LockStore;
+  readonly locks: LockBackend;
 }
 
-const DEFAULT_TTL_MS = 10_000n;
-const MAX_TTL_MS = 3_600_000n;
-
-const resource = text({ minBytes: 1, maxBytes: 512 });
-const oneResource = list(resource, { min: 1, max: 1 });
-const ttlMs = optional(integer({ min: 1n, max: MAX_TTL_MS }));
-const lockToken = text({ minBytes: 32, maxBytes: 32, pattern: /^[A-Za-z0-9_-]{32}$/ });
-
-const presentRequestId = text({ minBytes: 16, maxBytes: 128 });
-const requestId: Rule<string> = (value, field, violations) => {
-  if (value !== '') presentRequestId(value, field, violations);
-};
-
-export function lockRpcs({ store }: LockHandlerOptions): readonly Rpc[] {
+export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
   return implement(LockServiceService, {
     acquireLock: handWritten({
       decode: decodeAcquireLockRequest,
-      rules: { resources: oneResource, ttlMs, owner: text({ minBytes: 0, maxBytes: 128 }), requestId },
+      rules: fields.acquireRules,
+      check: fields.checkTerms,
       handle: async (request, call) => {
-        const name = only(request.resources);
-        const options = { ttlMs: ttlOf(request.ttlMs), owner: request.owner, requestId: request.requestId };
-        const reply = await store.acquireLock(name, options, call);
-        switch (reply.status) {
-          case 'granted':
-            return {
-              resource: name,
-              lockToken: reply.lockToken,
-              fencingToken: reply.fencingToken,
-              expiresAtMs: reply.expiresAtMs,
-            };
-          case 'held':
-            return AcquireLockResponse.encode({
-              ...AcquireLockResponse.create(),
-              status: AcquireLockStatus.HELD,
-              blockingResource: name,
-              holder: toHolder(reply.holder),
-            }).finish();
-        }
+        const outcome = await locks.acquireLock(fields.toAcquireRequest(request), call);
+        return outcome.status === 'granted' ? outcome : AcquireLockResponse.encode(fields.toAcquireResponse(outcome)).finish();
       },
       writer: acquireLockResponseWriter,
     }),
     releaseLock: handWritten({
       decode: decodeReleaseLockRequest,
-      rules: { resources: oneResource, lockToken },
-      handle: async (request, call) =>
-        toOwnership(await store.releaseLock(only(request.resources), request.lockToken, call)),
+      rules: { resources: fields.resources, lockToken: fields.lockToken },
+      handle: ({ resources, lockToken }, call) => locks.releaseLock(resources, lockToken, call),
       writer: releaseLockResponseWriter,
     }),
     extendLock: {
-      rules: { resources: oneResource, lockToken, ttlMs },
-      handle: async (request, call) => {
-        const leaseMs = ttlOf(request.ttlMs);
-        const reply = await store.extendLock(only(request.resources), request.lockToken, leaseMs, call);
+      rules: { resources: fields.resources, lockToken: fields.lockToken, ttlMs: fields.ttlMs },
+      handle: async ({ resources, lockToken, ttlMs }, call) => {
+        const outcome = await locks.extendLock(resources, lockToken, fields.leaseOf(ttlMs), call);
+        const done = outcome.notHeld.length === 0;
         return {
-          status: toOwnership(reply.status === 'done'),
-          expiresAtMs: reply.status === 'done' ? BigInt(reply.expiresAtMs) : 0n,
+          status: toOwnership(outcome),
+          expiresAtMs: BigInt(done ? (outcome.expiresAtMs ?? 0) : 0),
+          notHeldResources: [...outcome.notHeld],
         };
       },
     },
-    getLock: {
-      rules: { resource },
-      handle: async (request, call) => {
-        const { holders, fence } = await store.getLock(request.resource, call);
-        return { holders: holders.map(toHolder), fencingToken: fence };
+    checkFencingToken: {
+      rules: { resource: fields.resource, fencingToken: integer({ min: 1n, max: 2n ** 63n - 1n }) },
+      handle: async ({ resource, fencingToken }, call) => {
+        const { fence } = await locks.getLock(resource, call);
+        return { valid: fencingToken >= BigInt(fence), fencingToken: BigInt(fence) };
       },
     },
+    getLock: {
+      rules: { resource: fields.resource },
+      handle: async ({ resource }, call) => {
+        const state = await locks.getLock(resource, call);
+        return {
+          holders: state.holders.map(fields.toHolder),
+          fencingToken: BigInt(state.fence),
+          waiters: state.waiters.map(fields.toWaiter),
+          holderCount: BigInt(state.holderCount),
+          waitingCount: BigInt(state.waitingCount),
+          delayLeftMs: BigInt(state.delayLeftMs),
+        };
+      },
+    },
+    ...holdRpcs(),
+    ...operationRpcs(),
   });
 }
 
-/** The rules let exactly one through. */
-function only(resources: readonly string[]): string {
-  const [name] = resources;
-  if (name === undefined) throw new RangeError('a request without resource passed the rules');
-  return name;
-}
-
-function ttlOf(requested: bigint | undefined): number {
-  return Number(requested ?? DEFAULT_TTL_MS);
-}
-
-function toOwnership(held: boolean): LockOwnershipStatus {
-  return held ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
-}
-
-function toHolder({ owner, fencingToken, acquiredAtMs, expiresAtMs, ttlMs: leftMs }: Holder): LockHolder {
-  return {
-    owner,
-    fencingToken,
-    acquiredAtMs: BigInt(acquiredAtMs),
-    expiresAtMs: BigInt(expiresAtMs),
-    ttlMs: BigInt(leftMs),
-  };
+export function toOwnership({ notHeld }: OwnershipOutcome): LockOwnershipStatus {
+  return notHeld.length === 0 ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
 }

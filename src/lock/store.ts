@@ -1,8 +1,20 @@
 import { Buffer } from 'node:buffer';
-import { randomFillSync } from 'node:crypto';
-import type { Call } from '../redis/call.js';
+import { createHash, randomFillSync } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import { DomainError } from '../errors.js';
+import type { Call, ParkableCall } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
 import type { Redis } from '../redis/redis.js';
+import type {
+  AcquireOutcome,
+  AcquireRequest,
+  ExtendOutcome,
+  Grant,
+  LockBackend,
+  LockState,
+  OwnershipOutcome,
+} from './backend.js';
+import { sortResources } from './fields.js';
 import {
   acquireLockScript,
   extendLockScript,
@@ -10,74 +22,225 @@ import {
   giveBackLockScript,
   releaseLockScript,
   type AcquireReply,
-  type ExtendReply,
-  type LockState,
+  type GrantedReply,
+  type RefusedReply,
 } from './scripts.js';
+import { callOfItsOwn, Waiter, Waiting } from './waiting.js';
+import type { WakeChannels } from './wake-channels.js';
 
 export interface LockStoreOptions {
+  readonly redis: Redis;
+  readonly wakes: WakeChannels;
   /** How long the fencing token of a resource is remembered after its last lease. */
   readonly fenceRetentionMs: number;
 }
 
-export interface AcquireOptions {
-  readonly ttlMs: number;
-  /** For people; decides nothing. */
-  readonly owner: string;
-  /** While a grant lives, the same id is answered that grant. Empty: none. */
-  readonly requestId: string;
+/** Who keeps a lock, where it is not the caller. */
+export interface Keeper {
+  /** Where it is told that the lock is lost. */
+  readonly channel: string;
+  readonly stream: string;
+  /** How long the lock is closed when it gets lost. */
+  readonly delayMs: number;
 }
 
 /** 192 random bits, 32 characters of base64url. */
 const TOKEN_BYTES = 24;
 /** Random bytes are taken from the system for so many tokens at once: for each it costs as much as the rest of a token. */
 const TOKENS_AT_ONCE = 128;
+/** What is left of the call's deadline for its answer. */
+const ANSWER_MARGIN_MS = 50;
+const MAX_LISTED = '100';
 
-/** How long a grant that nobody waits for is tried to be given back; after that its lease ends it. */
-const GIVE_BACK_MS = 5_000;
-
-/** Exclusive leases on the `state` Redis. Every method is one script, atomic a resource. */
-export class LockStore {
+/** Locks on the `state` Redis. What is done to one resource is one script, atomic. */
+export class LockStore implements LockBackend {
+  private readonly redis: Redis;
+  private readonly wakes: WakeChannels;
+  private readonly waiting: Waiting;
   private readonly fenceRetentionMs: string;
   private readonly random = Buffer.alloc(TOKEN_BYTES * TOKENS_AT_ONCE);
   private randomUsed = this.random.length;
+  private calls = 0;
 
-  constructor(
-    private readonly redis: Redis,
-    { fenceRetentionMs }: LockStoreOptions,
-  ) {
+  constructor({ redis, wakes, fenceRetentionMs }: LockStoreOptions) {
+    this.redis = redis;
+    this.wakes = wakes;
+    this.waiting = new Waiting(redis, { fenceRetentionMs });
     this.fenceRetentionMs = String(fenceRetentionMs);
   }
 
-  /** Does not wait. A grant that comes after the call ended is given back. */
-  async acquireLock(resource: string, options: AcquireOptions, call: Call): Promise<AcquireReply> {
-    const { ttlMs, owner, requestId } = options;
-    const { fenceRetentionMs } = this;
-    const lock = keys.lock(call.namespace, resource);
-    const lockToken = this.newToken();
-    const reply = await this.redis.run(
-      acquireLockScript.bind({ lock }, { lockToken, ttlMs: String(ttlMs), owner, requestId, fenceRetentionMs }),
-      call,
-    );
-    if (reply.status === 'granted' && call.ended) this.giveBack(lock, reply.lockToken, call.namespace);
-    return reply;
+  async acquireLock(request: AcquireRequest, call: ParkableCall, keeper?: Keeper): Promise<AcquireOutcome> {
+    const lockToken = request.requestId === '' ? this.newToken() : tokenOfRequest(request.requestId);
+    const giveUpAt = Math.min(performance.now() + request.waitMs, call.deadlineAt - ANSWER_MARGIN_MS);
+    const isParked = request.waitMs > 0 && !this.waiting.isDraining && call.park();
+    try {
+      const [only] = request.resources;
+      return request.resources.length === 1 && only !== undefined
+        ? await this.acquireOne(only, { request, lockToken, giveUpAt, isParked, call, keeper })
+        : await this.acquireAll({ request, lockToken, giveUpAt, isParked, call, keeper });
+    } finally {
+      if (isParked) call.unpark();
+    }
   }
 
-  /** Answers whether the token held the lock; if not, nothing changed. */
-  releaseLock(resource: string, lockToken: string, call: Call): Promise<boolean> {
+  async releaseLock(resources: readonly string[], lockToken: string, call: Call): Promise<OwnershipOutcome> {
+    const held = await Promise.all(resources.map((resource) => this.release(resource, lockToken, call)));
+    return { notHeld: resources.filter((_, index) => held[index] === undefined) };
+  }
+
+  async extendLock(
+    resources: readonly string[],
+    lockToken: string,
+    ttlMs: number,
+    call: Call,
+  ): Promise<ExtendOutcome> {
+    const ends = await Promise.all(resources.map((resource) => this.extend(resource, lockToken, ttlMs, call)));
+    const known = ends.filter((end) => end !== undefined);
+    return {
+      notHeld: resources.filter((_, index) => ends[index] === undefined),
+      expiresAtMs: known.length === 0 ? undefined : Math.min(...known),
+    };
+  }
+
+  getLock(resource: string, call: Call): Promise<LockState> {
+    const lock = keys.lock(call.namespace, resource);
+    return this.redis.run(getLockScript.bind({ lock }, { maxListed: MAX_LISTED }), call);
+  }
+
+  /** Lets go of everybody who waits, and lets nobody wait. */
+  drain(): void {
+    this.waiting.drain();
+  }
+
+  private async acquireOne(resource: string, attempt: Attempt): Promise<AcquireOutcome> {
+    const { lockToken, call } = attempt;
+    const reply = await this.take(resource, attempt, attempt.request.ttlMs);
+    if (reply.status !== 'granted') return { ...reply, resource };
+    if (call.ended) this.giveBack(resource, lockToken, call.namespace);
+    return { ...reply, lockToken, grants: [toGrant(resource, reply)] };
+  }
+
+  /** One after the other in the order of their names; where one is not granted, those before it are given back. */
+  private async acquireAll(attempt: Attempt): Promise<AcquireOutcome> {
+    const { request, lockToken, giveUpAt, call } = attempt;
+    const { namespace } = call;
+    const grants = new Map<string, Grant>();
+    const takeBack = (): void => {
+      for (const resource of grants.keys()) this.giveBack(resource, lockToken, namespace);
+    };
+    let expiresAtMs = Number.POSITIVE_INFINITY;
+    const startedAt = performance.now();
+    try {
+      for (const resource of sortResources(request.resources)) {
+        // it has to last until the last one is granted
+        const spareMs = attempt.isParked ? Math.max(0, Math.ceil(giveUpAt - performance.now())) : 0;
+        const reply = await this.take(resource, attempt, Math.min(request.ttlMs + spareMs, MAX_TTL_MS));
+        if (reply.status !== 'granted') {
+          takeBack();
+          return { ...reply, resource };
+        }
+        grants.set(resource, toGrant(resource, reply));
+        expiresAtMs = Math.min(expiresAtMs, reply.expiresAtMs);
+      }
+      if (attempt.isParked) {
+        const outcome = await this.extendLock([...grants.keys()], lockToken, request.ttlMs, call);
+        const [lost] = outcome.notHeld;
+        if (lost !== undefined) {
+          takeBack();
+          throw new DomainError('OUTCOME_UNKNOWN', 'a lease ran out before all were granted', {
+            retryAfterMs: Math.ceil(performance.now() - startedAt),
+          });
+        }
+        expiresAtMs = outcome.expiresAtMs ?? expiresAtMs;
+      }
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
+    if (call.ended) takeBack();
+    return {
+      status: 'granted',
+      lockToken,
+      grants: request.resources.flatMap((resource) => grants.get(resource) ?? []),
+      expiresAtMs,
+    };
+  }
+
+  /** Takes one resource, waiting for it where that is asked for and possible. */
+  private async take(resource: string, attempt: Attempt, ttlMs: number): Promise<GrantedReply | RefusedReply> {
+    const { lockToken, giveUpAt, isParked, call, keeper } = attempt;
+    const lock = keys.lock(call.namespace, resource);
+    const callId = String(this.calls++);
+    let waiter: Waiter | undefined;
+    try {
+      if (isParked && this.wakes.isHeard(call.namespace)) {
+        waiter = new Waiter(this.wakes, lock, lockToken, callId, giveUpAt, call);
+      }
+      for (;;) {
+        const waitMs = waiter?.channel.isHeard === true && !this.waiting.isDraining ? waiter.leftMs : 0;
+        const channel = waiter?.channel.name ?? keeper?.channel ?? '';
+        const reply = await this.tryTake(lock, attempt, { ttlMs, waitMs, channel, callId });
+        if (reply.status === 'granted') return reply;
+        if (reply.status === 'upgrade') {
+          throw new DomainError('LOCK_UPGRADE', 'the owner holds fewer permits than it asks for once more');
+        }
+        if (reply.status === 'waiting') {
+          if (waiter === undefined) throw new RangeError('nobody asked for a place in the queue');
+          const outcome = await this.waiting.wait(waiter, { ...reply, ttlMs });
+          if (outcome.status !== 'gone') return outcome;
+          continue;
+        }
+        if (!isParked || this.waiting.isDraining) return reply;
+        // held by another, and not to be waited for before it can be told when it is free
+        waiter ??= new Waiter(this.wakes, lock, lockToken, callId, giveUpAt, call);
+        if (waiter.leftMs === 0) return reply;
+        if (!waiter.channel.isHeard) await waiter.untilWoken();
+        if (waiter.leftMs === 0) return reply;
+      }
+    } finally {
+      waiter?.close();
+    }
+  }
+
+  private tryTake(
+    lock: string,
+    { request, lockToken, call, keeper }: Attempt,
+    { ttlMs, waitMs, channel, callId }: { ttlMs: number; waitMs: number; channel: string; callId: string },
+  ): Promise<AcquireReply> {
+    return this.redis.run(
+      acquireLockScript.bind(
+        { lock },
+        {
+          lockToken,
+          ttlMs: String(ttlMs),
+          owner: request.owner,
+          permits: String(request.permits),
+          capacity: String(request.capacity),
+          reentrant: request.reentrant ? '1' : '0',
+          hasRequest: request.requestId === '' ? '0' : '1',
+          waitMs: String(waitMs),
+          channel,
+          call: callId,
+          stream: keeper?.stream ?? '',
+          delayMs: String(keeper?.delayMs ?? 0),
+          fenceRetentionMs: this.fenceRetentionMs,
+        },
+      ),
+      call,
+    );
+  }
+
+  /** How long it was held, in ms; undefined: the token does not hold it. */
+  private release(resource: string, lockToken: string, call: Call): Promise<number | undefined> {
     const { fenceRetentionMs } = this;
     const lock = keys.lock(call.namespace, resource);
     return this.redis.run(releaseLockScript.bind({ lock }, { lockToken, fenceRetentionMs }), call);
   }
 
-  /** The lease ends `ttlMs` from now, which may be earlier than before. */
-  extendLock(resource: string, lockToken: string, ttlMs: number, call: Call): Promise<ExtendReply> {
+  private extend(resource: string, lockToken: string, ttlMs: number, call: Call): Promise<number | undefined> {
     const { fenceRetentionMs } = this;
     const lock = keys.lock(call.namespace, resource);
     return this.redis.run(extendLockScript.bind({ lock }, { lockToken, ttlMs: String(ttlMs), fenceRetentionMs }), call);
-  }
-
-  getLock(resource: string, call: Call): Promise<LockState> {
-    return this.redis.run(getLockScript.bind({ lock: keys.lock(call.namespace, resource) }, {}), call);
   }
 
   private newToken(): string {
@@ -91,10 +254,35 @@ export class LockStore {
   }
 
   /** On a call of its own, because the one that was granted has ended and may not ask Redis any more. */
-  private giveBack(lock: string, lockToken: string, namespace: string): void {
+  private giveBack(resource: string, lockToken: string, namespace: string): void {
     const { fenceRetentionMs } = this;
-    const call: Call = { namespace, deadlineAt: performance.now() + GIVE_BACK_MS, ended: false };
+    const lock = keys.lock(namespace, resource);
     // nobody is left to tell of a failure: Redis's own log has it, and the lease ends by itself
-    this.redis.run(giveBackLockScript.bind({ lock }, { lockToken, fenceRetentionMs }), call).catch(() => undefined);
+    this.redis
+      .run(giveBackLockScript.bind({ lock }, { lockToken, fenceRetentionMs }), callOfItsOwn(namespace))
+      .catch(() => undefined);
   }
+}
+
+/** One call that takes one lock, or several as one. */
+interface Attempt {
+  readonly request: AcquireRequest;
+  readonly lockToken: string;
+  /** On the clock of `performance.now()`. */
+  readonly giveUpAt: number;
+  /** Whether it may wait. */
+  readonly isParked: boolean;
+  readonly call: ParkableCall;
+  readonly keeper: Keeper | undefined;
+}
+
+const MAX_TTL_MS = 3_600_000;
+
+function toGrant(resource: string, { fencingToken, holdCount }: GrantedReply): Grant {
+  return { resource, fencingToken, holdCount };
+}
+
+/** Every try of one request has the same token, so that it finds the grant or the place of an earlier one. */
+export function tokenOfRequest(requestId: string): string {
+  return createHash('sha256').update('lock\0').update(requestId).digest().toString('base64url', 0, TOKEN_BYTES);
 }

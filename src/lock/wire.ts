@@ -1,14 +1,15 @@
 import {
   AcquireLockRequest,
   AcquireLockStatus,
+  LockOwnershipStatus,
   ReleaseLockRequest,
-  type LockOwnershipStatus,
 } from '../gen/shardkeep/lock/v1/lock.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
 import type { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength } from '../wire/byte-writer.js';
 import { numberLength, textLength, writeNumber, writeText } from '../wire/fields.js';
 import { plainReader } from '../wire/plain-message.js';
+import type { Grant, Granted, OwnershipOutcome } from './backend.js';
 
 /** Requests and responses of AcquireLock and ReleaseLock by hand. A test holds them to the generated code. */
 
@@ -16,6 +17,10 @@ const RESOURCES = 1;
 const TTL_MS = 2;
 const OWNER = 3;
 const REQUEST_ID = 4;
+const WAIT_MS = 5;
+const PERMITS = 6;
+const CAPACITY = 7;
+const REENTRANT = 8;
 const RELEASED_TOKEN = 2;
 
 const STATUS = 1;
@@ -24,12 +29,14 @@ const GRANTS = 3;
 const EXPIRES_AT_MS = 4;
 const GRANT_RESOURCE = 1;
 const GRANT_FENCING_TOKEN = 2;
+const GRANT_HOLD_COUNT = 3;
+const NOT_HELD_RESOURCES = 2;
 
 export const decodeAcquireLockRequest = plainReader<AcquireLockRequest>(readAcquire, AcquireLockRequest);
 export const decodeReleaseLockRequest = plainReader<ReleaseLockRequest>(readRelease, ReleaseLockRequest);
 
 function readAcquire(reader: ByteReader): AcquireLockRequest | undefined {
-  const request: AcquireLockRequest = { resources: [], ttlMs: undefined, owner: '', requestId: '' };
+  const request = AcquireLockRequest.create();
   while (reader.hasMore) {
     switch (reader.varint()) {
       case (RESOURCES << 3) | LENGTH_DELIMITED:
@@ -43,6 +50,18 @@ function readAcquire(reader: ByteReader): AcquireLockRequest | undefined {
         break;
       case (REQUEST_ID << 3) | LENGTH_DELIMITED:
         request.requestId = reader.text();
+        break;
+      case (WAIT_MS << 3) | VARINT:
+        request.waitMs = BigInt(reader.varint());
+        break;
+      case (PERMITS << 3) | VARINT:
+        request.permits = reader.varint() | 0;
+        break;
+      case (CAPACITY << 3) | VARINT:
+        request.capacity = reader.varint() | 0;
+        break;
+      case (REENTRANT << 3) | VARINT:
+        request.reentrant = reader.varint() !== 0;
         break;
       default:
         return undefined;
@@ -68,26 +87,17 @@ function readRelease(reader: ByteReader): ReleaseLockRequest | undefined {
   return request;
 }
 
-/** An AcquireLockResponse of status GRANTED, with its one grant. */
-export interface Granted {
-  readonly resource: string;
-  readonly lockToken: string;
-  /** Below 2^53. */
-  readonly fencingToken: number;
-  readonly expiresAtMs: number;
-}
-
 /** A grant, or the encoded message of another outcome. */
 export const acquireLockResponseWriter: ResponseWriter<Granted | Uint8Array> = {
   length: (answer) => {
     if (answer instanceof Uint8Array) return answer.length;
-    const length = grantLength(answer);
-    return (
-      numberLength(AcquireLockStatus.GRANTED) +
-      textLength(answer.lockToken) +
-      (1 + varintLength(length) + length) +
-      numberLength(answer.expiresAtMs)
-    );
+    let length =
+      numberLength(AcquireLockStatus.GRANTED) + textLength(answer.lockToken) + numberLength(answer.expiresAtMs);
+    for (const grant of answer.grants) {
+      const grantBytes = grantLength(grant);
+      length += 1 + varintLength(grantBytes) + grantBytes;
+    }
+    return length;
   },
   write: (answer, writer) => {
     if (answer instanceof Uint8Array) {
@@ -96,21 +106,29 @@ export const acquireLockResponseWriter: ResponseWriter<Granted | Uint8Array> = {
     }
     writeNumber(writer, STATUS, AcquireLockStatus.GRANTED);
     writeText(writer, LOCK_TOKEN, answer.lockToken);
-    writer.tag(GRANTS, LENGTH_DELIMITED);
-    writer.varint(grantLength(answer));
-    writeText(writer, GRANT_RESOURCE, answer.resource);
-    writeNumber(writer, GRANT_FENCING_TOKEN, answer.fencingToken);
+    for (const grant of answer.grants) {
+      writer.tag(GRANTS, LENGTH_DELIMITED);
+      writer.varint(grantLength(grant));
+      writeText(writer, GRANT_RESOURCE, grant.resource);
+      writeNumber(writer, GRANT_FENCING_TOKEN, grant.fencingToken);
+      writeNumber(writer, GRANT_HOLD_COUNT, grant.holdCount);
+    }
     writeNumber(writer, EXPIRES_AT_MS, answer.expiresAtMs);
   },
 };
 
-function grantLength({ resource, fencingToken }: Granted): number {
-  return textLength(resource) + numberLength(fencingToken);
+function grantLength({ resource, fencingToken, holdCount }: Grant): number {
+  return textLength(resource) + numberLength(fencingToken) + numberLength(holdCount);
 }
 
-export const releaseLockResponseWriter: ResponseWriter<LockOwnershipStatus> = {
-  length: (status) => numberLength(status),
-  write: (status, writer) => {
-    writeNumber(writer, STATUS, status);
+export const releaseLockResponseWriter: ResponseWriter<OwnershipOutcome> = {
+  length: ({ notHeld }) => {
+    let length = 1 + 1;
+    for (const resource of notHeld) length += textLength(resource);
+    return length;
+  },
+  write: ({ notHeld }, writer) => {
+    writeNumber(writer, STATUS, notHeld.length === 0 ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER);
+    for (const resource of notHeld) writeText(writer, NOT_HELD_RESOURCES, resource);
   },
 };

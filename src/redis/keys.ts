@@ -138,6 +138,10 @@ export const keys = {
 
   /** A lock: one hash with holders, permits, fence and queue. */
   lock: (namespace: string, resource: string): string => `${namespace}:lock:{${encodeIdentifier(resource)}}`,
+  /** Channel on which a process is told of its locks, on one Redis. */
+  lockWakes: (namespace: string, instance: string): string => `${namespace}:locks:${instance}`,
+  /** Channel on which a process is told of one lock, in the slot of that lock. */
+  lockWake: (lock: string, instance: string): string => `${lock}:${instance}`,
 
   /** A rate limit under a configured policy. */
   rateLimit: (namespace: string, subject: string, policy: string): string =>

@@ -1,61 +1,101 @@
 #!lua
 --[[
-  acquire-lock: take a resource alone if nobody holds it.
+  acquire-lock: take permits of a resource, or stand in its queue.
 
   KEYS[1] lock  hash  <ns>:lock:{<resource>}
 
-  ARGV[1] lockToken         text     32 of [A-Za-z0-9_-], new and random: the token if this call is granted
-  ARGV[2] ttlMs             integer  1..3600000
-  ARGV[3] owner             text     up to 128 bytes
-  ARGV[4] requestId         text     16..128 bytes; empty = none
-  ARGV[5] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
+  ARGV[1] lockToken          text     32 of [A-Za-z0-9_-]: the token if this call is granted
+  ARGV[2] ttlMs              integer  1..3600000
+  ARGV[3] owner              text     up to 128 bytes
+  ARGV[4] permits            integer  0..1000000; 0 = all
+  ARGV[5] capacity           integer  1..1000000
+  ARGV[6] reentrant          integer  1 = the owner may take it once more while it holds it
+  ARGV[7] hasRequest         integer  1 = lockToken was made from a request id, so an earlier try may have it; 0 = it is new
+  ARGV[8] waitMs             integer  0..60000; 0 = do not wait
+  ARGV[9] channel            text     where the service listens that asks; empty = it neither waits nor keeps the lock
+  ARGV[10] call              text     names the call among those of the service
+  ARGV[11] stream            text     the stream that will keep the lock; empty = none
+  ARGV[12] delayMs           integer  0..60000: how long the lock is closed when the holder gets lost
+  ARGV[13] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
 
   Returns
-    {'GRANTED', lock_token, fencing_token, expires_at_ms}
-      a new grant, or the live one of the same requestId as it stands (then only its `answers` is counted up)
-    {'HELD', owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms}
-      nothing changed; of several holders the one whose lease ends last
+    {'GRANTED', fencing_token, expires_at_ms, hold_count}
+      a new grant, or the live one of the same request as it stands (then only its `answers` is counted up)
+    {'WAITING', ticket, changes_in_ms}
+      stands in the queue; after that time something may change that nobody tells of, 0 = never
+    {'UPGRADE'}
+      nothing changed; the owner holds fewer permits
+    {'HELD', waiting, delay_left_ms, owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms, permits}
+    {'IN_DELAY', waiting, delay_left_ms}
+    {'QUEUED', waiting, delay_left_ms}
+      nothing changed but what was over; the first says one of the holders
       Fencing tokens are decimal strings, times in ms integers.
 
-  Atomicity: the look, the grant, the fencing token and the key's expiry are one step.
-  Retry:     safe with a requestId; without one it finds its own first grant.    Clock: Redis TIME.
+  Atomicity: the look, the grant or the place in the queue, the fencing token and the key's expiry are one step.
+  Retry:     safe with a request id; without one it finds its own first grant.    Clock: Redis TIME.
 ]]
 --- @include "../../redis/lua/clock.lua"
---- @include "lib/holders.lua"
+--- @include "lib/lock.lua"
 local lock = KEYS[1]
-local lock_token, owner, request_id = ARGV[1], ARGV[3], ARGV[4]
-local ttl_ms = whole_number(ARGV[2], 1, MAX_TTL_MS)
-local fence_retention_ms = whole_number(ARGV[5], 1, MAX_FENCE_RETENTION_MS)
+local lock_token, owner, channel, call, stream = ARGV[1], ARGV[3], ARGV[9], ARGV[10], ARGV[11]
+local ttl_ms, permits = whole_number(ARGV[2], 1, MAX_TTL_MS), whole_number(ARGV[4], 0, MAX_PERMITS)
+local capacity, reentrant = whole_number(ARGV[5], 1, MAX_PERMITS), whole_number(ARGV[6], 0, 1)
+local has_request, wait_ms = whole_number(ARGV[7], 0, 1), whole_number(ARGV[8], 0, MAX_WAIT_MS)
+local delay_ms = whole_number(ARGV[12], 0, MAX_DELAY_MS)
+local fence_retention_ms = whole_number(ARGV[13], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
 if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
 if #owner > 128 then return redis.error_reply('BADARG owner') end
-if request_id ~= '' and (#request_id < 16 or #request_id > 128) then return redis.error_reply('BADARG requestId') end
+if not permits then return redis.error_reply('BADARG permits') end
+if not capacity or capacity < permits then return redis.error_reply('BADARG capacity') end
+if not reentrant then return redis.error_reply('BADARG reentrant') end
+if not has_request then return redis.error_reply('BADARG hasRequest') end
+if not wait_ms or wait_ms > 0 and channel == '' then return redis.error_reply('BADARG waitMs') end
+if not delay_ms then return redis.error_reply('BADARG delayMs') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local fence, holders, dead_fields, exists = read_lock(lock)
+local state, held, ticket = read_lock(lock, has_request == 1 and 'h:' .. lock_token, has_request == 1 and 'w:' .. lock_token)
 
-local last
-for _, holder in ipairs(holders) do
-  local record = holder.record
-  if request_id ~= '' and record[HOLDER_REQUEST_ID] == request_id then
-    record[HOLDER_ANSWERS] = record[HOLDER_ANSWERS] + 1
-    write_holder(lock, holder.lock_token, record)
-    return {'GRANTED', holder.lock_token, record[HOLDER_FENCING_TOKEN], record[HOLDER_EXPIRES_AT]}
+local holder = live_holder(held)
+if holder then
+  local expires_at = holder[HOLDER_ANSWERS] == 0 and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
+  holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1
+  if stream ~= '' then
+    holder[HOLDER_DELAY], holder[HOLDER_CHANNEL], holder[HOLDER_STREAM] = delay_ms, channel, stream
   end
-  if not last or record[HOLDER_EXPIRES_AT] > last[HOLDER_EXPIRES_AT] then last = record end
+  move_end(state, lock_token, holder, expires_at)
+  local count = hold_count(lock, state, holder)
+  write_lock(lock, state, fence_retention_ms)
+  return {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count}
 end
-if last then return append_holder({'HELD'}, last) end
 
-local fencing_token = decimal(next_tick(fence))
-local expires_at = now_ms + ttl_ms
-for _, field in ipairs(dead_fields) do
-  redis.call('HDEL', lock, field)
+clear_expired(lock, state)
+local group = reentrant == 1 and group_of(lock, state, owner) or nil
+if group and not covers(group, permits) then return {'UPGRADE'} end
+if not group then hand_over(lock, state) end
+if group or state.delay_until <= now_ms and state.tail == state.head and has_room(state, permits, capacity) then
+  local new = {permits, now_ms + ttl_ms, now_ms, '', owner, 1, reentrant, delay_ms, channel, stream}
+  local count = grant(state, lock_token, new, group)
+  write_lock(lock, state, fence_retention_ms)
+  return {'GRANTED', new[HOLDER_FENCING_TOKEN], new[HOLDER_EXPIRES_AT], count}
 end
-local record = cmsgpack.pack({ALL_PERMITS, expires_at, now_ms, fencing_token, owner, request_id, 1})
-redis.call('HSET', lock, 'fence', fencing_token, HOLDER_PREFIX .. lock_token, record)
-if exists then
-  keep_lock_until(lock, expires_at + fence_retention_ms)
-else
-  redis.call('PEXPIREAT', lock, decimal(expires_at + fence_retention_ms))
+if wait_ms == 0 then
+  write_lock(lock, state, fence_retention_ms)
+  return refusal(lock, state)
 end
-return {'GRANTED', lock_token, fencing_token, expires_at}
+
+-- an earlier try of the request that waits yet: its place is this call's
+local place = ticket and tonumber(ticket) >= state.head and redis.call('HGET', lock, 'q:' .. ticket)
+local waiter = place and cmsgpack.unpack(place)
+if not waiter or waiter[WAITER_TOKEN] ~= lock_token then
+  ticket = decimal(state.tail)
+  state.tail = state.tail + 1
+  state.waiting = state.waiting + 1
+end
+local gives_up_at = now_ms + wait_ms
+put(state, 'q:' .. ticket, cmsgpack.pack({lock_token, permits, capacity, ttl_ms, gives_up_at, now_ms, owner, reentrant,
+  delay_ms, channel, stream, has_request, call}))
+if has_request == 1 then put(state, 'w:' .. lock_token, ticket) end
+state.keep_until = math.max(state.keep_until, gives_up_at)
+write_lock(lock, state, fence_retention_ms)
+return {'WAITING', ticket, changes_in_ms(lock, state)}

@@ -9,14 +9,14 @@
   ARGV[3] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
 
   Returns
-    {'DONE', expires_at_ms}  the token holds the resource until then; a decimal string
+    {'DONE', expires_at_ms}  the token holds the resource until then; an integer
     {'NOT_HOLDER'}           it does not (any more); nothing changed
 
   Atomicity: the look and the new end are one step, so a lease that is over never comes back to life.
   Retry:     safe; counts from the retry.    Clock: Redis TIME.
 ]]
 --- @include "../../redis/lua/clock.lua"
---- @include "lib/holders.lua"
+--- @include "lib/lock.lua"
 local lock = KEYS[1]
 local lock_token, ttl_ms = ARGV[1], whole_number(ARGV[2], 1, MAX_TTL_MS)
 local fence_retention_ms = whole_number(ARGV[3], 1, MAX_FENCE_RETENTION_MS)
@@ -24,10 +24,9 @@ if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken
 if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local record = read_live_holder(lock, lock_token)
-if not record then return {'NOT_HOLDER'} end
-local expires_at = now_ms + ttl_ms
-record[HOLDER_EXPIRES_AT] = expires_at
-write_holder(lock, lock_token, record)
-keep_lock_until(lock, expires_at + fence_retention_ms)
-return {'DONE', decimal(expires_at)}
+local state, held = read_lock(lock, 'h:' .. lock_token)
+local holder = live_holder(held)
+if not holder then return {'NOT_HOLDER'} end
+move_end(state, lock_token, holder, now_ms + ttl_ms)
+write_lock(lock, state, fence_retention_ms)
+return {'DONE', holder[HOLDER_EXPIRES_AT]}

@@ -1,34 +1,37 @@
 #!lua flags=allow-oom
 --[[
-  give-back-lock: undo one answer of acquire-lock whose caller was gone before it came.
+  give-back-lock: undo one answer that granted a lock, whose caller was gone before it came.
 
   KEYS[1] lock  hash  <ns>:lock:{<resource>}
 
-  ARGV[1] lockToken         text     32 of [A-Za-z0-9_-], as acquire-lock answered it
+  ARGV[1] lockToken         text     32 of [A-Za-z0-9_-], as it was granted
   ARGV[2] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lock
 
   Returns
-    {'DONE'}        one answer less; the resource is free if it was the last
+    {'DONE'}        one answer less; if it was the last, the resource is free, or whose turn it is has it
     {'NOT_HOLDER'}  the token holds nothing (any more); nothing changed
 
-  This is no release: with a requestId the same caller may have tried again meanwhile and hold the grant by that answer.
-  Atomicity: the count and the removal are one step.
+  This is no release: with a request id the same caller may have tried again meanwhile and hold the grant by that answer.
+  Atomicity: the count, the removal and the next grant are one step.
   Retry:     not safe, it would take back another call's answer.    Clock: Redis TIME.
 ]]
 --- @include "../../redis/lua/clock.lua"
---- @include "lib/holders.lua"
+--- @include "lib/lock.lua"
 local lock = KEYS[1]
 local lock_token, fence_retention_ms = ARGV[1], whole_number(ARGV[2], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local record = read_live_holder(lock, lock_token)
-if not record then return {'NOT_HOLDER'} end
-record[HOLDER_ANSWERS] = record[HOLDER_ANSWERS] - 1
-if record[HOLDER_ANSWERS] > 0 then
-  write_holder(lock, lock_token, record)
+local state, held = read_lock(lock, 'h:' .. lock_token)
+local holder = live_holder(held)
+if not holder then return {'NOT_HOLDER'} end
+holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] - 1
+if holder[HOLDER_ANSWERS] > 0 then
+  put_holder(state, lock_token, holder)
 else
-  redis.call('HDEL', lock, HOLDER_PREFIX .. lock_token)
+  remove_holder(lock, state, lock_token, holder)
+  clear_expired(lock, state)
+  hand_over(lock, state)
 end
-keep_lock_until(lock, now_ms + fence_retention_ms)
+write_lock(lock, state, fence_retention_ms)
 return {'DONE'}

@@ -1,0 +1,40 @@
+#!lua flags=allow-oom
+--[[
+  cancel-wait: take a waiter out of the queue; what was handed to it goes to the next.
+
+  KEYS[1] lock  hash  <ns>:lock:{<resource>}
+
+  ARGV[1] lockToken         text     32 of [A-Za-z0-9_-]
+  ARGV[2] ticket            text     as acquire-lock answered it
+  ARGV[3] call              text     as acquire-lock was given it
+  ARGV[4] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lock
+
+  Returns what was in the way
+    {'HELD', waiting, delay_left_ms, owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms, permits}
+    {'IN_DELAY', waiting, delay_left_ms}
+    {'QUEUED', waiting, delay_left_ms}
+
+  A place that another call of the same request has taken over stays.
+  Atomicity: the removal and the handing over are one step.
+  Retry:     safe.    Clock: Redis TIME.
+]]
+--- @include "../../redis/lua/clock.lua"
+--- @include "lib/lock.lua"
+local lock = KEYS[1]
+local lock_token, ticket, call = ARGV[1], ARGV[2], ARGV[3]
+local fence_retention_ms = whole_number(ARGV[4], 1, MAX_FENCE_RETENTION_MS)
+if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
+if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
+
+local state, held, place = read_lock(lock, 'h:' .. lock_token, 'q:' .. ticket)
+local holder, waiter = live_holder(held), place and cmsgpack.unpack(place)
+if waiter and waiter[WAITER_TOKEN] == lock_token and waiter[WAITER_CALL] == call then
+  drop_waiter(state, tonumber(ticket), waiter)
+  state.dead = {['q:' .. ticket] = true}
+elseif holder and holder[HOLDER_ANSWERS] == 0 then
+  remove_holder(lock, state, lock_token, holder)
+end
+clear_expired(lock, state)
+hand_over(lock, state)
+write_lock(lock, state, fence_retention_ms)
+return refusal(lock, state)

@@ -1,0 +1,53 @@
+#!lua flags=allow-oom
+--[[
+  claim-lock: take up what was handed to a waiter, or see how it stands; hand on what is over.
+
+  KEYS[1] lock  hash  <ns>:lock:{<resource>}
+
+  ARGV[1] lockToken         text     32 of [A-Za-z0-9_-]
+  ARGV[2] ticket            text     as acquire-lock answered it
+  ARGV[3] call              text     as acquire-lock was given it
+  ARGV[4] ttlMs             integer  1..3600000
+  ARGV[5] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
+
+  Returns
+    {'GRANTED', fencing_token, expires_at_ms, hold_count}  the token holds the resource for its whole lease from now
+    {'WAITING', changes_in_ms}  it stands in the queue yet; after that time something may change that nobody tells of
+    {'GONE'}                    neither: it was taken for dead
+      the fencing token is a decimal string, times in ms integers
+
+  Atomicity: the look, the clearing of what is over and the lease are one step.
+  Retry:     safe.    Clock: Redis TIME.
+]]
+--- @include "../../redis/lua/clock.lua"
+--- @include "lib/lock.lua"
+local lock = KEYS[1]
+local lock_token, ticket, call, ttl_ms = ARGV[1], ARGV[2], ARGV[3], whole_number(ARGV[4], 1, MAX_TTL_MS)
+local fence_retention_ms = whole_number(ARGV[5], 1, MAX_FENCE_RETENTION_MS)
+if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
+if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
+if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
+
+local state, held = read_lock(lock, 'h:' .. lock_token)
+clear_expired(lock, state)
+hand_over(lock, state)
+local holder = live_holder(held)
+if not holder and state.last == lock_token and state.used > 0 then
+  -- handed over by this very call
+  write_lock(lock, state, fence_retention_ms)
+  state, held = read_lock(lock, 'h:' .. lock_token)
+  holder = live_holder(held)
+end
+if holder then
+  local expires_at = holder[HOLDER_ANSWERS] == 0 and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
+  holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1
+  move_end(state, lock_token, holder, expires_at)
+  local count = hold_count(lock, state, holder)
+  write_lock(lock, state, fence_retention_ms)
+  return {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count}
+end
+write_lock(lock, state, fence_retention_ms)
+local waiter = redis.call('HGET', lock, 'q:' .. ticket)
+waiter = waiter and cmsgpack.unpack(waiter)
+if not waiter or waiter[WAITER_TOKEN] ~= lock_token or waiter[WAITER_CALL] ~= call then return {'GONE'} end
+return {'WAITING', changes_in_ms(lock, state)}
