@@ -20,6 +20,10 @@ export const ERROR_CODES = [
   'TOO_MANY_GUARDS',
   /** The session plays or waits for as many characters as it may; nothing was done. */
   'TOO_MANY_CHARACTERS',
+  /** A reentrant owner asks for more permits than it holds; nothing was done. */
+  'LOCK_UPGRADE',
+  /** Locks live on a quorum of masters, which cannot do this; nothing was done. */
+  'LOCK_MODE',
   /** The session is not there or has ended. */
   'SESSION_NOT_FOUND',
   /** The session has another version than expected; nothing was done. */

@@ -26,6 +26,7 @@ import { GrpcServer } from './grpc/server.js';
 import { lockRpcs } from './lock/handlers.js';
 import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
+import { WakeChannels } from './lock/wake-channels.js';
 import { rateLimitRpcs } from './ratelimit/handlers.js';
 import { RatePolicies } from './ratelimit/policies.js';
 import { createRpcGates } from './ratelimit/rpc-gate.js';
@@ -104,6 +105,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
+  const locks = new LockStore({
+    redis: roles.state,
+    wakes: new WakeChannels(stateChannels, roles.state.topology),
+    ...config.lock,
+  });
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -117,7 +123,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       maxValueBytes: config.cache.maxValueBytes,
     }),
     ...sessions.rpcs,
-    ...lockRpcs({ store: new LockStore(roles.state, config.lock) }),
+    ...lockRpcs({ locks }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
   const health = new Health({
@@ -176,6 +182,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       health.drain();
       invoker.drain();
       parkedCalls.drain();
+      locks.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
       await sweeperClosed;
       await statsStore.close();

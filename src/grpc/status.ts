@@ -54,6 +54,8 @@ export function codeOf(code: ErrorCode): Code {
     case 'OLD_FENCING_TOKEN':
     case 'TOO_MANY_GUARDS':
     case 'TOO_MANY_CHARACTERS':
+    case 'LOCK_UPGRADE':
+    case 'LOCK_MODE':
     case 'BROAD_PATTERN':
       return Code.FAILED_PRECONDITION;
     case 'SESSION_NOT_FOUND':

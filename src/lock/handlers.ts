@@ -24,7 +24,9 @@ export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
       check: fields.checkTerms,
       handle: async (request, call) => {
         const outcome = await locks.acquireLock(fields.toAcquireRequest(request), call);
-        return outcome.status === 'granted' ? outcome : AcquireLockResponse.encode(fields.toAcquireResponse(outcome)).finish();
+        return outcome.status === 'granted'
+          ? outcome
+          : AcquireLockResponse.encode(fields.toAcquireResponse(outcome)).finish();
       },
       writer: acquireLockResponseWriter,
     }),

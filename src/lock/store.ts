@@ -88,12 +88,7 @@ export class LockStore implements LockBackend {
     return { notHeld: resources.filter((_, index) => held[index] === undefined) };
   }
 
-  async extendLock(
-    resources: readonly string[],
-    lockToken: string,
-    ttlMs: number,
-    call: Call,
-  ): Promise<ExtendOutcome> {
+  async extendLock(resources: readonly string[], lockToken: string, ttlMs: number, call: Call): Promise<ExtendOutcome> {
     const ends = await Promise.all(resources.map((resource) => this.extend(resource, lockToken, ttlMs, call)));
     const known = ends.filter((end) => end !== undefined);
     return {

@@ -151,7 +151,10 @@ describe('a request is read as by the generated code:', () => {
     const acquires = readsAsGenerated<AcquireLockRequest>(
       decodeAcquireLockRequest,
       AcquireLockRequest,
-      fc.record({ resources, ttlMs: fc.option(int64, { nil: undefined }), owner: words, requestId: words }),
+      fc.record({
+        ...{ resources, ttlMs: fc.option(int64, { nil: undefined }), owner: words, requestId: words },
+        ...{ waitMs: int64, permits: int32, capacity: int32, reentrant: fc.boolean() },
+      }),
     );
     const releases = readsAsGenerated<ReleaseLockRequest>(
       decodeReleaseLockRequest,
@@ -198,21 +201,35 @@ describe('a response is written as by the generated code:', () => {
   });
 
   test('AcquireLockResponse and ReleaseLockResponse', () => {
-    const grant = fc.record({ resource: words, lockToken: words, fencingToken: whole, expiresAtMs: whole });
+    const grant = fc.record({ resource: words, fencingToken: whole, holdCount: fc.nat({ max: 2 ** 31 - 1 }) });
+    const outcome = fc.record({
+      status: fc.constant('granted' as const),
+      ...{ lockToken: words, expiresAtMs: whole, grants: fc.array(grant, { maxLength: 3 }) },
+    });
     fc.assert(
-      fc.property(grant, bytes, (granted, other) => {
-        const { resource, lockToken, fencingToken, expiresAtMs } = granted;
+      fc.property(outcome, bytes, (granted, other) => {
+        const { lockToken, grants, expiresAtMs } = granted;
         const generated = AcquireLockResponse.encode({
           ...AcquireLockResponse.create(),
           ...{ status: AcquireLockStatus.GRANTED, lockToken, expiresAtMs: BigInt(expiresAtMs) },
-          grants: [{ resource, fencingToken: BigInt(fencingToken) }],
+          grants: grants.map((one) => ({ ...one, fencingToken: BigInt(one.fencingToken) })),
         });
         expect(writtenBy(acquireLockResponseWriter, granted)).toEqual(generated.finish());
         expect(writtenBy(acquireLockResponseWriter, other)).toEqual(other);
       }),
     );
-    for (const status of [LockOwnershipStatus.DONE, LockOwnershipStatus.NOT_HOLDER]) {
-      expect(writtenBy(releaseLockResponseWriter, status)).toEqual(ReleaseLockResponse.encode({ status }).finish());
-    }
+    fc.assert(
+      fc.property(
+        fc.array(
+          words.filter((word) => word !== ''),
+          { maxLength: 3 },
+        ),
+        (notHeldResources) => {
+          const status = notHeldResources.length === 0 ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
+          const generated = ReleaseLockResponse.encode({ status, notHeldResources });
+          expect(writtenBy(releaseLockResponseWriter, { notHeld: notHeldResources })).toEqual(generated.finish());
+        },
+      ),
+    );
   });
 });
