@@ -3,6 +3,8 @@ import { expect, test } from '@jest/globals';
 import { AcquireLockStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import {
   acquireLockScript,
+  cancelWaitScript,
+  claimLockScript,
   extendLockScript,
   getLockScript,
   giveBackLockScript,
@@ -19,7 +21,8 @@ const TOKEN = 'abcdefghijklmnopqrstuvwxyz-_0189';
 
 const WRONG_RESOURCES = [
   { resources: [], field: 'resources' },
-  { resources: ['a', 'b'], field: 'resources' },
+  { resources: ['a', 'b', 'a'], field: 'resources' },
+  { resources: Array.from({ length: 17 }, (_, index) => String(index)), field: 'resources' },
   { resources: [''], field: 'resources[0]' },
   { resources: ['ä'.repeat(257)], field: 'resources[0]' },
   { resources: ['nul\0'], field: 'resources[0]' },
@@ -36,7 +39,7 @@ onEachTopology('wrong requests to LockService', (service) => {
     return fields;
   };
 
-  test('resources: exactly one of 1 to 512 bytes of clean UTF-8', async () => {
+  test('resources: 1 to 16, none twice, of 1 to 512 bytes of clean UTF-8', async () => {
     const { locks } = service();
     for (const { resources, field } of WRONG_RESOURCES) {
       expect(await wrongFieldsOf(locks.acquireLock({ resources }))).toEqual([field]);
@@ -89,7 +92,8 @@ onEachTopology('wrong requests to LockService', (service) => {
   });
 });
 
-const WRONG_NUMBERS = ['', '0', '-1', '1.5', '1e3', '0x10', 'nan', ' 7', '9'.repeat(400)];
+const NO_NUMBERS = ['', '-1', '1.5', '1e3', '0x10', 'nan', ' 7', '9'.repeat(400)];
+const WRONG_NUMBERS = ['0', ...NO_NUMBERS];
 const SCRIPT_ARGUMENTS: readonly (readonly [
   AnyLuaScript,
   readonly string[],
@@ -97,14 +101,38 @@ const SCRIPT_ARGUMENTS: readonly (readonly [
 ])[] = [
   [
     acquireLockScript,
-    [TOKEN, '1000', 'owner', 'r'.repeat(16), '1000'],
+    [TOKEN, '1000', 'owner', '1', '1', '0', '0', '1', 'channel', 'call', '', '0', '1000'],
     {
       lockToken: WRONG_TOKENS,
       ttlMs: WRONG_NUMBERS,
       owner: ['x'.repeat(129)],
-      requestId: WRONG_REQUEST_IDS.slice(0, 2),
+      permits: [...NO_NUMBERS, '2', '1000001'],
+      capacity: [...WRONG_NUMBERS, '1000001'],
+      reentrant: [...NO_NUMBERS, '2'],
+      hasRequest: [...NO_NUMBERS, '2'],
+      waitMs: [...NO_NUMBERS, '60001'],
+      channel: [''],
+      call: [],
+      stream: [],
+      delayMs: [...NO_NUMBERS, '60001'],
       fenceRetentionMs: WRONG_NUMBERS,
     },
+  ],
+  [
+    claimLockScript,
+    [TOKEN, '0', 'call', '1000', '1000'],
+    {
+      lockToken: WRONG_TOKENS,
+      ticket: NO_NUMBERS,
+      call: [],
+      ttlMs: WRONG_NUMBERS,
+      fenceRetentionMs: WRONG_NUMBERS,
+    },
+  ],
+  [
+    cancelWaitScript,
+    [TOKEN, '0', 'call', '1000'],
+    { lockToken: WRONG_TOKENS, ticket: NO_NUMBERS, call: [], fenceRetentionMs: WRONG_NUMBERS },
   ],
   [releaseLockScript, [TOKEN, '1000'], { lockToken: WRONG_TOKENS, fenceRetentionMs: WRONG_NUMBERS }],
   [giveBackLockScript, [TOKEN, '1000'], { lockToken: WRONG_TOKENS, fenceRetentionMs: WRONG_NUMBERS }],
@@ -137,13 +165,18 @@ test.each(SCRIPT_ARGUMENTS)(
 
 test.each([
   ['an unknown status of acquire', acquireLockScript, ['MAYBE']],
-  ['a grant without its end', acquireLockScript, ['GRANTED', TOKEN, '1']],
-  ['a holder with a field too many', acquireLockScript, ['HELD', '', '1', '1', '1', '1', '1']],
+  ['a grant without its end', acquireLockScript, ['GRANTED', '1']],
+  ['a grant with a field too many', acquireLockScript, ['GRANTED', '1', '1', '1', '1']],
+  ['a refusal without the delay', acquireLockScript, ['QUEUED', '1']],
+  ['half a holder', acquireLockScript, ['HELD', '1', '1', 'owner', '1']],
+  ['an unknown status of claim', claimLockScript, ['HELD']],
+  ['a wait without its next change', claimLockScript, ['WAITING']],
+  ['an unknown status of cancel', cancelWaitScript, ['GRANTED', '1', '1']],
   ['an unknown status of release', releaseLockScript, ['GONE']],
-  ['a release with a field too many', releaseLockScript, ['DONE', '1']],
+  ['a release without its time', releaseLockScript, ['DONE']],
   ['an extension without its end', extendLockScript, ['DONE']],
   ['a fence that is no number', getLockScript, ['']],
-  ['half a holder', getLockScript, ['1', 'owner', '1']],
+  ['a list that is short of a holder', getLockScript, ['1', '0', '1', '0', '1']],
 ] as const)('%s is no reply', (_, script: AnyLuaScript, fields: readonly string[]) => {
   expect(() => script.parse(fields.map((field) => Buffer.from(field)))).toThrow(UnexpectedReplyError);
 });

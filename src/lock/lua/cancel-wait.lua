@@ -5,14 +5,15 @@
   KEYS[1] lock  hash  <ns>:lock:{<resource>}
 
   ARGV[1] lockToken         text     32 of [A-Za-z0-9_-]
-  ARGV[2] ticket            text     as acquire-lock answered it
+  ARGV[2] ticket            integer  as acquire-lock answered it; 0..2^53
   ARGV[3] call              text     as acquire-lock was given it
   ARGV[4] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lock
 
-  Returns what was in the way
+  Returns
     {'HELD', waiting, delay_left_ms, owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms, permits}
     {'IN_DELAY', waiting, delay_left_ms}
     {'QUEUED', waiting, delay_left_ms}
+      what was in the way
 
   A place that another call of the same request has taken over stays.
   Atomicity: the removal and the handing over are one step.
@@ -21,16 +22,17 @@
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
 local lock = KEYS[1]
-local lock_token, ticket, call = ARGV[1], ARGV[2], ARGV[3]
+local lock_token, ticket, call = ARGV[1], whole_number(ARGV[2], 0, MAX_TICKET), ARGV[3]
 local fence_retention_ms = whole_number(ARGV[4], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
+if not ticket then return redis.error_reply('BADARG ticket') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local state, held, place = read_lock(lock, 'h:' .. lock_token, 'q:' .. ticket)
+local state, held, place = read_lock(lock, 'h:' .. lock_token, 'q:' .. decimal(ticket))
 local holder, waiter = live_holder(held), place and cmsgpack.unpack(place)
 if waiter and waiter[WAITER_TOKEN] == lock_token and waiter[WAITER_CALL] == call then
-  drop_waiter(state, tonumber(ticket), waiter)
-  state.dead = {['q:' .. ticket] = true}
+  drop_waiter(state, ticket, waiter)
+  state.dead = {['q:' .. decimal(ticket)] = true}
 elseif holder and holder[HOLDER_ANSWERS] == 0 then
   remove_holder(lock, state, lock_token, holder)
 end

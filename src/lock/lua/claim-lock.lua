@@ -5,7 +5,7 @@
   KEYS[1] lock  hash  <ns>:lock:{<resource>}
 
   ARGV[1] lockToken         text     32 of [A-Za-z0-9_-]
-  ARGV[2] ticket            text     as acquire-lock answered it
+  ARGV[2] ticket            integer  as acquire-lock answered it; 0..2^53
   ARGV[3] call              text     as acquire-lock was given it
   ARGV[4] ttlMs             integer  1..3600000
   ARGV[5] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
@@ -22,9 +22,11 @@
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
 local lock = KEYS[1]
-local lock_token, ticket, call, ttl_ms = ARGV[1], ARGV[2], ARGV[3], whole_number(ARGV[4], 1, MAX_TTL_MS)
+local lock_token, ticket, call = ARGV[1], whole_number(ARGV[2], 0, MAX_TICKET), ARGV[3]
+local ttl_ms = whole_number(ARGV[4], 1, MAX_TTL_MS)
 local fence_retention_ms = whole_number(ARGV[5], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
+if not ticket then return redis.error_reply('BADARG ticket') end
 if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
@@ -47,7 +49,7 @@ if holder then
   return {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count}
 end
 write_lock(lock, state, fence_retention_ms)
-local waiter = redis.call('HGET', lock, 'q:' .. ticket)
+local waiter = redis.call('HGET', lock, 'q:' .. decimal(ticket))
 waiter = waiter and cmsgpack.unpack(waiter)
 if not waiter or waiter[WAITER_TOKEN] ~= lock_token or waiter[WAITER_CALL] ~= call then return {'GONE'} end
 return {'WAITING', changes_in_ms(lock, state)}

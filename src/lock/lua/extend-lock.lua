@@ -27,6 +27,8 @@ if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs
 local state, held = read_lock(lock, 'h:' .. lock_token)
 local holder = live_holder(held)
 if not holder then return {'NOT_HOLDER'} end
+local is_earlier = now_ms + ttl_ms < holder[HOLDER_EXPIRES_AT]
 move_end(state, lock_token, holder, now_ms + ttl_ms)
 write_lock(lock, state, fence_retention_ms)
+if is_earlier then wake_first(lock, state) end
 return {'DONE', holder[HOLDER_EXPIRES_AT]}

@@ -46,6 +46,7 @@ local MAX_TTL_MS = 3600000
 local MAX_WAIT_MS = 60000
 local MAX_DELAY_MS = 60000
 local MAX_FENCE_RETENTION_MS = 31536000000
+local MAX_TICKET = 2 ^ 53
 
 -- How long a waiter that was granted the lock has to take it up; one whose service died costs those behind it so much.
 local CLAIM_MS = 2000
@@ -340,6 +341,12 @@ local function changes_in_ms(lock, state)
   local waiter = first_waiter(lock, state)
   if waiter and (at == 0 or waiter[WAITER_GIVES_UP_AT] < at) then at = waiter[WAITER_GIVES_UP_AT] end
   return at > 0 and math.max(1, at - now_ms) or 0
+end
+
+-- Makes the service of whose turn it is look, where something will change earlier than it was told. Only after write_lock.
+local function wake_first(lock, state)
+  local waiter = first_waiter(lock, state)
+  if waiter then redis.call('SPUBLISH', waiter[WAITER_CHANNEL], 'G' .. waiter[WAITER_TOKEN]) end
 end
 
 -- One of those who hold the lock; nil where nobody does. Only after write_lock.
