@@ -2,7 +2,15 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { EchoPlan, EchoReport, LoadCommand, LoadPlan, LoadReport } from '../programs/protocol.js';
+import type {
+  ContentionPlan,
+  ContentionReport,
+  EchoPlan,
+  EchoReport,
+  LoadCommand,
+  LoadPlan,
+  LoadReport,
+} from '../programs/protocol.js';
 import { LatencyHistogram } from './latency-histogram.js';
 import type { Scope } from './scope.js';
 import { ROOT } from './servers.js';
@@ -10,7 +18,7 @@ import { ROOT } from './servers.js';
 /** Compiled: what is measured is plain JavaScript, as users run it, without a loader in its process. */
 const PROGRAMS = join(ROOT, 'dist/bench/bench/programs');
 
-function startProgram(scope: Scope, name: string, plan: LoadPlan | EchoPlan): ChildProcess {
+function startProgram(scope: Scope, name: string, plan: LoadPlan | EchoPlan | ContentionPlan): ChildProcess {
   const file = join(PROGRAMS, `${name}.js`);
   if (!existsSync(file)) throw new Error(`${name} is not compiled; run it by make`);
   const child = fork(file, [JSON.stringify(plan)], { execArgv: [], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
@@ -51,6 +59,19 @@ export async function startEchoServer(scope: Scope, plan: EchoPlan): Promise<Ech
   const child = startProgram(scope, 'echo-server', plan);
   const { address } = (await nextMessage(child)) as EchoReport;
   return { address, pid: pidOf(child) };
+}
+
+export type Contention = Extract<ContentionReport, { kind: 'contended' }>;
+
+/** A process of contenders for a lock; answers what one round of them took. */
+export async function startContenders(scope: Scope, plan: ContentionPlan): Promise<() => Promise<Contention>> {
+  const child = startProgram(scope, 'lock-contention', plan);
+  await nextMessage(child);
+  return async () => {
+    const answer = nextMessage(child);
+    child.send('contend');
+    return (await answer) as Contention;
+  };
 }
 
 export interface LoadFigures {

@@ -71,3 +71,22 @@ export interface EchoReport {
   readonly kind: 'listening';
   readonly address: string;
 }
+
+export interface ContentionPlan {
+  readonly target: 'service' | 'redlock';
+  /** The service, or the URL of Redis. */
+  readonly address: string;
+  readonly contenders: number;
+  readonly holdMs: number;
+}
+
+export type ContentionReport =
+  | { readonly kind: 'ready' }
+  | {
+      readonly kind: 'contended';
+      readonly totalMs: number;
+      /** Whether the lock was granted in the order in which it was asked for. */
+      readonly isInOrder: boolean;
+      /** From the beginning of a release to the next grant. */
+      readonly handOffsMs: readonly number[];
+    };
