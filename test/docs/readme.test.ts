@@ -34,6 +34,10 @@ test.each(['examples/sessions/play.ts', 'examples/sessions/character.ts', 'examp
   },
 );
 
+test.each(['examples/locks/trade.ts'])('docs/locks.md shows %s', (file) => {
+  expect(blockAfter(file, readFileSync('docs/locks.md', 'utf8'))).toBe(readFileSync(file, 'utf8').trimEnd());
+});
+
 test('the table and .env.example name every setting and no other', () => {
   const settings = Object.keys(environmentSchema.shape).toSorted();
   const rows = readme.split('\n').filter((line) => line.startsWith('| `'));
@@ -54,6 +58,11 @@ async function outputOf(program: string, args: readonly string[], env = process.
     await service.stop();
   }
 }
+
+test('two trades in opposite directions both come about', async () => {
+  const lines = (await outputOf('node_modules/.bin/tsx', ['examples/locks/trade.ts'])).trim().split('\n');
+  expect(lines).toEqual(['bob has the sword', 'ada has the shield']);
+});
 
 test('the TypeScript client runs', async () => {
   expect(await outputOf('node_modules/.bin/tsx', ['examples/hello/hello.ts'])).toMatch(/^ada: fencing token \d+, /);
