@@ -47,7 +47,7 @@ export const entryExpiry = oneOf<EntryExpiry>({ ttlMs, noExpiry: onlyTrue, fresh
 
 export const guard = optional(
   message<GuardMessage>({
-    resource: text({ minBytes: 1, maxBytes: 256 }),
+    resource: text({ minBytes: 1, maxBytes: 512 }),
     fencingToken: integer({ min: 1n, max: MAX_FENCING_TOKEN }),
   }),
 );

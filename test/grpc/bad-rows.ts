@@ -79,7 +79,7 @@ const cache: Record<string, Row> = {
     ...integer(0n, YEAR_MS),
     { what: 'a year beside fresh_ms', value: String(YEAR_MS), beside: { fresh_ms: '1' } },
   ],
-  'Guard.resource': text(1, 256),
+  'Guard.resource': text(1, 512),
   'Guard.fencing_token': integer(1n, 9_007_199_254_740_991n),
   'SetManyRequest.entries': [
     { what: 'empty', value: [] },
@@ -234,7 +234,7 @@ const session: Record<string, Row> = {
   'UpdateSessionRequest.expected_version': integer(1n, BigInt(INT64_MAX)),
   'UpdateSessionRequest.no_touch': { right: 'both values mean something' },
   'UpdateSessionRequest.guard': nested,
-  'SessionGuard.resource': text(1, 256),
+  'SessionGuard.resource': text(1, 512),
   'SessionGuard.fencing_token': integer(1n, 9_007_199_254_740_991n),
   'SessionFields.username': name,
   'SessionFields.roles': roles,
@@ -294,7 +294,7 @@ const fieldMask: Record<string, Row> = {
   })),
 };
 
-const resources = list(text(1, 512), { min: 1, max: 1 });
+const resources = list(text(1, 512), { min: 1, max: 16, unique: true });
 const lockToken = credential('A'.repeat(32)).filter(({ what }) => what !== 'another spelling of a secret');
 const leaseMs = integer(1n, HOUR_MS);
 
@@ -303,12 +303,21 @@ const lock: Record<string, Row> = {
   'AcquireLockRequest.ttl_ms': leaseMs,
   'AcquireLockRequest.owner': name,
   'AcquireLockRequest.request_id': textOrEmpty(16, 128),
+  'AcquireLockRequest.wait_ms': integer(0n, 60_000n),
+  'AcquireLockRequest.permits': integer(0n, 1_000_000n, 32),
+  'AcquireLockRequest.capacity': [
+    ...integer(0n, 1_000_000n, 32),
+    { what: 'with all permits', value: 5, beside: { permits: 0 } },
+  ],
+  'AcquireLockRequest.reentrant': bothMean,
   'ReleaseLockRequest.resources': resources,
   'ReleaseLockRequest.lock_token': lockToken,
   'ExtendLockRequest.resources': resources,
   'ExtendLockRequest.lock_token': lockToken,
   'ExtendLockRequest.ttl_ms': leaseMs,
   'GetLockRequest.resource': text(1, 512),
+  'CheckFencingTokenRequest.resource': text(1, 512),
+  'CheckFencingTokenRequest.fencing_token': integer(1n, BigInt(INT64_MAX)),
 };
 
 const policyName = text(1, 32, 'Chat', 'a b', 'a:b', 'a.b', '{a}', 'ü', 'chat\n');

@@ -110,10 +110,14 @@ const session: Requests = {
 };
 
 const lock: Requests = {
-  AcquireLock: () => ({ resources: [randomUUID()], ttl_ms: '600000', owner: 'shard-1', request_id: randomUUID() }),
+  AcquireLock: () => ({
+    ...{ resources: [randomUUID(), randomUUID()], ttl_ms: '600000', owner: 'shard-1', request_id: randomUUID() },
+    ...{ wait_ms: '1000', permits: 1, capacity: 5, reentrant: true },
+  }),
   ReleaseLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken }),
   ExtendLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken, ttl_ms: '600000' }),
   GetLock: ({ resource }) => ({ resource }),
+  CheckFencingToken: ({ resource }) => ({ resource, fencing_token: '1' }),
 };
 
 const rateLimit: Requests = {
