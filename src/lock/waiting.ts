@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { DomainError } from '../errors.js';
 import type { Call, ParkableCall } from '../redis/call.js';
 import type { Redis } from '../redis/redis.js';
 import { cancelWaitScript, claimLockScript, type GrantedReply, type RefusedReply } from './scripts.js';
@@ -21,12 +22,16 @@ const OVER_MS = 2;
 const LOOK_MS = 10_000;
 /** How long a place that nobody waits at any more is tried to be given up; after that it ends by itself. */
 const LEAVE_MS = 5_000;
+/** How often a waiter looks while Redis is away. */
+const AWAY_MS = 250;
 
 /** One call that waits for a lock. */
 export class Waiter implements WakeListener {
   readonly channel: WakeChannel;
   private wake: () => void = () => undefined;
   private isWoken = false;
+  private queue: LocalQueue | undefined;
+  private toldAt: { readonly changesInMs: number; readonly at: number } | undefined;
 
   constructor(
     wakes: WakeChannels,
@@ -58,9 +63,22 @@ export class Waiter implements WakeListener {
     this.look();
   };
 
+  readonly onChangesIn = (changesInMs: number): void => {
+    // it may come before the answer that tells of the place
+    this.toldAt = { changesInMs, at: performance.now() };
+    this.queue?.lookIn(changesInMs);
+  };
+
   readonly onMissed = (): void => {
     this.look();
   };
+
+  /** It has a place in the queue. */
+  join(queue: LocalQueue): void {
+    this.queue = queue;
+    if (this.toldAt === undefined || this.toldAt.changesInMs === 0) return;
+    queue.lookIn(Math.max(1, this.toldAt.changesInMs - Math.floor(performance.now() - this.toldAt.at)));
+  }
 
   /** Makes it look how its lock stands. */
   look(): void {
@@ -144,11 +162,12 @@ export class Waiting {
     this.queues.set(waiter.lock, queue);
     queue.join(waiter);
     queue.lookIn(place.changesInMs);
+    waiter.join(queue);
     try {
       for (;;) {
         await waiter.untilWoken();
         if (waiter.leftMs === 0 || this.draining) return await this.cancel(waiter, place);
-        const reply = await this.claim(waiter, place);
+        const reply = await this.claim(waiter, place).catch(untilRedisIsBack);
         if (reply.status === 'waiting') {
           queue.lookIn(reply.changesInMs);
           continue;
@@ -193,6 +212,14 @@ export class Waiting {
       callOfItsOwn(namespace),
     );
   }
+}
+
+/** A Redis that is away for a moment does not end a wait: the place may be there yet. */
+function untilRedisIsBack(error: unknown): { readonly status: 'waiting'; readonly changesInMs: number } {
+  if (error instanceof DomainError && (error.code === 'REDIS_UNAVAILABLE' || error.code === 'OUTCOME_UNKNOWN')) {
+    return { status: 'waiting', changesInMs: AWAY_MS };
+  }
+  throw error;
 }
 
 /** For what has to be done although the call that it is for may have ended. */

@@ -6,6 +6,8 @@ import type { ShardChannels } from '../redis/shard-channels.js';
 export interface WakeListener {
   /** The lock is given to the token. */
   readonly onGranted?: () => void;
+  /** After so many ms something may change that nobody tells of; 0: never. */
+  readonly onChangesIn?: (changesInMs: number) => void;
   /** The lock was taken from the token. */
   readonly onLost?: (message: string) => void;
   /** What was told before may have got lost: look. */
@@ -23,6 +25,8 @@ export interface WakeChannel {
 }
 
 const GRANTED = 'G'.charCodeAt(0);
+const CHANGES = 'T'.charCodeAt(0);
+const LOST = 'L'.charCodeAt(0);
 const LOCK_TOKEN_BYTES = 32;
 
 class ListenedChannel {
@@ -64,7 +68,8 @@ class ListenedChannel {
     const lockToken = message.toString('latin1', 1, 1 + LOCK_TOKEN_BYTES);
     for (const listener of [...(this.listeners.get(lockToken) ?? [])]) {
       if (message[0] === GRANTED) listener.onGranted?.();
-      else listener.onLost?.(message.toString('utf8', 1 + LOCK_TOKEN_BYTES));
+      else if (message[0] === CHANGES) listener.onChangesIn?.(Number(message.toString('latin1', 1 + LOCK_TOKEN_BYTES)));
+      else if (message[0] === LOST) listener.onLost?.(message.toString('utf8', 1 + LOCK_TOKEN_BYTES));
     }
   }
 

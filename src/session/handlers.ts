@@ -147,7 +147,7 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         noTouch: anything,
         guard: optional(
           message<SessionGuard>({
-            resource: text({ minBytes: 1, maxBytes: 256 }),
+            resource: text({ minBytes: 1, maxBytes: 512 }),
             fencingToken: integer({ min: 1n, max: fields.MAX_SAFE }),
           }),
         ),

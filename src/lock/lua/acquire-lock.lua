@@ -81,6 +81,7 @@ if group or state.delay_until <= now_ms and state.tail == state.head and has_roo
 end
 if wait_ms == 0 then
   write_lock(lock, state, fence_retention_ms)
+  if state.handed_to then tell_next(lock, state, state.handed_to) end
   return refusal(lock, state)
 end
 

@@ -39,4 +39,5 @@ end
 clear_expired(lock, state)
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
+tell_next(lock, state, state.handed_to or '')
 return refusal(lock, state)

@@ -46,9 +46,11 @@ if holder then
   move_end(state, lock_token, holder, expires_at)
   local count = hold_count(lock, state, holder)
   write_lock(lock, state, fence_retention_ms)
+  tell_next(lock, state, holder[HOLDER_CHANNEL])
   return {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count}
 end
 write_lock(lock, state, fence_retention_ms)
+if state.handed_to then tell_next(lock, state, state.handed_to) end
 local waiter = redis.call('HGET', lock, 'q:' .. decimal(ticket))
 waiter = waiter and cmsgpack.unpack(waiter)
 if not waiter or waiter[WAITER_TOKEN] ~= lock_token or waiter[WAITER_CALL] ~= call then return {'GONE'} end

@@ -30,5 +30,5 @@ if not holder then return {'NOT_HOLDER'} end
 local is_earlier = now_ms + ttl_ms < holder[HOLDER_EXPIRES_AT]
 move_end(state, lock_token, holder, now_ms + ttl_ms)
 write_lock(lock, state, fence_retention_ms)
-if is_earlier then wake_first(lock, state) end
+if is_earlier then tell_next(lock, state, '') end
 return {'DONE', holder[HOLDER_EXPIRES_AT]}

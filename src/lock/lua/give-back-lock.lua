@@ -34,4 +34,5 @@ else
   hand_over(lock, state)
 end
 write_lock(lock, state, fence_retention_ms)
+if state.handed_to then tell_next(lock, state, state.handed_to) end
 return {'DONE'}

@@ -29,4 +29,5 @@ remove_holder(lock, state, lock_token, holder)
 clear_expired(lock, state)
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
+if state.handed_to then tell_next(lock, state, state.handed_to) end
 return {'DONE', now_ms - holder[HOLDER_ACQUIRED_AT]}

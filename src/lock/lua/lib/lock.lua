@@ -51,6 +51,9 @@ local MAX_TICKET = 2 ^ 53
 -- How long a waiter that was granted the lock has to take it up; one whose service died costs those behind it so much.
 local CLAIM_MS = 2000
 
+-- So many waiters are looked at for one in another service.
+local MAX_TOLD = 4
+
 -- By digits, because tonumber() also takes '0x10', '1e3', ' 7' and 'nan'.
 local function whole_number(digits, min, max)
   local number = string.match(digits, '^%d+$') and tonumber(digits)
@@ -287,9 +290,9 @@ local function hand_over(lock, state)
     drop_waiter(state, state.head, waiter)
     state.head = state.head + 1
     if redis.call('SPUBLISH', channel, 'G' .. lock_token) > 0 then
-      local claim_ms = math.min(CLAIM_MS, waiter[WAITER_TTL])
-      grant(state, lock_token, {permits, now_ms + claim_ms, now_ms, '', owner, 0, waiter[WAITER_REENTRANT],
+      grant(state, lock_token, {permits, now_ms + CLAIM_MS, now_ms, '', owner, 0, waiter[WAITER_REENTRANT],
         waiter[WAITER_DELAY], channel, waiter[WAITER_STREAM]}, group)
+      state.handed_to = channel
     else
       state.expired_waiters = state.expired_waiters + 1
     end
@@ -343,10 +346,17 @@ local function changes_in_ms(lock, state)
   return at > 0 and math.max(1, at - now_ms) or 0
 end
 
--- Makes the service of whose turn it is look, where something will change earlier than it was told. Only after write_lock.
-local function wake_first(lock, state)
-  local waiter = first_waiter(lock, state)
-  if waiter then redis.call('SPUBLISH', waiter[WAITER_CHANNEL], 'G' .. waiter[WAITER_TOKEN]) end
+-- Tells who waits first, in another service than the one that listens on `channel` and knows, when something will change:
+-- should that one stand still, nobody else would look in time. Only after write_lock.
+local function tell_next(lock, state, channel)
+  for ticket = state.head, math.min(state.tail, state.head + MAX_TOLD) - 1 do
+    local packed = redis.call('HGET', lock, 'q:' .. decimal(ticket))
+    local waiter = packed and cmsgpack.unpack(packed)
+    if waiter and waiter[WAITER_CHANNEL] ~= channel then
+      redis.call('SPUBLISH', waiter[WAITER_CHANNEL], 'T' .. waiter[WAITER_TOKEN] .. changes_in_ms(lock, state))
+      return
+    end
+  end
 end
 
 -- One of those who hold the lock; nil where nobody does. Only after write_lock.
