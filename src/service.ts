@@ -24,6 +24,7 @@ import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
 import { lockRpcs } from './lock/handlers.js';
+import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
 import { WakeChannels } from './lock/wake-channels.js';
@@ -105,11 +106,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
-  const locks = new LockStore({
+  const quorum =
+    config.lock.quorum &&
+    createQuorumLocks({
+      ...config.lock.quorum,
+      namespace: config.namespace,
+      fenceRetentionMs: config.lock.fenceRetentionMs,
+      strictEviction: config.redis.strictEviction,
+      logger,
+      onUnusable,
+    });
+  const lockStore = new LockStore({
     redis: roles.state,
     wakes: new WakeChannels(stateChannels, roles.state.topology),
     ...config.lock,
   });
+  const locks = quorum?.locks ?? lockStore;
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -129,7 +141,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const health = new Health({
     services: {
       'shardkeep.cache.v1.CacheService': roles.cache,
-      'shardkeep.lock.v1.LockService': roles.state,
+      'shardkeep.lock.v1.LockService': quorum?.locks ?? roles.state,
       'shardkeep.ratelimit.v1.RateLimitService': roles.limit,
       'shardkeep.session.v1.SessionService': roles.state,
     },
@@ -140,6 +152,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   for (const metric of sessions.metrics) metrics.register(metric);
+  for (const metric of quorum?.metrics ?? []) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
@@ -158,14 +171,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
 
   const ready = new Promise<void>((resolve) => {
-    const redises = [roles.cache, roles.state, roles.limit];
+    const redises = [roles.cache, roles.state, roles.limit, ...(quorum === undefined ? [] : [quorum.locks])];
     const check = (): void => {
       if (redises.every(({ isReady }) => isReady)) resolve();
     };
     for (const redis of redises) redis.onStateChange(check);
   });
   roles.connect();
+  quorum?.connect();
   const address = await server.start().catch(async (error: unknown) => {
+    await quorum?.close();
     await roles.close();
     throw error;
   });
@@ -189,6 +204,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       feed.close();
       await cacheTracking.close();
       stateChannels.close();
+      await quorum?.close();
       await roles.close();
       return finished;
     },

@@ -2,15 +2,14 @@ import { CacheServiceService } from '../gen/shardkeep/cache/v1/cache.js';
 import { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
 import { RateLimitServiceService } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
-import type { RedisTarget } from '../redis/connection.js';
-import { findRedisBinary } from '../redis/embedded.js';
+import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
 import type { RedisPlan } from '../redis/roles.js';
-import { parseRedisUrl } from './redis-url.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './policies.js';
 import { readPoliciesFile } from './policies-file.js';
+import { planQuorum, planRedis } from './redis-plan.js';
 import { SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './shipped-policies.js';
 
 const RPC_NAMES = new Set(
@@ -61,7 +60,11 @@ export interface Config {
     readonly nearMaxBytes: number;
     readonly nearTtlMs: number;
   };
-  readonly lock: { readonly fenceRetentionMs: number };
+  readonly lock: {
+    readonly fenceRetentionMs: number;
+    /** Undefined: locks live on the Redis of the role `state`. */
+    readonly quorum: QuorumPlan | undefined;
+  };
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
   readonly ratePolicies: Readonly<Record<string, RatePolicySettings>>;
   readonly rpcLimits: readonly RpcLimitSettings[];
@@ -128,6 +131,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   }
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
+  const quorum = planQuorum(settings, problems);
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
@@ -158,7 +162,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       nearMaxBytes: settings.NEAR_CACHE_MAX_BYTES,
       nearTtlMs: settings.NEAR_CACHE_TTL_MS,
     },
-    lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS },
+    lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS, quorum },
     profiles,
     ratePolicies,
     rpcLimits,
@@ -190,121 +194,6 @@ function namespaceOf(settings: EnvironmentSettings, problems: string[]): string 
     problems.push(`${name}: must be 1 to 32 of a-z, 0-9, _ and -`);
   }
   return namespace;
-}
-
-function planRedis(settings: EnvironmentSettings, problems: string[]): RedisPlan | undefined {
-  const production = settings.NODE_ENV === 'production';
-  const problemsBefore = problems.length;
-  const common = commonTarget(settings, problems);
-  const targets = {
-    cache: roleTarget('CACHE_REDIS_URL', settings, problems) ?? common,
-    state: roleTarget('STATE_REDIS_URL', settings, problems) ?? common,
-    limit: undefined as RedisTarget | undefined,
-  };
-  targets.limit = roleTarget('LIMIT_REDIS_URL', settings, problems) ?? targets.state;
-  const { cache, state, limit } = targets;
-  const unreadable = problems.length > problemsBefore;
-
-  if (cache === undefined && state === undefined && limit === undefined) {
-    return unreadable ? undefined : planEmbedded(settings, production, problems);
-  }
-  if (settings.EMBEDDED_REDIS === true) {
-    problems.push('EMBEDDED_REDIS: set together with the address of a Redis; take one away');
-  }
-  if (cache === undefined || state === undefined || limit === undefined) {
-    const missing = Object.entries({ CACHE: cache, STATE: state }).filter(([, target]) => target === undefined);
-    for (const [role] of unreadable ? [] : missing) {
-      problems.push(`${role}_REDIS_URL: missing; set it, or REDIS_URL for every role`);
-    }
-    return undefined;
-  }
-  const open = Object.entries({ cache, state, limit }).filter(([, target]) => target.password === undefined);
-  if (production && open.length > 0 && !settings.ALLOW_REDIS_WITHOUT_PASSWORD) {
-    problems.push(
-      `REDIS_PASSWORD: the Redis for ${open.map(([role]) => role).join(', ')} has no password; ` +
-        'in production set one, or ALLOW_REDIS_WITHOUT_PASSWORD=1',
-    );
-  }
-  return { kind: 'external', targets: { cache, state, limit } };
-}
-
-function planEmbedded(settings: EnvironmentSettings, production: boolean, problems: string[]): RedisPlan | undefined {
-  if (settings.EMBEDDED_REDIS === false || (production && settings.EMBEDDED_REDIS !== true)) {
-    problems.push('REDIS_URL: missing; set it, or EMBEDDED_REDIS=1 to run a Redis inside the service');
-    return undefined;
-  }
-  const binary = findRedisBinary(settings.REDIS_SERVER_BIN);
-  if (binary === undefined) {
-    problems.push(
-      settings.REDIS_SERVER_BIN === undefined
-        ? 'REDIS_URL: missing, and no redis-server or valkey-server is installed to embed'
-        : 'REDIS_SERVER_BIN: names no program that can be run',
-    );
-    return undefined;
-  }
-  return {
-    kind: 'embedded',
-    binary,
-    dataDir: settings.DATA_DIR,
-    cacheMaxMemoryMb: settings.EMBEDDED_CACHE_MB,
-    stateMaxMemoryMb: settings.EMBEDDED_STATE_MB,
-  };
-}
-
-/** The Redis of every role that has none of its own: REDIS_URL, or the seeds' REDIS_HOST, _PORT, _PASSWORD and _DB. */
-function commonTarget(settings: EnvironmentSettings, problems: string[]): RedisTarget | undefined {
-  const { REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_DB } = settings;
-  if (settings.REDIS_URL !== undefined) {
-    const named = { REDIS_HOST, REDIS_PORT };
-    for (const [name, value] of Object.entries(named)) {
-      if (value !== undefined) problems.push(`${name}: set together with REDIS_URL; take one away`);
-    }
-    return withSeedSettings(parseTarget('REDIS_URL', settings.REDIS_URL, problems), settings, problems);
-  }
-  if (REDIS_HOST === undefined && REDIS_PORT === undefined) return undefined;
-  return {
-    topology: 'standalone',
-    tls: false,
-    host: REDIS_HOST ?? 'localhost',
-    port: REDIS_PORT ?? 6_379,
-    database: REDIS_DB ?? 0,
-    ...(REDIS_PASSWORD === undefined ? {} : { password: REDIS_PASSWORD }),
-  };
-}
-
-function roleTarget(
-  name: 'CACHE_REDIS_URL' | 'STATE_REDIS_URL' | 'LIMIT_REDIS_URL',
-  settings: EnvironmentSettings,
-  problems: string[],
-): RedisTarget | undefined {
-  const url = settings[name];
-  return url === undefined ? undefined : withSeedSettings(parseTarget(name, url, problems), settings, problems);
-}
-
-function parseTarget(name: string, url: string, problems: string[]): RedisTarget | undefined {
-  try {
-    return parseRedisUrl(url);
-  } catch (error) {
-    problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-    return undefined;
-  }
-}
-
-/** REDIS_PASSWORD and REDIS_DB hold for every URL that names none. */
-function withSeedSettings(
-  target: RedisTarget | undefined,
-  { REDIS_PASSWORD, REDIS_DB }: EnvironmentSettings,
-  problems: string[],
-): RedisTarget | undefined {
-  if (target === undefined) return undefined;
-  const login =
-    target.password === undefined && REDIS_PASSWORD !== undefined ? { ...target, password: REDIS_PASSWORD } : target;
-  if (REDIS_DB === undefined) return login;
-  if (login.topology === 'cluster') {
-    if (REDIS_DB !== 0) problems.push('REDIS_DB: a Cluster has no databases; take it away');
-    return login;
-  }
-  return login.database === 0 ? { ...login, database: REDIS_DB } : login;
 }
 
 /** Settings that have no effect beside the others. */

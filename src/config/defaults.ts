@@ -42,6 +42,9 @@ export const DEFAULTS = {
   nearCacheMaxBytes: 0,
   nearCacheTtlMs: 5 * SECOND_MS,
   lockFenceRetentionMs: DAY_MS,
+  /** A master of a quorum that restarted is kept out for so long and twice the skew. */
+  lockQuorumMaxTtlMs: MINUTE_MS,
+  lockQuorumMaxClockSkewMs: 500,
   embeddedCacheMb: 256,
   embeddedStateMb: 512,
 } as const;

@@ -41,6 +41,10 @@ export const environmentSchema = z.object({
   NEAR_CACHE_MAX_BYTES: count(0, 2 ** 40).default(DEFAULTS.nearCacheMaxBytes),
   NEAR_CACHE_TTL_MS: count(1, 600_000).default(DEFAULTS.nearCacheTtlMs),
   LOCK_FENCE_RETENTION_MS: count(1, MAX_TTL_MS).default(DEFAULTS.lockFenceRetentionMs),
+  LOCK_REDIS_URLS: text.optional(),
+  LOCK_QUORUM_MAX_TTL_MS: count(100, 3_600_000).default(DEFAULTS.lockQuorumMaxTtlMs),
+  LOCK_QUORUM_NODE_TIMEOUT_MS: count(1, 10_000).optional(),
+  LOCK_QUORUM_MAX_CLOCK_SKEW_MS: count(1, 60_000).default(DEFAULTS.lockQuorumMaxClockSkewMs),
 
   REDIS_URL: text.optional(),
   CACHE_REDIS_URL: text.optional(),

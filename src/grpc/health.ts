@@ -1,12 +1,12 @@
 import type { handleServerStreamingCall, Server, ServerWritableStream } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
-import type { Redis } from '../redis/redis.js';
+import type { Readiness } from '../redis/readiness.js';
 
 type Watch = ServerWritableStream<unknown, unknown>;
 
 export interface HealthOptions {
   /** Full name of each service, and the Redis it cannot work without. */
-  readonly services: Readonly<Record<string, Redis>>;
+  readonly services: Readonly<Record<string, Readiness>>;
   /** True: readiness follows only this process. */
   readonly sidecar: boolean;
   /** How long Redis may be away before readiness says so. */
@@ -20,7 +20,7 @@ export interface HealthOptions {
  */
 export class Health {
   private readonly implementation = new HealthImplementation({ liveness: 'SERVING' });
-  private readonly redises: readonly Redis[];
+  private readonly redises: readonly Readiness[];
   private readonly watches = new Set<Watch>();
   private graceTimer: NodeJS.Timeout | undefined;
   private redisCounts = false;

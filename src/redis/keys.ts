@@ -142,6 +142,8 @@ export const keys = {
   lockWakes: (namespace: string, instance: string): string => `${namespace}:locks:${instance}`,
   /** Channel on which a process is told of one lock, in the slot of that lock. */
   lockWake: (lock: string, instance: string): string => `${lock}:${instance}`,
+  /** On a master of a quorum: whether it votes. Not in the slot of any lock: such a master is no Cluster. */
+  quorumMarker: (namespace: string): string => `${namespace}:quorum`,
 
   /** A rate limit under a configured policy. */
   rateLimit: (namespace: string, subject: string, policy: string): string =>

@@ -4,6 +4,8 @@ import { UnexpectedReplyError } from './lua-script.js';
 /** What a node says of itself by INFO. */
 export interface NodeReport {
   readonly address: string;
+  /** Of the process: another one after each start. */
+  readonly runId: string;
   readonly version: string;
   readonly majorVersion: number;
   readonly clusterEnabled: boolean;
@@ -15,6 +17,7 @@ export async function inspectNode(node: NodeCommand, address: string): Promise<N
   const version = fields.get('redis_version') ?? '0';
   return {
     address,
+    runId: fields.get('run_id') ?? '',
     version,
     majorVersion: Number.parseInt(version, 10),
     clusterEnabled: fields.get('cluster_enabled') === '1',
@@ -34,4 +37,23 @@ export async function readInfo(node: NodeCommand, section?: string): Promise<Rea
       .filter((line) => line.includes(':'))
       .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
   );
+}
+
+const OLDEST_MAJOR_VERSION = 7;
+
+/** Why a node cannot be served from; undefined where it can. */
+export function unusableReason(report: NodeReport, topology: 'standalone' | 'cluster'): string | undefined {
+  if (report.majorVersion < OLDEST_MAJOR_VERSION) {
+    return `version ${report.version} is too old, ${String(OLDEST_MAJOR_VERSION)}.0 or newer is needed`;
+  }
+  if (report.clusterEnabled === (topology === 'cluster')) return undefined;
+  return report.clusterEnabled
+    ? 'this is a node of a Cluster; name it by redis+cluster://'
+    : 'this is no Cluster; name it by redis://';
+}
+
+/** Why a node could lose what must be kept; undefined where it keeps it. */
+export function evictionRisk({ maxmemoryPolicy }: NodeReport): string | undefined {
+  if (maxmemoryPolicy === 'noeviction') return undefined;
+  return `maxmemory-policy is ${maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
 }

@@ -4,7 +4,7 @@ import { describeTarget, type RedisTarget } from './connection.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from './embedded.js';
 import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js';
 import type { AnyLuaScript } from './lua-script.js';
-import type { NodeReport } from './node-report.js';
+import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
 import { Redis } from './redis.js';
 
 /**
@@ -45,8 +45,6 @@ export interface Roles extends Readonly<Record<Role, Redis>> {
   /** Waits for replies, closes connections, ends embedded children. */
   close(): Promise<void>;
 }
-
-const OLDEST_MAJOR_VERSION = 7;
 
 type EmbeddedPlan = Extract<RedisPlan, { kind: 'embedded' }>;
 
@@ -125,21 +123,13 @@ async function admitNode(
     onUnusable(error);
     throw error;
   };
-  if (report.majorVersion < OLDEST_MAJOR_VERSION) {
-    refuse(`version ${report.version} is too old, ${String(OLDEST_MAJOR_VERSION)}.0 or newer is needed`);
-  }
-  if (report.clusterEnabled !== (redis.topology === 'cluster')) {
-    refuse(
-      report.clusterEnabled
-        ? 'this is a node of a Cluster; name it by redis+cluster://'
-        : 'this is no Cluster; name it by redis://',
-    );
-  }
+  const reason = unusableReason(report, redis.topology);
+  if (reason !== undefined) refuse(reason);
   const mustKeep = roles.filter((role) => role !== 'cache');
-  if (mustKeep.length > 0 && report.maxmemoryPolicy !== 'noeviction') {
-    const message = `maxmemory-policy is ${report.maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
-    if (options.strictEviction) refuse(message);
-    logger.error({ address: report.address, roles: mustKeep, maxmemoryPolicy: report.maxmemoryPolicy }, message);
+  const risk = mustKeep.length > 0 ? evictionRisk(report) : undefined;
+  if (risk !== undefined) {
+    if (options.strictEviction) refuse(risk);
+    logger.error({ address: report.address, roles: mustKeep, maxmemoryPolicy: report.maxmemoryPolicy }, risk);
   }
   const call: Call = { namespace, deadlineAt: performance.now() + FORMAT_CHECK_MS, ended: false };
   try {

@@ -1,0 +1,167 @@
+import { performance } from 'node:perf_hooks';
+import type { Logger } from 'pino';
+import type { Call } from '../../redis/call.js';
+import { describeTarget, type StandaloneTarget } from '../../redis/connection.js';
+import { keys } from '../../redis/keys.js';
+import type { BoundScript } from '../../redis/lua-script.js';
+import { redisUnavailable } from '../../redis/errors.js';
+import { evictionRisk, unusableReason, type NodeReport } from '../../redis/node-report.js';
+import type { Readiness } from '../../redis/readiness.js';
+import { Redis } from '../../redis/redis.js';
+import { admitMasterScript, quorumScripts } from './scripts.js';
+
+/** A master as the rounds see it. */
+export interface Voter extends Readiness {
+  /** Names it in logs and metrics, without credentials. */
+  readonly address: string;
+  /** Whether it can be asked. Ready is one that votes, too. */
+  readonly isConnected: boolean;
+  run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply>;
+  /** It was found not to vote. */
+  noteAmnesia(): void;
+}
+
+export interface QuorumMasterOptions {
+  readonly target: StandaloneTarget;
+  readonly namespace: string;
+  /** For how long a master that may have forgotten something is kept out. */
+  readonly quarantineMs: number;
+  /** Refuse, instead of warn, when votes could be evicted. */
+  readonly strictEviction: boolean;
+  readonly logger: Logger;
+  /** The address of another master that is the same process; undefined: none is. */
+  readonly sameProcess: (runId: string, address: string) => string | undefined;
+  /** A Redis that this service must not serve from. */
+  readonly onUnusable: (error: Error) => void;
+}
+
+/** Every master is looked at so often: one that was flushed begins its quarantine by it, also while nobody locks. */
+const LOOK_MS = 1_000;
+const ANSWER_MS = 1_000;
+
+/** One master of a quorum: its connection, and whether it votes. */
+export class QuorumMaster implements Voter {
+  readonly address: string;
+  private readonly redis: Redis;
+  private readonly listeners: ((ready: boolean) => void)[] = [];
+  private runId = '';
+  private isAdmitted = false;
+  private wasReady = false;
+  private timer: NodeJS.Timeout | undefined;
+  private isClosed = false;
+
+  constructor(private readonly options: QuorumMasterOptions) {
+    const { target, logger } = options;
+    this.address = describeTarget(target);
+    this.redis = new Redis({
+      target,
+      scripts: quorumScripts,
+      logger: logger.child({ quorum: this.address }),
+      onNode: (report) => this.admitNode(report),
+    });
+    this.redis.onStateChange(() => {
+      this.tellState();
+    });
+  }
+
+  get isConnected(): boolean {
+    return this.redis.isReady;
+  }
+
+  get isReady(): boolean {
+    return this.redis.isReady && this.isAdmitted;
+  }
+
+  onStateChange(listener: (ready: boolean) => void): void {
+    this.listeners.push(listener);
+  }
+
+  connect(): void {
+    this.redis.connect();
+    this.lookIn(LOOK_MS);
+  }
+
+  /** Only while it is connected: before that it may be another process than the one that was asked for its run id. */
+  run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
+    if (!this.redis.isReady) return Promise.reject(redisUnavailable('a master of the quorum is away'));
+    return this.redis.run(bound, call);
+  }
+
+  noteAmnesia(): void {
+    if (this.isAdmitted) this.lookIn(0);
+    this.isAdmitted = false;
+    this.tellState();
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    clearTimeout(this.timer);
+    await this.redis.close();
+  }
+
+  /** Before anything else is sent on a new connection: what answers there may have restarted. */
+  private async admitNode(report: NodeReport): Promise<void> {
+    const { logger, strictEviction, sameProcess } = this.options;
+    const { address } = this;
+    const other = sameProcess(report.runId, address);
+    const reason = unusableReason(report, 'standalone') ?? (other && `is the same Redis as ${other}`);
+    if (reason !== undefined) throw this.refuse(reason);
+    const risk = evictionRisk(report);
+    if (risk !== undefined) {
+      if (strictEviction) throw this.refuse(risk);
+      logger.error({ address, maxmemoryPolicy: report.maxmemoryPolicy }, risk);
+    }
+    this.runId = report.runId;
+    this.lookIn(await this.look());
+  }
+
+  private refuse(reason: string): Error {
+    const error = new Error(`Redis at ${this.address}: ${reason}`);
+    this.options.onUnusable(error);
+    return error;
+  }
+
+  /** Asks the master whether it votes; answers when to ask again. */
+  private async look(): Promise<number> {
+    const { namespace, quarantineMs, logger } = this.options;
+    const leftMs = await this.redis.run(
+      admitMasterScript.bind(
+        { marker: keys.quorumMarker(namespace) },
+        { runId: this.runId, quarantineMs: String(quarantineMs) },
+      ),
+      { namespace, deadlineAt: performance.now() + ANSWER_MS, ended: false },
+    );
+    const { address } = this;
+    if (leftMs > 0 && (this.isAdmitted || leftMs >= quarantineMs)) {
+      logger.warn({ address, leftMs }, 'a master of the quorum is new or has forgotten its votes; it is kept out');
+    } else if (leftMs === 0 && !this.isAdmitted) {
+      logger.info({ address }, 'a master of the quorum votes');
+    }
+    this.isAdmitted = leftMs === 0;
+    this.tellState();
+    return leftMs === 0 ? LOOK_MS : Math.min(leftMs, LOOK_MS);
+  }
+
+  private lookIn(delayMs: number): void {
+    clearTimeout(this.timer);
+    if (this.isClosed) return;
+    this.timer = setTimeout(() => {
+      const looked = this.redis.isReady ? this.look() : Promise.resolve(LOOK_MS);
+      looked.then(
+        (nextMs) => {
+          this.lookIn(nextMs);
+        },
+        () => {
+          // logged where it happened
+          this.lookIn(LOOK_MS);
+        },
+      );
+    }, delayMs).unref();
+  }
+
+  private tellState(): void {
+    if (this.isReady === this.wasReady) return;
+    this.wasReady = this.isReady;
+    for (const listener of this.listeners) listener(this.wasReady);
+  }
+}
