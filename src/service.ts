@@ -24,6 +24,9 @@ import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
 import { lockRpcs } from './lock/handlers.js';
+import { HoldStream } from './lock/hold/hold-stream.js';
+import { HoldStore } from './lock/hold/hold-store.js';
+import { holdScripts } from './lock/hold/scripts.js';
 import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
 import { WakeChannels } from './lock/wake-channels.js';
@@ -37,6 +40,7 @@ import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { KeyTracking } from './redis/tracking.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
+import { DeadlineWheel } from './wire/deadline-wheel.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -61,7 +65,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...allSessionScripts],
+      state: [...lockScripts, ...holdScripts, ...allSessionScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -105,11 +109,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
-  const locks = new LockStore({
-    redis: roles.state,
-    wakes: new WakeChannels(stateChannels, roles.state.topology),
-    ...config.lock,
-  });
+  const wakes = new WakeChannels(stateChannels, roles.state.topology);
+  const locks = new LockStore({ redis: roles.state, wakes, ...config.lock });
+  const holds = new HoldStore(roles.state, config.lock);
+  const leaseWheel = new DeadlineWheel();
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -123,7 +126,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       maxValueBytes: config.cache.maxValueBytes,
     }),
     ...sessions.rpcs,
-    ...lockRpcs({ locks }),
+    ...lockRpcs({
+      locks,
+      openHoldStream: (namespace) => new HoldStream({ namespace, locks, holds, wakes, wheel: leaseWheel }),
+    }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
   const health = new Health({

@@ -8,6 +8,8 @@ export interface WakeListener {
   readonly onGranted?: () => void;
   /** The lock was taken from the token. */
   readonly onLost?: (message: string) => void;
+  /** The lock was given back, with the token. */
+  readonly onReleased?: () => void;
   /** What was told before may have got lost: look. */
   readonly onMissed: () => void;
 }
@@ -23,6 +25,7 @@ export interface WakeChannel {
 }
 
 const GRANTED = 'G'.charCodeAt(0);
+const RELEASED = 'R'.charCodeAt(0);
 const LOCK_TOKEN_BYTES = 32;
 
 class ListenedChannel {
@@ -64,6 +67,7 @@ class ListenedChannel {
     const lockToken = message.toString('latin1', 1, 1 + LOCK_TOKEN_BYTES);
     for (const listener of [...(this.listeners.get(lockToken) ?? [])]) {
       if (message[0] === GRANTED) listener.onGranted?.();
+      else if (message[0] === RELEASED) listener.onReleased?.();
       else listener.onLost?.(message.toString('utf8', 1 + LOCK_TOKEN_BYTES));
     }
   }
@@ -93,10 +97,15 @@ export class WakeChannels {
     return this.topology === 'standalone' && this.channels.get(this.sharedName(namespace))?.isHeard === true;
   }
 
+  /** Where this process is told of a lock. `lock`: its key. */
+  nameOf(namespace: string, lock: string): string {
+    return this.topology === 'standalone' ? this.sharedName(namespace) : keys.lockWake(lock, this.instance);
+  }
+
   /** `lock`: the key of the lock. */
   open(namespace: string, lock: string, lockToken: string, listener: WakeListener): WakeChannel {
     const isShared = this.topology === 'standalone';
-    const name = isShared ? this.sharedName(namespace) : keys.lockWake(lock, this.instance);
+    const name = this.nameOf(namespace, lock);
     const channel = this.channels.get(name) ?? this.listen(name);
     channel.add(lockToken, listener);
     return {

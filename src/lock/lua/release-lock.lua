@@ -26,6 +26,7 @@ local state, held = read_lock(lock, 'h:' .. lock_token)
 local holder = live_holder(held)
 if not holder then return {'NOT_HOLDER'} end
 remove_holder(lock, state, lock_token, holder)
+if holder[HOLDER_STREAM] ~= '' then redis.call('SPUBLISH', holder[HOLDER_CHANNEL], 'R' .. lock_token) end
 clear_expired(lock, state)
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)

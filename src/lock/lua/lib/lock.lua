@@ -142,7 +142,7 @@ end
 
 local function put_holder(state, lock_token, holder)
   put(state, 'h:' .. lock_token, cmsgpack.pack(holder))
-  state.keep_until = math.max(state.keep_until, holder[HOLDER_EXPIRES_AT])
+  state.keep_until = math.max(state.keep_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
 end
 
 -- What a reentrant owner holds; nil where it is nothing.
@@ -294,6 +294,12 @@ local function hand_over(lock, state)
     end
     waiter = first_waiter(lock, state)
   end
+end
+
+-- Makes the waiter whose turn it is look: something will change before the time that it was told. Before write_lock.
+local function wake_first(lock, state)
+  local waiter = first_waiter(lock, state)
+  if waiter then redis.call('SPUBLISH', waiter[WAITER_CHANNEL], 'G' .. waiter[WAITER_TOKEN]) end
 end
 
 -- Takes a holder out; its place is free.
