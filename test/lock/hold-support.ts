@@ -24,7 +24,7 @@ export class Hold {
   private ids = 0n;
 
   constructor(channel: TestChannel) {
-    this.stream = openStream(channel, LockServiceService.holdLocks) as unknown as TestStream<never, HoldLocksResponse>;
+    this.stream = openStream(channel, LockServiceService.holdLocks);
   }
 
   /** Sends a request without waiting for its answer; answers its id. */
