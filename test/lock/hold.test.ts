@@ -183,6 +183,25 @@ onEachTopology('HoldLocks', (service, topology) => {
       hold.stream.cancel();
     });
 
+    /** What a script does that takes a lock away: removes the holder, and tells where its stream listens. */
+    const TAKE = `
+      local holder = cmsgpack.unpack(redis.call('HGET', KEYS[1], 'h:' .. ARGV[1]))
+      if ARGV[3] == 'taken' then redis.call('HDEL', KEYS[1], 'h:' .. ARGV[1]) end
+      return redis.call('SPUBLISH', holder[9], 'L' .. ARGV[1] .. ARGV[2])`;
+
+    test('and taken away is told to be at once, with the reason', async () => {
+      const [hold, name] = [open(), newName()];
+      const { lockToken } = await hold.take(name, { ttlMs: 3_600_000n });
+      const key = lockKey(service(), topology, name);
+      // on Cluster its channel is heard soon
+      await until(async () => (await key.run(TAKE, lockToken, 'nothing happened', 'kept')) === 1);
+      await key.run(TAKE, lockToken, 'für die Wartung', 'taken');
+      const reason = LockLostReason.FORCE_RELEASED;
+      expect(await hold.loss()).toEqual({ lockToken, resources: [name], reason, message: 'für die Wartung' });
+      expect(hold.losses).toHaveLength(1);
+      hold.stream.cancel();
+    });
+
     test('and gone from Redis is told to be lost', async () => {
       const [hold, name] = [open(), newName()];
       const { lockToken } = await hold.take(name, { ttlMs: 900n });
