@@ -294,7 +294,7 @@ const fieldMask: Record<string, Row> = {
   })),
 };
 
-const resources = list(text(1, 512), { min: 1, max: 1 });
+const resources = list(text(1, 512), { min: 1, max: 16, unique: true });
 const lockToken = credential('A'.repeat(32)).filter(({ what }) => what !== 'another spelling of a secret');
 const leaseMs = integer(1n, HOUR_MS);
 
@@ -309,6 +309,21 @@ const lock: Record<string, Row> = {
   'ExtendLockRequest.lock_token': lockToken,
   'ExtendLockRequest.ttl_ms': leaseMs,
   'GetLockRequest.resource': text(1, 512),
+  'HoldLocksRequest.id': integer(1n, BigInt(INT64_MAX)),
+  'HoldLocksRequest.action': [{ what: 'absent', value: undefined }],
+  'HoldLocksRequest.acquire': [
+    { what: 'of no lock', value: {}, at: '.lock' },
+    { what: 'for less than a stream renews', value: { lock: { resources: ['a'], ttl_ms: '499' } }, at: '.lock.ttl_ms' },
+    {
+      what: 'of more permits than there are',
+      value: { lock: { resources: ['a'], permits: 2, capacity: 1 } },
+      at: '.lock.permits',
+    },
+  ],
+  'HoldLocksRequest.release': nested,
+  'HoldLocksAcquire.lock': [{ what: 'absent', value: undefined }],
+  'HoldLocksAcquire.disconnect_grace_ms': integer(0n, 60_000n),
+  'HoldLocksAcquire.lock_delay_ms': integer(0n, 60_000n),
 };
 
 const policyName = text(1, 32, 'Chat', 'a b', 'a:b', 'a.b', '{a}', 'ü', 'chat\n');
