@@ -25,6 +25,9 @@ import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
 import { lockRpcs } from './lock/handlers.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
+import { HoldStream } from './lock/hold/hold-stream.js';
+import { HoldStore } from './lock/hold/hold-store.js';
+import { holdScripts } from './lock/hold/scripts.js';
 import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
 import { WakeChannels } from './lock/wake-channels.js';
@@ -38,6 +41,7 @@ import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { KeyTracking } from './redis/tracking.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
+import { DeadlineWheel } from './wire/deadline-wheel.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -62,7 +66,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...allSessionScripts],
+      state: [...lockScripts, ...holdScripts, ...allSessionScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -116,12 +120,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       logger,
       onUnusable,
     });
-  const lockStore = new LockStore({
-    redis: roles.state,
-    wakes: new WakeChannels(stateChannels, roles.state.topology),
-    ...config.lock,
-  });
+  const wakes = new WakeChannels(stateChannels, roles.state.topology);
+  const lockStore = new LockStore({ redis: roles.state, wakes, ...config.lock });
   const locks = quorum?.locks ?? lockStore;
+  const holds = new HoldStore(roles.state, config.lock);
+  const leaseWheel = new DeadlineWheel();
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -135,7 +138,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       maxValueBytes: config.cache.maxValueBytes,
     }),
     ...sessions.rpcs,
-    ...lockRpcs({ locks }),
+    ...lockRpcs({
+      locks,
+      openHoldStream: (namespace) => new HoldStream({ namespace, locks: lockStore, holds, wakes, wheel: leaseWheel }),
+    }),
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
   const health = new Health({

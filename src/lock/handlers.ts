@@ -1,9 +1,9 @@
-import { AcquireLockResponse, LockOwnershipStatus, LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
+import { AcquireLockResponse, LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { integer } from '../grpc/rules.js';
-import type { LockBackend, OwnershipOutcome } from './backend.js';
+import type { LockBackend } from './backend.js';
 import * as fields from './fields.js';
-import { holdRpcs } from './hold-handlers.js';
+import { holdRpcs, type HoldHandlerOptions } from './hold-handlers.js';
 import { operationRpcs } from './operation-handlers.js';
 import {
   acquireLockResponseWriter,
@@ -12,11 +12,11 @@ import {
   releaseLockResponseWriter,
 } from './wire.js';
 
-export interface LockHandlerOptions {
+export interface LockHandlerOptions extends HoldHandlerOptions {
   readonly locks: LockBackend;
 }
 
-export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
+export function lockRpcs({ locks, openHoldStream }: LockHandlerOptions): readonly Rpc[] {
   return implement(LockServiceService, {
     acquireLock: handWritten({
       decode: decodeAcquireLockRequest,
@@ -42,7 +42,7 @@ export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
         const outcome = await locks.extendLock(resources, lockToken, fields.leaseOf(ttlMs), call);
         const done = outcome.notHeld.length === 0;
         return {
-          status: toOwnership(outcome),
+          status: fields.toOwnership(outcome),
           expiresAtMs: BigInt(done ? (outcome.expiresAtMs ?? 0) : 0),
           notHeldResources: [...outcome.notHeld],
         };
@@ -69,11 +69,7 @@ export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
         };
       },
     },
-    ...holdRpcs(),
+    ...holdRpcs({ openHoldStream }),
     ...operationRpcs(),
   });
-}
-
-export function toOwnership({ notHeld }: OwnershipOutcome): LockOwnershipStatus {
-  return notHeld.length === 0 ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
 }

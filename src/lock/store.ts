@@ -35,10 +35,8 @@ export interface LockStoreOptions {
   readonly fenceRetentionMs: number;
 }
 
-/** Who keeps a lock, where it is not the caller. */
+/** Who keeps a lock, where it is not the caller. It is told of its loss where this process is told of the lock. */
 export interface Keeper {
-  /** Where it is told that the lock is lost. */
-  readonly channel: string;
   readonly stream: string;
   /** How long the lock is closed when it gets lost. */
   readonly delayMs: number;
@@ -173,7 +171,8 @@ export class LockStore implements LockBackend {
       }
       for (;;) {
         const waitMs = waiter?.channel.isHeard === true && !this.waiting.isDraining ? waiter.leftMs : 0;
-        const channel = waiter?.channel.name ?? keeper?.channel ?? '';
+        const isTold = waiter !== undefined || keeper !== undefined;
+        const channel = isTold ? this.wakes.nameOf(call.namespace, lock) : '';
         const reply = await this.tryTake(lock, attempt, { ttlMs, waitMs, channel, callId });
         if (reply.status === 'granted') return reply;
         if (reply.status === 'upgrade') {

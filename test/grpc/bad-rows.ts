@@ -318,6 +318,21 @@ const lock: Record<string, Row> = {
   'GetLockRequest.resource': text(1, 512),
   'CheckFencingTokenRequest.resource': text(1, 512),
   'CheckFencingTokenRequest.fencing_token': integer(1n, BigInt(INT64_MAX)),
+  'HoldLocksRequest.id': integer(1n, BigInt(INT64_MAX)),
+  'HoldLocksRequest.action': [{ what: 'absent', value: undefined }],
+  'HoldLocksRequest.acquire': [
+    { what: 'of no lock', value: {}, at: '.lock' },
+    { what: 'for less than a stream renews', value: { lock: { resources: ['a'], ttl_ms: '499' } }, at: '.lock.ttl_ms' },
+    {
+      what: 'of more permits than there are',
+      value: { lock: { resources: ['a'], permits: 2, capacity: 1 } },
+      at: '.lock.permits',
+    },
+  ],
+  'HoldLocksRequest.release': nested,
+  'HoldLocksAcquire.lock': [{ what: 'absent', value: undefined }],
+  'HoldLocksAcquire.disconnect_grace_ms': integer(0n, 60_000n),
+  'HoldLocksAcquire.lock_delay_ms': integer(0n, 60_000n),
 };
 
 const policyName = text(1, 32, 'Chat', 'a b', 'a:b', 'a.b', '{a}', 'ü', 'chat\n');

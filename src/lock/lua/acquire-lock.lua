@@ -20,7 +20,8 @@
 
   Returns
     {'GRANTED', fencing_token, expires_at_ms, hold_count}
-      a new grant, or the live one of the same request as it stands (then only its `answers` is counted up)
+      a new grant, or the live one of the same request as it stands (then only its `answers` is counted up; but a stream
+      takes it over from who kept it before, with a whole lease)
     {'WAITING', ticket, changes_in_ms}
       stands in the queue; after that time something may change that nobody tells of, 0 = never
     {'UPGRADE'}
@@ -58,7 +59,8 @@ local state, held, ticket = read_lock(lock, has_request == 1 and 'h:' .. lock_to
 
 local holder = live_holder(held)
 if holder then
-  local expires_at = holder[HOLDER_ANSWERS] == 0 and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
+  local is_new_lease = holder[HOLDER_ANSWERS] == 0 or stream ~= ''
+  local expires_at = is_new_lease and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
   holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1
   if stream ~= '' then
     holder[HOLDER_DELAY], holder[HOLDER_CHANNEL], holder[HOLDER_STREAM] = delay_ms, channel, stream

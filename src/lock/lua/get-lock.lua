@@ -34,7 +34,7 @@ for i = 1, #fields, 2 do
     local holder = cmsgpack.unpack(value)
     if is_alive(holder) then
       holders[#holders + 1] = holder
-    elseif holder[HOLDER_DELAY] > 0 then
+    elseif holder[HOLDER_DELAY] > 0 and holder[HOLDER_ANSWERS] > 0 then
       delay_until = math.max(delay_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
     end
   elseif kind == 'q:' then

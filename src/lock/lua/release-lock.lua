@@ -25,8 +25,9 @@ if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs
 local state, held = read_lock(lock, 'h:' .. lock_token)
 local holder = live_holder(held)
 if not holder then return {'NOT_HOLDER'} end
-remove_holder(lock, state, lock_token, holder)
 clear_expired(lock, state)
+remove_holder(lock, state, lock_token, holder)
+if holder[HOLDER_STREAM] ~= '' then redis.call('SPUBLISH', holder[HOLDER_CHANNEL], 'R' .. lock_token) end
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
 if state.handed_to then tell_next(lock, state, state.handed_to) end

@@ -146,7 +146,7 @@ end
 
 local function put_holder(state, lock_token, holder)
   put(state, 'h:' .. lock_token, cmsgpack.pack(holder))
-  state.keep_until = math.max(state.keep_until, holder[HOLDER_EXPIRES_AT])
+  state.keep_until = math.max(state.keep_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
 end
 
 -- What a reentrant owner holds; nil where it is nothing.
@@ -179,8 +179,9 @@ local function drop_waiter(state, ticket, waiter)
   state.waiting = state.waiting - 1
 end
 
--- Clears the holders whose lease is over, once the first one can be: what the others use is counted anew. Where a holder
--- is over that was handed the lock and never took it up, its service is gone, and so are its waiters.
+-- Clears the holders whose lease is over, once the first one can be: what the others use is counted anew, from what Redis has,
+-- so before anything else is changed. Where a holder is over that was handed the lock and never took it up, its service is
+-- gone, and so are its waiters.
 local function clear_expired(lock, state)
   if state.ends_at == 0 or state.ends_at > now_ms then return end
   local fields = redis.call('HGETALL', lock)
@@ -194,8 +195,9 @@ local function clear_expired(lock, state)
       if not is_alive(holder) then
         drop(state, field)
         state.expired_holders = state.expired_holders + 1
-        if holder[HOLDER_ANSWERS] == 0 then dead_channels[holder[HOLDER_CHANNEL]] = true end
-        if holder[HOLDER_DELAY] > 0 then
+        if holder[HOLDER_ANSWERS] == 0 then
+          dead_channels[holder[HOLDER_CHANNEL]] = true
+        elseif holder[HOLDER_DELAY] > 0 then
           state.delay_until = math.max(state.delay_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
         end
       elseif owner and groups[owner] then
