@@ -6,7 +6,6 @@ import { cacheRpcs } from './cache/handlers.js';
 import { NearCache } from './cache/near-cache.js';
 import { cacheScripts } from './cache/scripts.js';
 import { cacheMetrics } from './cache/stats-metrics.js';
-import { statsScripts } from './cache/stats-scripts.js';
 import { StatsStore } from './cache/stats-store.js';
 import { CacheStats } from './cache/stats.js';
 import { LeaseStore } from './cache/lease-store.js';
@@ -35,6 +34,7 @@ import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
+import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
 
