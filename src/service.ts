@@ -22,10 +22,8 @@ import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
-import { lockRpcs } from './lock/handlers.js';
+import { createLockService } from './lock/lock-service.js';
 import { lockScripts } from './lock/scripts.js';
-import { LockStore } from './lock/store.js';
-import { WakeChannels } from './lock/wake-channels.js';
 import { rateLimitRpcs } from './ratelimit/handlers.js';
 import { RatePolicies } from './ratelimit/policies.js';
 import { createRpcGates } from './ratelimit/rpc-gate.js';
@@ -61,7 +59,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...allSessionScripts],
+      state: [...lockScripts, ...statsScripts, ...allSessionScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -105,10 +103,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
-  const locks = new LockStore({
+  const stateTracking = new KeyTracking(roles.targets.state, logger.child({ roles: ['state'] }));
+  const locks = createLockService({
     redis: roles.state,
-    wakes: new WakeChannels(stateChannels, roles.state.topology),
+    channels: stateChannels,
+    tracking: stateTracking,
+    createBroadcast: (events) => new KeyBroadcast(roles.targets.state, logger.child({ roles: ['state'] }), events),
+    namespace: config.namespace,
     ...config.lock,
+    auditLog: config.auditLog,
+    logger,
   });
   const rpcs = [
     ...cacheRpcs({
@@ -123,7 +127,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       maxValueBytes: config.cache.maxValueBytes,
     }),
     ...sessions.rpcs,
-    ...lockRpcs({ locks }),
+    ...locks.rpcs,
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
   const health = new Health({
@@ -139,7 +143,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  for (const metric of sessions.metrics) metrics.register(metric);
+  for (const metric of [...sessions.metrics, ...locks.metrics]) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
@@ -170,6 +174,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     throw error;
   });
   statsStore.start();
+  locks.start();
   sessions.sweeper.start();
   logger.info({ address }, 'listening');
 
@@ -185,9 +190,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       locks.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
       await sweeperClosed;
-      await statsStore.close();
+      await Promise.all([statsStore.close(), locks.close()]);
       feed.close();
       await cacheTracking.close();
+      await stateTracking.close();
       stateChannels.close();
       await roles.close();
       return finished;

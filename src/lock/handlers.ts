@@ -4,7 +4,7 @@ import { integer } from '../grpc/rules.js';
 import type { LockBackend, OwnershipOutcome } from './backend.js';
 import * as fields from './fields.js';
 import { holdRpcs } from './hold-handlers.js';
-import { operationRpcs } from './operation-handlers.js';
+import { operationRpcs, type OperationHandlerOptions } from './operation-handlers.js';
 import {
   acquireLockResponseWriter,
   decodeAcquireLockRequest,
@@ -12,11 +12,11 @@ import {
   releaseLockResponseWriter,
 } from './wire.js';
 
-export interface LockHandlerOptions {
+export interface LockHandlerOptions extends OperationHandlerOptions {
   readonly locks: LockBackend;
 }
 
-export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
+export function lockRpcs({ locks, ...operations }: LockHandlerOptions): readonly Rpc[] {
   return implement(LockServiceService, {
     acquireLock: handWritten({
       decode: decodeAcquireLockRequest,
@@ -70,7 +70,7 @@ export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
       },
     },
     ...holdRpcs(),
-    ...operationRpcs(),
+    ...operationRpcs(operations),
   });
 }
 

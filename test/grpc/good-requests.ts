@@ -114,6 +114,11 @@ const lock: Requests = {
   ReleaseLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken }),
   ExtendLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken, ttl_ms: '600000' }),
   GetLock: ({ resource }) => ({ resource }),
+  ListLocks: () => ({ prefix: 'resource-', page_size: 10 }),
+  WatchLocks: ({ resource }) => ({ resources: [resource], prefix: 'no-such:' }),
+  ForceReleaseLock: () => ({ resource: randomUUID(), reason: 'stuck', expected_fencing_token: '9007199254740991' }),
+  CleanupExpiredLocks: () => ({}),
+  GetLockStats: () => ({ hottest_count: 10 }),
 };
 
 const rateLimit: Requests = {

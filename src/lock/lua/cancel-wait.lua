@@ -9,10 +9,12 @@
   ARGV[3] call              text     as acquire-lock was given it
   ARGV[4] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lock
 
-  Returns what was in the way
+  Returns
     {'HELD', waiting, delay_left_ms, owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms, permits}
     {'IN_DELAY', waiting, delay_left_ms}
     {'QUEUED', waiting, delay_left_ms}
+      what was in the way
+    and behind each, where leases were found over that nobody released, how many
 
   A place that another call of the same request has taken over stays.
   Atomicity: the removal and the handing over are one step.
@@ -37,4 +39,4 @@ end
 clear_expired(lock, state)
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
-return refusal(lock, state)
+return telling_lost(state, refusal(lock, state))
