@@ -4,7 +4,7 @@ import { integer } from '../grpc/rules.js';
 import type { LockBackend } from './backend.js';
 import * as fields from './fields.js';
 import { holdRpcs, type HoldHandlerOptions } from './hold-handlers.js';
-import { operationRpcs } from './operation-handlers.js';
+import { operationRpcs, type OperationHandlerOptions } from './operation-handlers.js';
 import {
   acquireLockResponseWriter,
   decodeAcquireLockRequest,
@@ -12,11 +12,11 @@ import {
   releaseLockResponseWriter,
 } from './wire.js';
 
-export interface LockHandlerOptions extends HoldHandlerOptions {
+export interface LockHandlerOptions extends HoldHandlerOptions, OperationHandlerOptions {
   readonly locks: LockBackend;
 }
 
-export function lockRpcs({ locks, openHoldStream }: LockHandlerOptions): readonly Rpc[] {
+export function lockRpcs({ locks, openHoldStream, ...operations }: LockHandlerOptions): readonly Rpc[] {
   return implement(LockServiceService, {
     acquireLock: handWritten({
       decode: decodeAcquireLockRequest,
@@ -70,6 +70,6 @@ export function lockRpcs({ locks, openHoldStream }: LockHandlerOptions): readonl
       },
     },
     ...holdRpcs({ openHoldStream }),
-    ...operationRpcs(),
+    ...operationRpcs(operations),
   });
 }

@@ -82,6 +82,7 @@ describe('INVALID_ARGUMENT that names the field, and nothing written:', () => {
     fixture = await createFixture(service);
     // the service adds what it counted of the calls before, and has nothing more to add: a refused call counts nowhere
     await service.cache.getCacheStats({});
+    await service.locks.getLockStats({});
     before = await database.take();
   });
 

@@ -126,6 +126,11 @@ const lock: Requests = {
       lock_delay_ms: '0',
     },
   }),
+  ListLocks: () => ({ prefix: 'resource-', page_size: 10 }),
+  WatchLocks: ({ resource }) => ({ resources: [resource], prefix: 'no-such:' }),
+  ForceReleaseLock: () => ({ resource: randomUUID(), reason: 'stuck', expected_fencing_token: '9007199254740991' }),
+  CleanupExpiredLocks: () => ({}),
+  GetLockStats: () => ({ hottest_count: 10 }),
 };
 
 const rateLimit: Requests = {

@@ -31,6 +31,7 @@
     {'QUEUED', waiting, delay_left_ms}
       nothing changed but what was over; the first says one of the holders
       Fencing tokens are decimal strings, times in ms integers.
+    and behind each, where leases were found over that nobody released, how many
 
   Atomicity: the look, the grant or the place in the queue, the fencing token and the key's expiry are one step.
   Retry:     safe with a request id; without one it finds its own first grant.    Clock: Redis TIME.
@@ -79,12 +80,12 @@ if group or state.delay_until <= now_ms and state.tail == state.head and has_roo
   local new = {permits, now_ms + ttl_ms, now_ms, '', owner, 1, reentrant, delay_ms, channel, stream}
   local count = grant(state, lock_token, new, group)
   write_lock(lock, state, fence_retention_ms)
-  return {'GRANTED', new[HOLDER_FENCING_TOKEN], new[HOLDER_EXPIRES_AT], count}
+  return telling_lost(state, {'GRANTED', new[HOLDER_FENCING_TOKEN], new[HOLDER_EXPIRES_AT], count})
 end
 if wait_ms == 0 then
   write_lock(lock, state, fence_retention_ms)
   if state.handed_to then tell_next(lock, state, state.handed_to) end
-  return refusal(lock, state)
+  return telling_lost(state, refusal(lock, state))
 end
 
 -- an earlier try of the request that waits yet: its place is this call's
@@ -101,4 +102,4 @@ put(state, 'q:' .. ticket, cmsgpack.pack({lock_token, permits, capacity, ttl_ms,
 if has_request == 1 then put(state, 'w:' .. lock_token, ticket) end
 state.keep_until = math.max(state.keep_until, gives_up_at)
 write_lock(lock, state, fence_retention_ms)
-return {'WAITING', ticket, changes_in_ms(lock, state)}
+return telling_lost(state, {'WAITING', ticket, changes_in_ms(lock, state)})

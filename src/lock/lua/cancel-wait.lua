@@ -14,6 +14,7 @@
     {'IN_DELAY', waiting, delay_left_ms}
     {'QUEUED', waiting, delay_left_ms}
       what was in the way
+    and behind each, where leases were found over that nobody released, how many
 
   A place that another call of the same request has taken over stays.
   Atomicity: the removal and the handing over are one step.
@@ -43,4 +44,4 @@ end
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
 tell_next(lock, state, state.handed_to or '')
-return refusal(lock, state)
+return telling_lost(state, refusal(lock, state))

@@ -15,6 +15,7 @@
     {'WAITING', changes_in_ms}  it stands in the queue yet; after that time something may change that nobody tells of
     {'GONE'}                    neither: it was taken for dead
       the fencing token is a decimal string, times in ms integers
+    and behind each, where leases were found over that nobody released, how many
 
   Atomicity: the look, the clearing of what is over and the lease are one step.
   Retry:     safe.    Clock: Redis TIME.
@@ -37,7 +38,9 @@ local holder = live_holder(held)
 if not holder and state.last == lock_token and state.used > 0 then
   -- handed over by this very call
   write_lock(lock, state, fence_retention_ms)
+  local lost = state.lost
   state, held = read_lock(lock, 'h:' .. lock_token)
+  state.lost = lost
   holder = live_holder(held)
 end
 if holder then
@@ -47,11 +50,13 @@ if holder then
   local count = hold_count(lock, state, holder)
   write_lock(lock, state, fence_retention_ms)
   tell_next(lock, state, holder[HOLDER_CHANNEL])
-  return {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count}
+  return telling_lost(state, {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count})
 end
 write_lock(lock, state, fence_retention_ms)
 if state.handed_to then tell_next(lock, state, state.handed_to) end
 local waiter = redis.call('HGET', lock, 'q:' .. decimal(ticket))
 waiter = waiter and cmsgpack.unpack(waiter)
-if not waiter or waiter[WAITER_TOKEN] ~= lock_token or waiter[WAITER_CALL] ~= call then return {'GONE'} end
-return {'WAITING', changes_in_ms(lock, state)}
+if not waiter or waiter[WAITER_TOKEN] ~= lock_token or waiter[WAITER_CALL] ~= call then
+  return telling_lost(state, {'GONE'})
+end
+return telling_lost(state, {'WAITING', changes_in_ms(lock, state)})

@@ -10,6 +10,7 @@
   Returns
     {'DONE', held_ms}  the token held the resource for so long, and does no more
     {'NOT_HOLDER'}     it did not (any more); nothing changed
+    and behind each, where leases were found over that nobody released, how many
 
   Atomicity: the look, the removal and the next grant are one step, so a lease that just went to another is not touched,
              and nobody comes between a holder and the next.
@@ -31,4 +32,4 @@ if holder[HOLDER_STREAM] ~= '' then redis.call('SPUBLISH', holder[HOLDER_CHANNEL
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
 if state.handed_to then tell_next(lock, state, state.handed_to) end
-return {'DONE', now_ms - holder[HOLDER_ACQUIRED_AT]}
+return telling_lost(state, {'DONE', now_ms - holder[HOLDER_ACQUIRED_AT]})

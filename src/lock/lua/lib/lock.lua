@@ -94,6 +94,8 @@ local function read_lock(lock, field, other_field)
     groups = {},
     expired_holders = 0,
     expired_waiters = 0,
+    -- of the expired holders, those that had taken the lock up
+    lost = 0,
   }, field and values[9], other_field and values[10]
 end
 
@@ -197,8 +199,11 @@ local function clear_expired(lock, state)
         state.expired_holders = state.expired_holders + 1
         if holder[HOLDER_ANSWERS] == 0 then
           dead_channels[holder[HOLDER_CHANNEL]] = true
-        elseif holder[HOLDER_DELAY] > 0 then
-          state.delay_until = math.max(state.delay_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
+        else
+          state.lost = state.lost + 1
+          if holder[HOLDER_DELAY] > 0 then
+            state.delay_until = math.max(state.delay_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
+          end
         end
       elseif owner and groups[owner] then
         groups[owner][1] = groups[owner][1] + 1
@@ -382,6 +387,12 @@ local function append_holder(reply, holder)
   reply[#reply + 1] = holder[HOLDER_EXPIRES_AT]
   reply[#reply + 1] = holder[HOLDER_EXPIRES_AT] - now_ms
   reply[#reply + 1] = holder[HOLDER_PERMITS]
+  return reply
+end
+
+-- A reply, and behind it, where leases were found over of holders that had taken the lock up, how many.
+local function telling_lost(state, reply)
+  if state.lost > 0 then reply[#reply + 1] = state.lost end
   return reply
 end
 
