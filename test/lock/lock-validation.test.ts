@@ -166,7 +166,7 @@ test.each(SCRIPT_ARGUMENTS)(
 test.each([
   ['an unknown status of acquire', acquireLockScript, ['MAYBE']],
   ['a grant without its end', acquireLockScript, ['GRANTED', '1']],
-  ['a grant with a field too many', acquireLockScript, ['GRANTED', '1', '1', '1', '1']],
+  ['a grant with two fields too many', acquireLockScript, ['GRANTED', '1', '1', '1', '1', '1']],
   ['a refusal without the delay', acquireLockScript, ['QUEUED', '1']],
   ['half a holder', acquireLockScript, ['HELD', '1', '1', 'owner', '1']],
   ['an unknown status of claim', claimLockScript, ['HELD']],
