@@ -64,6 +64,17 @@ onEachTopology('ForceReleaseLock', (service, topology) => {
     expect((await lockKey(service(), topology, resource).command('HKEYS')) as string[]).toHaveLength(5);
   });
 
+  test('leaves nothing of an owner who held it more than once beside a lease that had run out', async () => {
+    const { locks } = service();
+    const resource = 'beside';
+    const twice = { owner: 'twice', reentrant: true, permits: 1 };
+    for (let again = 0; again < 2; again++) await hold(locks, resource, twice);
+    await hold(locks, resource, { permits: 1, ttlMs: 1n });
+    await until(async () => (await locks.getLock({ resource })).holderCount === 2n);
+    expect((await locks.forceReleaseLock({ resource, reason })).holders).toHaveLength(2);
+    expect((await hold(locks, resource, twice)).grants).toMatchObject([{ holdCount: 1 }]);
+  });
+
   test('hands it to those who wait, in their order and over all services', async () => {
     const { locks } = service();
     const resource = 'queue';
