@@ -44,7 +44,6 @@ else
   remove_holder(lock, state, lock_token, holder)
   if is_clean == 0 and holder[HOLDER_DELAY] > 0 then
     state.delay_until = math.max(state.delay_until, now_ms + holder[HOLDER_DELAY])
-    state.keep_until = state.delay_until
     wake_first(lock, state)
   end
   hand_over(lock, state)
