@@ -29,8 +29,9 @@ holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] - 1
 if holder[HOLDER_ANSWERS] > 0 then
   put_holder(state, lock_token, holder)
 else
-  remove_holder(lock, state, lock_token, holder)
+  -- first, because it counts from what Redis has, where this holder still is
   clear_expired(lock, state)
+  remove_holder(lock, state, lock_token, holder)
   hand_over(lock, state)
 end
 write_lock(lock, state, fence_retention_ms)

@@ -25,9 +25,10 @@ if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs
 local state, held = read_lock(lock, 'h:' .. lock_token)
 local holder = live_holder(held)
 if not holder then return {'NOT_HOLDER'} end
+-- first, because it counts from what Redis has, where this holder still is
+clear_expired(lock, state)
 remove_holder(lock, state, lock_token, holder)
 if holder[HOLDER_STREAM] ~= '' then redis.call('SPUBLISH', holder[HOLDER_CHANNEL], 'R' .. lock_token) end
-clear_expired(lock, state)
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
 return {'DONE', now_ms - holder[HOLDER_ACQUIRED_AT]}
