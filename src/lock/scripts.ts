@@ -130,7 +130,7 @@ export const claimLockScript = luaScript({
   file: './lua/claim-lock.lua',
   from,
   keys: ['lock'],
-  args: ['lockToken', 'ticket', 'call', 'ttlMs', 'fenceRetentionMs'],
+  args: ['lockToken', 'ticket', 'ttlMs', 'fenceRetentionMs'],
   batched: 32,
   parse: lostParser((status, reader): ClaimReply => {
     switch (status) {

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { createHash, randomFillSync } from 'node:crypto';
+import { createHash, randomBytes, randomFillSync } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { DomainError } from '../errors.js';
 import type { Call, ParkableCall } from '../redis/call.js';
@@ -56,6 +56,7 @@ export class LockStore implements LockBackend {
   private readonly random = Buffer.alloc(TOKEN_BYTES * TOKENS_AT_ONCE);
   private randomUsed = this.random.length;
   private calls = 0;
+  private readonly instance = randomBytes(6).toString('base64url');
 
   constructor({ redis, wakes, stats, fenceRetentionMs }: LockStoreOptions) {
     this.redis = redis;
@@ -167,7 +168,7 @@ export class LockStore implements LockBackend {
   private async take(resource: string, attempt: Attempt, ttlMs: number): Promise<GrantedReply | RefusedReply> {
     const { lockToken, giveUpAt, isParked, call, keeper } = attempt;
     const lock = keys.lock(call.namespace, resource);
-    const callId = String(this.calls++);
+    const callId = `${this.instance}${String(this.calls++)}`;
     const counts = this.stats.of(call.namespace);
     let isContended = false;
     let waiter: Waiter | undefined;

@@ -19,8 +19,8 @@ export type WaitOutcome = GrantedReply | RefusedReply | { readonly status: 'gone
 
 /** Behind the moment by Redis's clock, so that the look finds it over. */
 const OVER_MS = 2;
-/** A notification that got lost is repaired after so long at most. */
-const LOOK_MS = 10_000;
+/** A notification that got lost, or that a process which stands still did not send, is repaired after so long at most. */
+const LOOK_MS = 3_000;
 /** How long a place that nobody waits at any more is tried to be given up; after that it ends by itself. */
 const LEAVE_MS = 5_000;
 /** How often a waiter looks while Redis is away. */
@@ -39,7 +39,7 @@ export class Waiter implements WakeListener {
     /** The key of the lock. */
     readonly lock: string,
     readonly lockToken: string,
-    /** Names the call among those of this process. */
+    /** Names the call among all of the fleet. */
     readonly callId: string,
     /** On the clock of `performance.now()`. */
     readonly giveUpAt: number,
@@ -202,10 +202,10 @@ export class Waiting {
     return this.draining;
   }
 
-  private async claim({ lock, lockToken, callId, namespace }: Waiter, { ticket, ttlMs }: Place) {
+  private async claim({ lock, lockToken, namespace }: Waiter, { ticket, ttlMs }: Place) {
     const { fenceRetentionMs } = this;
     const reply = await this.redis.run(
-      claimLockScript.bind({ lock }, { lockToken, ticket, call: callId, ttlMs: String(ttlMs), fenceRetentionMs }),
+      claimLockScript.bind({ lock }, { lockToken, ticket, ttlMs: String(ttlMs), fenceRetentionMs }),
       callOfItsOwn(namespace),
     );
     return this.counted(reply, namespace);

@@ -137,6 +137,20 @@ onEachTopology('HoldLocks', (service, topology) => {
       expect(expiresAtMs - LONG_MS).toBeGreaterThanOrEqual((kept?.expiresAtMs ?? 0n) + 400n);
     });
 
+    test.each([
+      { graceMs: 200, delayMs: 0 },
+      { graceMs: 0, delayMs: 200 },
+      { graceMs: 200, delayMs: 200 },
+    ])('by cancel makes who waits look again, with %p', async (ways) => {
+      const [hold, name] = [open(), newName()];
+      await hold.take(name, ways);
+      // less than it takes to look without a reason
+      const next = waitFor(name, { waitMs: 8_000n });
+      await untilWaiting(name);
+      hold.stream.cancel();
+      expect((await next).status).toBe(GRANTED);
+    });
+
     test('by cancel with a delay and no grace closes the lock from now on', async () => {
       const [hold, name] = [open(), newName()];
       await hold.take(name, { delayMs: 60_000 });
@@ -242,6 +256,21 @@ onEachTopology('HoldLocks', (service, topology) => {
       expect([...first.losses, ...second.losses]).toEqual([]);
       second.stream.cancel();
       await until(async () => (await holdersOf(name)).length === 0);
+    });
+
+    test('has the lock to itself: an old stream that is open yet does not lengthen it', async () => {
+      const [first, second, name] = [open(), open(), newName()];
+      const request = { requestId: requestId(), ttlMs: 900n, graceMs: 1_000 };
+      await first.take(name, request);
+      await second.take(name, request);
+      const next = waitFor(name);
+      await untilWaiting(name);
+      second.stream.cancel();
+      expect((await next).status).toBe(GRANTED);
+      expect(first.losses).toEqual([]);
+      first.stream.halfClose();
+      expect(await first.stream.code()).toBe(Code.OK);
+      expect((await holdersOf(name))[0]?.ttlMs).toBeGreaterThan(50_000n);
     });
 
     test('after the grace is granted anew', async () => {

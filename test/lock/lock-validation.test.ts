@@ -120,11 +120,10 @@ const SCRIPT_ARGUMENTS: readonly (readonly [
   ],
   [
     claimLockScript,
-    [TOKEN, '0', 'call', '1000', '1000'],
+    [TOKEN, '0', '1000', '1000'],
     {
       lockToken: WRONG_TOKENS,
       ticket: NO_NUMBERS,
-      call: [],
       ttlMs: WRONG_NUMBERS,
       fenceRetentionMs: WRONG_NUMBERS,
     },

@@ -38,6 +38,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, owner, channel, call, stream = ARGV[1], ARGV[3], ARGV[9], ARGV[10], ARGV[11]
 local ttl_ms, permits = whole_number(ARGV[2], 1, MAX_TTL_MS), whole_number(ARGV[4], 0, MAX_PERMITS)

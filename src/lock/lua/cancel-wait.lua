@@ -22,6 +22,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, ticket, call = ARGV[1], whole_number(ARGV[2], 0, MAX_TICKET), ARGV[3]
 local fence_retention_ms = whole_number(ARGV[4], 1, MAX_FENCE_RETENTION_MS)

@@ -15,6 +15,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock, fence_retention_ms = KEYS[1], whole_number(ARGV[1], 1, MAX_FENCE_RETENTION_MS)
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 

@@ -22,6 +22,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, stream, is_clean = ARGV[1], ARGV[2], whole_number(ARGV[3], 0, 1)
 local grace_ms, fence_retention_ms = whole_number(ARGV[4], 0, MAX_WAIT_MS), whole_number(ARGV[5], 1, MAX_FENCE_RETENTION_MS)
@@ -43,7 +44,6 @@ else
   remove_holder(lock, state, lock_token, holder)
   if is_clean == 0 and holder[HOLDER_DELAY] > 0 then
     state.delay_until = math.max(state.delay_until, now_ms + holder[HOLDER_DELAY])
-    state.keep_until = state.delay_until
   end
   hand_over(lock, state)
 end

@@ -25,6 +25,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock, reason, expected = KEYS[1], ARGV[1], ARGV[2]
 local max_listed, fence_retention_ms = whole_number(ARGV[3], 0, 1000), whole_number(ARGV[4], 1, MAX_FENCE_RETENTION_MS)
 if #reason > 256 then return redis.error_reply('BADARG reason') end

@@ -17,6 +17,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, fence_retention_ms = ARGV[1], whole_number(ARGV[2], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
