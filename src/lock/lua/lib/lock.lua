@@ -15,6 +15,7 @@
 -- Readers ignore other fields, and further elements of arrays. The key expires a fence retention after the last lease or
 -- wait. A lost or expired fence does no harm to the order of tokens: the next one is taken from the time (clock.lua).
 -- Needs clock.lua before it.
+--- @include "arguments.lua"
 local HOLDER_PERMITS = 1        -- 0 = all
 local HOLDER_EXPIRES_AT = 2     -- Unix ms; a holder whose expires_at <= now is dead
 local HOLDER_ACQUIRED_AT = 3    -- Unix ms
@@ -42,22 +43,9 @@ local WAITER_CALL = 13          -- the call that waits
 
 local EXCLUSIVE = 1000000000
 local MAX_PERMITS = 1000000
-local MAX_TTL_MS = 3600000
 local MAX_WAIT_MS = 60000
 local MAX_DELAY_MS = 60000
-local MAX_FENCE_RETENTION_MS = 31536000000
 local MAX_TICKET = 2 ^ 53
-
--- By digits, because tonumber() also takes '0x10', '1e3', ' 7' and 'nan'.
-local function whole_number(digits, min, max)
-  local number = string.match(digits, '^%d+$') and tonumber(digits)
-  if number and number >= min and number <= max then return number end
-  return nil
-end
-
-local function is_lock_token(text)
-  return #text == 32 and string.find(text, '^[%w_-]+$') ~= nil
-end
 
 local function is_alive(holder)
   return holder[HOLDER_EXPIRES_AT] > now_ms
