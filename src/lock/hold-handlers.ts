@@ -8,6 +8,7 @@ import {
   type LockServiceService,
 } from '../gen/shardkeep/lock/v1/lock.js';
 import type { Implementation, StreamContext } from '../grpc/rpc.js';
+import { codeOf } from '../grpc/status.js';
 import { integer, message, oneOf, optional, required, type Rules } from '../grpc/rules.js';
 import * as fields from './fields.js';
 import type { HoldAction, HoldEvent, HoldStream } from './hold/hold-stream.js';
@@ -118,6 +119,11 @@ function toResponse(event: HoldEvent): HoldLocksResponse {
       const { outcome } = event;
       const value = { status: fields.toOwnership(outcome), notHeldResources: [...outcome.notHeld] };
       return { id: event.id, event: { $case: 'released', value } };
+    }
+    case 'failed': {
+      const { code, retryAfterMs } = event.error;
+      const value = { code: codeOf(code), reason: code, retryAfterMs: BigInt(Math.ceil(retryAfterMs ?? 0)) };
+      return { id: event.id, event: { $case: 'failed', value } };
     }
     case 'lost': {
       const { lockToken, resources, reason, message } = event;

@@ -108,6 +108,8 @@ test('a full Redis renews, releases and lets go', async () => {
   await redis.command('CONFIG', 'SET', 'maxmemory', '1');
   try {
     await untilRenewed('full');
+    const { event } = await hold.answer(hold.ask({ resources: ['more'] }));
+    expect(event).toMatchObject({ $case: 'failed', value: { reason: 'REDIS_OUT_OF_MEMORY' } });
     expect(await hold.release(['full'], lockToken)).toMatchObject({ status: LockOwnershipStatus.DONE });
     other.stream.cancel();
     await untilFree('filled');

@@ -317,13 +317,18 @@ onEachTopology('HoldLocks', (service, topology) => {
       });
       await untilWaiting(taken, 0n);
     });
+  });
 
-    test('for a reentrant owner who asks for more than it holds', async () => {
-      const [hold, name] = [open(), newName()];
-      const owner = { owner: 'ada', reentrant: true };
-      await hold.take(name, { ...owner, permits: 1, capacity: 5 });
-      hold.ask({ ...owner, resources: [name], permits: 2, capacity: 5 });
-      expect(await failureOf(hold.stream.result)).toMatchObject({ reason: 'LOCK_UPGRADE' });
+  test('a request that fails is answered so, and the other locks are kept', async () => {
+    const [hold, name] = [open(), newName()];
+    const owner = { owner: 'ada', reentrant: true };
+    const { lockToken } = await hold.take(name, { ...owner, permits: 1, capacity: 5 });
+    const { event } = await hold.answer(hold.ask({ ...owner, resources: [name], permits: 2, capacity: 5 }));
+    expect(event).toEqual({
+      $case: 'failed',
+      value: { code: Code.FAILED_PRECONDITION, reason: 'LOCK_UPGRADE', retryAfterMs: 0n },
     });
+    expect((await hold.release([name], lockToken)).status).toBe(LockOwnershipStatus.DONE);
+    hold.stream.cancel();
   });
 });

@@ -35,6 +35,7 @@ export interface LostLock extends Loss {
 export type HoldEvent =
   | { readonly kind: 'acquired'; readonly id: bigint; readonly outcome: AcquireOutcome }
   | { readonly kind: 'released'; readonly id: bigint; readonly outcome: OwnershipOutcome }
+  | { readonly kind: 'failed'; readonly id: bigint; readonly error: DomainError }
   | LostLock;
 
 export interface HoldStreamOptions {
@@ -169,7 +170,7 @@ export class HoldStream {
     } catch (error) {
       tries++;
       if (this.isClosing && call.ended) this.inFlight.delete(id);
-      else this.fail(error);
+      else this.tellFailed(id, error);
     } finally {
       this.calls.delete(call);
       for (const lease of leases) this.asked(lease, { isUnsure: tries > 1, ttlMs: request.ttlMs });
@@ -189,7 +190,7 @@ export class HoldStream {
       this.tell({ kind: 'released', id, outcome });
     } catch (error) {
       for (const lease of leases) this.letGo(lease, 'released');
-      this.fail(error);
+      this.tellFailed(id, error);
     } finally {
       this.calls.delete(call);
     }
@@ -271,6 +272,12 @@ export class HoldStream {
     const isSame = last?.kind === 'lost' && last.lockToken === lockToken && last.reason === loss.reason;
     if (isSame && last.message === loss.message) last.resources.push(resource);
     else this.tell({ kind: 'lost', ...loss, lockToken, resources: [resource] });
+  }
+
+  /** Of what is no error of the domain the caller may know nothing: it ends the stream. */
+  private tellFailed(id: bigint, error: unknown): void {
+    if (error instanceof DomainError) this.tell({ kind: 'failed', id, error });
+    else this.fail(error);
   }
 
   private tell(event: HoldEvent): void {
