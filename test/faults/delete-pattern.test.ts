@@ -17,7 +17,7 @@ import { openStream, type TestStream } from '../support/stream-client.js';
 const MANY = 100_000;
 const HELD_US = 5_000;
 /** What a service adds by itself: it counts meanwhile. */
-const STATISTICS = /:(?:stats|hot):\{stats:/;
+const STATISTICS = /:(?:stats|hot):\{(?:stats|locks):/;
 const closers: (() => Promise<unknown>)[] = [];
 
 afterEach(async () => {
