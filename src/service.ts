@@ -25,6 +25,8 @@ import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
 import { lockRpcs } from './lock/handlers.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
+import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
+import { redlockScripts } from './lock/redlock/scripts.js';
 import { lockScripts } from './lock/scripts.js';
 import { LockStore } from './lock/store.js';
 import { WakeChannels } from './lock/wake-channels.js';
@@ -62,7 +64,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...allSessionScripts],
+      state: [...lockScripts, ...(config.lock.redlock === undefined ? [] : redlockScripts), ...allSessionScripts],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -106,22 +108,23 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
-  const quorum =
-    config.lock.quorum &&
-    createQuorumLocks({
-      ...config.lock.quorum,
-      namespace: config.namespace,
-      fenceRetentionMs: config.lock.fenceRetentionMs,
-      strictEviction: config.redis.strictEviction,
-      logger,
-      onUnusable,
-    });
+  const forMasters = { strictEviction: config.redis.strictEviction, logger, onUnusable };
+  // at most one of both is set
+  const otherLocks =
+    (config.lock.redlock && createRedlockLocks({ ...config.lock.redlock, ...forMasters, state: roles.state })) ??
+    (config.lock.quorum &&
+      createQuorumLocks({
+        ...config.lock.quorum,
+        ...forMasters,
+        namespace: config.namespace,
+        fenceRetentionMs: config.lock.fenceRetentionMs,
+      }));
   const lockStore = new LockStore({
     redis: roles.state,
     wakes: new WakeChannels(stateChannels, roles.state.topology),
     ...config.lock,
   });
-  const locks = quorum?.locks ?? lockStore;
+  const locks = otherLocks?.locks ?? lockStore;
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -141,7 +144,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const health = new Health({
     services: {
       'shardkeep.cache.v1.CacheService': roles.cache,
-      'shardkeep.lock.v1.LockService': quorum?.locks ?? roles.state,
+      'shardkeep.lock.v1.LockService': otherLocks?.locks ?? roles.state,
       'shardkeep.ratelimit.v1.RateLimitService': roles.limit,
       'shardkeep.session.v1.SessionService': roles.state,
     },
@@ -152,7 +155,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   for (const metric of sessions.metrics) metrics.register(metric);
-  for (const metric of quorum?.metrics ?? []) metrics.register(metric);
+  for (const metric of otherLocks?.metrics ?? []) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
@@ -171,16 +174,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
 
   const ready = new Promise<void>((resolve) => {
-    const redises = [roles.cache, roles.state, roles.limit, ...(quorum === undefined ? [] : [quorum.locks])];
+    const redises = [roles.cache, roles.state, roles.limit, ...(otherLocks === undefined ? [] : [otherLocks.locks])];
     const check = (): void => {
       if (redises.every(({ isReady }) => isReady)) resolve();
     };
     for (const redis of redises) redis.onStateChange(check);
   });
   roles.connect();
-  quorum?.connect();
+  otherLocks?.connect();
   const address = await server.start().catch(async (error: unknown) => {
-    await quorum?.close();
+    await otherLocks?.close();
     await roles.close();
     throw error;
   });
@@ -204,7 +207,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       feed.close();
       await cacheTracking.close();
       stateChannels.close();
-      await quorum?.close();
+      await otherLocks?.close();
       await roles.close();
       return finished;
     },

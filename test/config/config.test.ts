@@ -37,6 +37,14 @@ describe('a bad setting is named', () => {
     ['REDIS_KEY_PREFIX', { REDIS_KEY_PREFIX: 'pyramid{1}:' }],
     ['POLICIES_FILE', { POLICIES_FILE: '/nowhere/policies.yaml' }],
     ['LOCK_FENCE_RETENTION_MS', { LOCK_FENCE_RETENTION_MS: 'day' }],
+    ['LOCK_COMPATIBLE', { LOCK_COMPATIBLE: 'redisson', ...LOCAL }],
+    // nobody else reaches a Redis inside the service
+    ['LOCK_COMPATIBLE', { LOCK_COMPATIBLE: 'redlock' }],
+    ['LOCK_REDIS_URLS', { LOCK_COMPATIBLE: 'redlock', LOCK_REDIS_URLS: 'redis://a,redis://b' }],
+    ['LOCK_REDIS_URLS', { LOCK_COMPATIBLE: 'redlock', LOCK_REDIS_URLS: 'redis+cluster://a:7000' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a' }],
+    ['LOCK_COMPATIBLE_PREFIX', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'aeturnis:', ...LOCAL }],
+    ['LOCK_COMPATIBLE_PREFIX', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'other:lock:{', ...LOCAL }],
     ['NEAR_CACHE_MAX_BYTES', { NEAR_CACHE_MAX_BYTES: '-1' }],
     ['NEAR_CACHE_MAX_BYTES', { NEAR_CACHE_MAX_BYTES: '64MiB' }],
     ['NEAR_CACHE_TTL_MS', { NEAR_CACHE_TTL_MS: '0' }],
@@ -229,6 +237,26 @@ describe('the embedded Redis', () => {
 
   test('can be forbidden anywhere', () => {
     expect(badSettings({ EMBEDDED_REDIS: 'false' })).toEqual(['REDIS_URL']);
+  });
+});
+
+describe('locks of redlock', () => {
+  test.each([
+    ['the Redis of sessions', LOCAL, 0],
+    ['the Cluster of sessions', { REDIS_URL: 'redis+cluster://redis:7000' }, 0],
+    ['one master', { LOCK_REDIS_URLS: 'redis://a' }, 1],
+    ['three masters', { LOCK_REDIS_URLS: 'redis://a,redis://b,redis://c', ...LOCAL }, 3],
+  ])('live on %s', (_, env, masterCount) => {
+    const { lock } = loadConfig({ LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'aeturnis-', ...env });
+    expect(lock.quorum).toBeUndefined();
+    expect(lock.redlock).toMatchObject({ prefix: 'aeturnis-' });
+    expect(lock.redlock?.targets).toHaveLength(masterCount);
+  });
+
+  test('need to be asked for: a prefix alone is ignored with a warning', () => {
+    const { lock, warnings } = loadConfig({ LOCK_COMPATIBLE_PREFIX: 'locks:', ...LOCAL });
+    expect(lock.redlock).toBeUndefined();
+    expect(warnings.join()).toContain('LOCK_COMPATIBLE_PREFIX');
   });
 });
 

@@ -3,8 +3,8 @@ import type { Call } from '../../redis/call.js';
 import type { BoundScript } from '../../redis/lua-script.js';
 
 /** A master that can be asked. */
-export interface Respondent {
-  run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply>;
+export interface Respondent<Reply> {
+  run(bound: BoundScript<Reply>, call: Call): Promise<Reply>;
 }
 
 /** What all masters said up to the moment when the outcome was certain. */
@@ -25,7 +25,7 @@ export interface PollOptions<Reply> {
 
 /** Asks all masters the same, and waits until the outcome is certain, all have answered, or the time is over. */
 export function poll<Reply>(
-  masters: readonly Respondent[],
+  masters: readonly Respondent<NoInfer<Reply>>[],
   bound: BoundScript<Reply>,
   { call, timeoutMs, isCertain }: PollOptions<Reply>,
 ): Promise<Poll<Reply>> {
