@@ -6,7 +6,6 @@ import { cacheRpcs } from './cache/handlers.js';
 import { NearCache } from './cache/near-cache.js';
 import { cacheScripts } from './cache/scripts.js';
 import { cacheMetrics } from './cache/stats-metrics.js';
-import { statsScripts } from './cache/stats-scripts.js';
 import { StatsStore } from './cache/stats-store.js';
 import { CacheStats } from './cache/stats.js';
 import { LeaseStore } from './cache/lease-store.js';
@@ -23,13 +22,10 @@ import type { Config } from './config/config.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
-import { lockRpcs } from './lock/handlers.js';
+import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
 import { redlockScripts } from './lock/redlock/scripts.js';
-import { lockScripts } from './lock/scripts.js';
-import { LockStore } from './lock/store.js';
-import { WakeChannels } from './lock/wake-channels.js';
 import { rateLimitRpcs } from './ratelimit/handlers.js';
 import { RatePolicies } from './ratelimit/policies.js';
 import { createRpcGates } from './ratelimit/rpc-gate.js';
@@ -38,6 +34,7 @@ import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
+import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
 
@@ -64,7 +61,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...lockScripts, ...(config.lock.redlock === undefined ? [] : redlockScripts), ...allSessionScripts],
+      state: [
+        ...allLockScripts,
+        ...(config.lock.redlock === undefined ? [] : redlockScripts),
+        ...statsScripts,
+        ...allSessionScripts,
+      ],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -110,7 +112,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const forMasters = { strictEviction: config.redis.strictEviction, logger, onUnusable };
   // at most one of both is set
-  const otherLocks =
+  const remoteLocks =
     (config.lock.redlock && createRedlockLocks({ ...config.lock.redlock, ...forMasters, state: roles.state })) ??
     (config.lock.quorum &&
       createQuorumLocks({
@@ -119,12 +121,18 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
         namespace: config.namespace,
         fenceRetentionMs: config.lock.fenceRetentionMs,
       }));
-  const lockStore = new LockStore({
+  const stateTracking = new KeyTracking(roles.targets.state, logger.child({ roles: ['state'] }));
+  const locks = createLockService({
     redis: roles.state,
-    wakes: new WakeChannels(stateChannels, roles.state.topology),
-    ...config.lock,
+    channels: stateChannels,
+    tracking: stateTracking,
+    createBroadcast: (events) => new KeyBroadcast(roles.targets.state, logger.child({ roles: ['state'] }), events),
+    namespace: config.namespace,
+    fenceRetentionMs: config.lock.fenceRetentionMs,
+    remote: remoteLocks,
+    auditLog: config.auditLog,
+    logger,
   });
-  const locks = otherLocks?.locks ?? lockStore;
   const rpcs = [
     ...cacheRpcs({
       store: new CacheStore(roles.cache, tags, cacheStats, { ...config.lock, ...config.grpc }, near),
@@ -138,13 +146,13 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       maxValueBytes: config.cache.maxValueBytes,
     }),
     ...sessions.rpcs,
-    ...lockRpcs({ locks }),
+    ...locks.rpcs,
     ...rateLimitRpcs({ store: rateLimitStore, policies }),
   ];
   const health = new Health({
     services: {
       'shardkeep.cache.v1.CacheService': roles.cache,
-      'shardkeep.lock.v1.LockService': otherLocks?.locks ?? roles.state,
+      'shardkeep.lock.v1.LockService': locks.readiness,
       'shardkeep.ratelimit.v1.RateLimitService': roles.limit,
       'shardkeep.session.v1.SessionService': roles.state,
     },
@@ -154,8 +162,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  for (const metric of sessions.metrics) metrics.register(metric);
-  for (const metric of otherLocks?.metrics ?? []) metrics.register(metric);
+  for (const metric of [...sessions.metrics, ...locks.metrics]) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.get(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
@@ -174,20 +181,20 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
 
   const ready = new Promise<void>((resolve) => {
-    const redises = [roles.cache, roles.state, roles.limit, ...(otherLocks === undefined ? [] : [otherLocks.locks])];
+    const redises = [roles.cache, roles.state, roles.limit, locks.readiness];
     const check = (): void => {
       if (redises.every(({ isReady }) => isReady)) resolve();
     };
     for (const redis of redises) redis.onStateChange(check);
   });
   roles.connect();
-  otherLocks?.connect();
   const address = await server.start().catch(async (error: unknown) => {
-    await otherLocks?.close();
+    await locks.close();
     await roles.close();
     throw error;
   });
   statsStore.start();
+  locks.start();
   sessions.sweeper.start();
   logger.info({ address }, 'listening');
 
@@ -203,11 +210,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       locks.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
       await sweeperClosed;
-      await statsStore.close();
+      await Promise.all([statsStore.close(), locks.close()]);
       feed.close();
       await cacheTracking.close();
+      await stateTracking.close();
       stateChannels.close();
-      await otherLocks?.close();
       await roles.close();
       return finished;
     },

@@ -7,6 +7,7 @@ import { median, ratio, spread } from '../harness/statistics.js';
 import type { Suite, SuiteContext } from '../harness/suite.js';
 import { forEachOf } from '../programs/fixtures.js';
 import { connectService } from '../programs/service-client.js';
+import { measureLockFaults } from './locks-faults.js';
 
 const CONTENDERS = 60;
 const HOLD_MS = 3;
@@ -30,6 +31,8 @@ export const locks: Suite = {
   run: async (context): Promise<Section> => {
     context.say('locks: contention');
     const contention = await measureContention(context);
+    context.say('locks: faults');
+    const faults = await measureLockFaults(context);
     context.say('locks: memory');
     const memory = await measureMemory(context);
     return {
@@ -41,8 +44,8 @@ export const locks: Suite = {
         `Memory: one client takes and releases ${memory.count.toLocaleString('en-US')} different locks, of which the fence is ` +
           `remembered for ${memory.retentionMs / 1_000} s. Flat: the second half of the run never uses more than the first.`,
       ],
-      goals: [...contention.goals, memory.goal],
-      tables: [contention.table, memory.table],
+      goals: [...contention.goals, ...faults.goals, memory.goal],
+      tables: [contention.table, faults.table, memory.table],
       plots: [],
     };
   },

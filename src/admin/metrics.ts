@@ -1,4 +1,7 @@
-import { Registry, type Metric, type MetricValue } from 'prom-client';
+import { Registry, type Metric } from 'prom-client';
+import { Histogram, type Sample } from './histogram.js';
+
+export type { Sample };
 
 /** Upper bounds in milliseconds; a sidecar answers most calls in the first. */
 const BUCKETS_MS = [0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
@@ -13,22 +16,14 @@ const CODE_NAMES = [
 /** The calls of one RPC: an addition or two for each, where prom-client's own histogram costs half a microsecond. */
 class RpcCounts {
   readonly byCode = new Float64Array(CODES);
-  /** The last one holds what is above all bounds. */
-  readonly byDuration = new Float64Array(BUCKETS_MS.length + 1);
-  totalMs = 0;
+  readonly durations = new Histogram(BUCKETS_MS);
 
   /** `durationMs` of a stream says nothing of how quick the service is, and is undefined. */
   ended(code: number, durationMs: number | undefined): void {
     this.byCode[code] = (this.byCode[code] ?? 0) + 1;
-    if (durationMs === undefined) return;
-    let bucket = 0;
-    while (bucket < BUCKETS_MS.length && durationMs > (BUCKETS_MS[bucket] ?? 0)) bucket++;
-    this.byDuration[bucket] = (this.byDuration[bucket] ?? 0) + 1;
-    this.totalMs += durationMs;
+    if (durationMs !== undefined) this.durations.add(durationMs);
   }
 }
-
-export type Sample = MetricValue<string>;
 
 /** A metric whose values are asked for at each scrape. Those of several workers are added up. */
 export interface MetricDefinition {
@@ -81,21 +76,9 @@ export class Metrics {
     return values;
   }
 
-  private durations(): (Sample & { metricName: string })[] {
-    const name = 'shardkeep_rpc_duration_seconds';
-    const values: (Sample & { metricName: string })[] = [];
-    for (const [rpc, { byDuration, totalMs }] of this.rpcs) {
-      if (byDuration.every((calls) => calls === 0)) continue;
-      let count = 0;
-      byDuration.forEach((calls, bucket) => {
-        count += calls;
-        const bound = BUCKETS_MS[bucket];
-        const le = bound === undefined ? '+Inf' : bound / 1_000;
-        values.push({ metricName: `${name}_bucket`, labels: { rpc, le }, value: count });
-      });
-      values.push({ metricName: `${name}_sum`, labels: { rpc }, value: totalMs / 1_000 });
-      values.push({ metricName: `${name}_count`, labels: { rpc }, value: count });
-    }
-    return values;
+  private durations(): Sample[] {
+    return [...this.rpcs]
+      .filter(([, { durations }]) => durations.count > 0)
+      .flatMap(([rpc, { durations }]) => durations.samples('shardkeep_rpc_duration_seconds', { rpc }));
   }
 }

@@ -7,8 +7,9 @@ import type {
 import type { Implementation } from '../grpc/rpc.js';
 import { integer, optional } from '../grpc/rules.js';
 import type { NearCache, NearCacheUse } from './near-cache.js';
-import { NOTHING_COUNTED, type CountedStats, type CounterValues } from './stats-scripts.js';
+import { namedCounts, type CountedStats } from '../redis/stats-scripts.js';
 import type { RedisUse, StatsReport, StatsStore } from './stats-store.js';
+import { COUNTER, type CounterValues } from './stats.js';
 
 export interface StatsHandlerOptions {
   readonly stats: StatsStore;
@@ -42,7 +43,7 @@ export function statsMethods({
 function toResponse({ counted, redis }: StatsReport, near: NearCacheUse | undefined): GetCacheStatsResponse {
   return {
     countingSinceMs: counted === undefined ? undefined : BigInt(counted.sinceMs),
-    totals: toCounters(counted?.total ?? NOTHING_COUNTED),
+    totals: toCounters(counted?.total ?? namedCounts(COUNTER, [])),
     minutes: (counted?.minutes ?? []).map(({ startMs, counts }) => ({
       startMs: BigInt(startMs),
       counters: toCounters(counts),
@@ -53,11 +54,13 @@ function toResponse({ counted, redis }: StatsReport, near: NearCacheUse | undefi
   };
 }
 
-function toHotKeys(counted: CountedStats | undefined): Pick<GetCacheStatsResponse, 'hotKeys' | 'hotKeyWindowMs'> {
+function toHotKeys(
+  counted: CountedStats<CounterValues> | undefined,
+): Pick<GetCacheStatsResponse, 'hotKeys' | 'hotKeyWindowMs'> {
   if (counted === undefined) return { hotKeys: [], hotKeyWindowMs: 0n };
   const windowMs = Math.max(counted.hotWindowMs, MIN_WINDOW_MS);
   return {
-    hotKeys: counted.hotKeys.map(({ key, reads }) => ({ key, readsPerSecond: (reads * 1_000) / windowMs })),
+    hotKeys: counted.hot.map(({ name, count }) => ({ key: name, readsPerSecond: (count * 1_000) / windowMs })),
     hotKeyWindowMs: BigInt(windowMs),
   };
 }

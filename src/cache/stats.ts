@@ -1,7 +1,8 @@
-import { HotKeys } from './hot-keys.js';
+import type { ProcessCounts } from '../redis/stats-sender.js';
+import { HotKeys, SAMPLE_EVERY } from './hot-keys.js';
 
 /**
- * What is counted of the cache, and where its number stands: in this process, and in the lists that `lua/add-stats.lua`
+ * What is counted of the cache, and where its number stands: in this process, and in the lists that `add-stats.lua`
  * keeps. A counter never changes its place, and a new one goes behind the last: services of different versions add to one
  * list.
  */
@@ -32,7 +33,9 @@ export const COUNTER = {
 export type CounterName = keyof typeof COUNTER;
 export type Counter = (typeof COUNTER)[CounterName];
 
-export const COUNTER_NAMES = Object.keys(COUNTER) as readonly CounterName[];
+export type CounterValues = Readonly<Record<CounterName, number>>;
+
+const COUNTERS = Object.keys(COUNTER).length;
 
 /** What a lookup found, as far as counting goes; undefined: nothing. */
 interface Found {
@@ -42,12 +45,14 @@ interface Found {
 }
 
 /** What this process counted of one namespace since it started. A lookup costs one addition and one subtraction. */
-export class CacheCounts {
+export class CacheCounts implements ProcessCounts {
   /** By `COUNTER`. */
-  readonly values = new Float64Array(COUNTER_NAMES.length);
+  readonly values = new Float64Array(COUNTERS);
   readonly hotKeys: HotKeys;
   /** On the clock of `performance.now()`. */
   readonly beganAt = performance.now();
+  /** What waits here is not counted. */
+  readonly ongoing = 0;
 
   constructor(random: () => number) {
     this.hotKeys = new HotKeys(random);
@@ -55,6 +60,10 @@ export class CacheCounts {
 
   count(counter: Counter, by = 1): void {
     this.values[counter] = (this.values[counter] ?? 0) + by;
+  }
+
+  takeHot(limit: number): { name: string; count: number }[] {
+    return this.hotKeys.take(limit).map(({ key, samples }) => ({ name: key, count: samples * SAMPLE_EVERY }));
   }
 
   /** Counts a lookup that the master answered, and hands on what it found. */

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import {
   AcquireLockResponse,
   AcquireLockStatus,
+  LockOwnershipStatus,
   type AcquireLockRequest,
   type LockGrant,
   type LockHolder,
@@ -9,7 +10,7 @@ import {
 } from '../gen/shardkeep/lock/v1/lock.js';
 import { invalidField } from '../errors.js';
 import { anything, integer, list, optional, text, type Rule, type Rules } from '../grpc/rules.js';
-import type { AcquireOutcome, AcquireRequest, Grant, Holder, Waiter } from './backend.js';
+import type { AcquireOutcome, AcquireRequest, Grant, Holder, OwnershipOutcome, Waiter } from './backend.js';
 
 /** Rules and shapes that the RPCs of LockService share. */
 
@@ -110,6 +111,10 @@ export function toAcquireResponse(outcome: AcquireOutcome): AcquireLockResponse 
 
 function toGrant({ resource, fencingToken, holdCount }: Grant): LockGrant {
   return { resource, fencingToken: BigInt(fencingToken), holdCount };
+}
+
+export function toOwnership({ notHeld }: OwnershipOutcome): LockOwnershipStatus {
+  return notHeld.length === 0 ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
 }
 
 export function toHolder(holder: Holder): LockHolder {

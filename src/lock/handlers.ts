@@ -1,11 +1,11 @@
-import { AcquireLockResponse, LockOwnershipStatus, LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
+import { AcquireLockResponse, LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
 import { handWritten, implement, type Rpc } from '../grpc/rpc.js';
 import { integer } from '../grpc/rules.js';
-import type { LockBackend, OwnershipOutcome } from './backend.js';
+import type { LockBackend } from './backend.js';
 import * as fields from './fields.js';
-import { holdRpcs } from './hold-handlers.js';
+import { holdRpcs, type HoldHandlerOptions } from './hold-handlers.js';
 import { lockMode } from './lock-mode.js';
-import { operationRpcs } from './operation-handlers.js';
+import { operationRpcs, type OperationHandlerOptions } from './operation-handlers.js';
 import {
   acquireLockResponseWriter,
   decodeAcquireLockRequest,
@@ -13,11 +13,11 @@ import {
   releaseLockResponseWriter,
 } from './wire.js';
 
-export interface LockHandlerOptions {
+export interface LockHandlerOptions extends HoldHandlerOptions, OperationHandlerOptions {
   readonly locks: LockBackend;
 }
 
-export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
+export function lockRpcs({ locks, openHoldStream, ...operations }: LockHandlerOptions): readonly Rpc[] {
   return implement(LockServiceService, {
     acquireLock: handWritten({
       decode: decodeAcquireLockRequest,
@@ -43,7 +43,7 @@ export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
         const outcome = await locks.extendLock(resources, lockToken, fields.leaseOf(ttlMs), call);
         const done = outcome.notHeld.length === 0;
         return {
-          status: toOwnership(outcome),
+          status: fields.toOwnership(outcome),
           expiresAtMs: BigInt(done ? (outcome.expiresAtMs ?? 0) : 0),
           notHeldResources: [...outcome.notHeld],
         };
@@ -71,11 +71,7 @@ export function lockRpcs({ locks }: LockHandlerOptions): readonly Rpc[] {
         };
       },
     },
-    ...holdRpcs(),
-    ...operationRpcs(),
+    ...holdRpcs({ openHoldStream }),
+    ...operationRpcs(operations),
   });
-}
-
-export function toOwnership({ notHeld }: OwnershipOutcome): LockOwnershipStatus {
-  return notHeld.length === 0 ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
 }

@@ -1,15 +1,133 @@
-import type { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
-import { anything } from '../grpc/rules.js';
-import type { Implementation } from '../grpc/rpc.js';
+import { setImmediate as endOfTurn } from 'node:timers/promises';
+import {
+  HoldLocksResponse,
+  LockLostReason,
+  type AcquireLockRequest,
+  type HoldLocksAcquire,
+  type HoldLocksRequest,
+  type LockServiceService,
+} from '../gen/shardkeep/lock/v1/lock.js';
+import type { Implementation, StreamContext } from '../grpc/rpc.js';
+import { codeOf } from '../grpc/status.js';
+import { integer, message, oneOf, optional, required, type Rules } from '../grpc/rules.js';
+import * as fields from './fields.js';
+import type { HoldAction, HoldEvent, HoldStream } from './hold/hold-stream.js';
+import type { LossReason } from './hold/kept-lease.js';
 
-export function holdRpcs(): Pick<Implementation<typeof LockServiceService>, 'holdLocks'> {
+export interface HoldHandlerOptions {
+  readonly openHoldStream: (namespace: string) => HoldStream;
+}
+
+const MAX_ID = 2n ** 63n - 1n;
+/** Renewed each third of it, which must leave time for an answer. */
+const MIN_TTL_MS = 500n;
+const MAX_TTL_MS = 3_600_000n;
+const MAX_APART_MS = 60_000n;
+
+const lockRules: Rules<AcquireLockRequest> = {
+  ...fields.acquireRules,
+  ttlMs: optional(integer({ min: MIN_TTL_MS, max: MAX_TTL_MS })),
+};
+const apartMs = integer({ min: 0n, max: MAX_APART_MS });
+const acquire = message<HoldLocksAcquire>({
+  lock: required(message(lockRules)),
+  disconnectGraceMs: apartMs,
+  lockDelayMs: apartMs,
+});
+const release = message({ resources: fields.resources, lockToken: fields.lockToken });
+
+export function holdRpcs({
+  openHoldStream,
+}: HoldHandlerOptions): Pick<Implementation<typeof LockServiceService>, 'holdLocks'> {
   return {
     holdLocks: {
-      rules: { id: anything, action: anything },
-      onDrain: 'end',
-      handle: () => {
-        throw new RangeError('not there yet');
+      rules: {
+        id: integer({ min: 1n, max: MAX_ID }),
+        action: oneOf({ acquire, release }, { required: true }),
       },
+      check: ({ action }) => {
+        if (action?.$case === 'acquire' && action.value.lock !== undefined) {
+          fields.checkTerms(action.value.lock, 'acquire.lock.');
+        }
+      },
+      onDrain: 'end',
+      handle: (requests, call) => hold(openHoldStream(call.principal.namespace), requests, call),
     },
   };
+}
+
+async function* hold(
+  stream: HoldStream,
+  requests: AsyncIterable<HoldLocksRequest>,
+  call: StreamContext,
+): AsyncGenerator<HoldLocksResponse, void> {
+  // whoever waits for the next event would not hear of the end
+  call.whenEnded(() => {
+    stream.break();
+  });
+  void read(stream, requests, call);
+  try {
+    for (;;) {
+      const event = await stream.next();
+      if (event === undefined) return;
+      yield toResponse(event);
+    }
+  } finally {
+    stream.break();
+    await stream.settled();
+  }
+}
+
+async function read(stream: HoldStream, requests: AsyncIterable<HoldLocksRequest>, call: StreamContext): Promise<void> {
+  try {
+    for await (const request of requests) {
+      const action = toAction(request);
+      if (action !== undefined) stream.start(request.id, action);
+    }
+    // the requests of a stream that breaks end like those of one that its caller closes; that it broke is told right after
+    await endOfTurn();
+    if (!call.ended) await stream.close();
+  } catch (error) {
+    stream.fail(error);
+  }
+}
+
+/** Undefined for what the rules refuse. */
+function toAction({ action }: HoldLocksRequest): HoldAction | undefined {
+  if (action?.$case === 'release') return { kind: 'release', ...action.value };
+  if (action?.value.lock === undefined) return undefined;
+  const { lock, disconnectGraceMs, lockDelayMs } = action.value;
+  return {
+    kind: 'acquire',
+    request: fields.toAcquireRequest(lock),
+    graceMs: Number(disconnectGraceMs),
+    delayMs: Number(lockDelayMs),
+  };
+}
+
+const REASONS: Readonly<Record<LossReason, LockLostReason>> = {
+  expired: LockLostReason.EXPIRED,
+  force_released: LockLostReason.FORCE_RELEASED,
+  released: LockLostReason.RELEASED,
+};
+
+function toResponse(event: HoldEvent): HoldLocksResponse {
+  switch (event.kind) {
+    case 'acquired':
+      return { id: event.id, event: { $case: 'acquired', value: fields.toAcquireResponse(event.outcome) } };
+    case 'released': {
+      const { outcome } = event;
+      const value = { status: fields.toOwnership(outcome), notHeldResources: [...outcome.notHeld] };
+      return { id: event.id, event: { $case: 'released', value } };
+    }
+    case 'failed': {
+      const { code, retryAfterMs } = event.error;
+      const value = { code: codeOf(code), reason: code, retryAfterMs: BigInt(Math.ceil(retryAfterMs ?? 0)) };
+      return { id: event.id, event: { $case: 'failed', value } };
+    }
+    case 'lost': {
+      const { lockToken, resources, reason, message } = event;
+      return { id: 0n, event: { $case: 'lost', value: { lockToken, resources, reason: REASONS[reason], message } } };
+    }
+  }
 }

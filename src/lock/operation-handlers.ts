@@ -1,25 +1,146 @@
-import type { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
-import { anything } from '../grpc/rules.js';
-import type { Implementation } from '../grpc/rpc.js';
+import { invalidField } from '../errors.js';
+import type {
+  GetLockStatsResponse,
+  LockServiceService,
+  LockSummary as LockSummaryMessage,
+  WatchLocksResponse,
+} from '../gen/shardkeep/lock/v1/lock.js';
+import type { Implementation, StreamContext } from '../grpc/rpc.js';
+import { bytes, integer, list, text } from '../grpc/rules.js';
+import type { LockAudit } from './audit.js';
+import * as fields from './fields.js';
+import { decodeListToken, encodeListToken, MAX_PAGE_TOKEN_BYTES } from './list-token.js';
+import type { HeldCount, LockOperationStore, LockSummary } from './operation-store.js';
+import type { CountedLocks, LockStatsStore } from './stats-store.js';
+import type { LockWatcher } from './watch/lock-watcher.js';
+
+export interface OperationHandlerOptions {
+  readonly operations: LockOperationStore;
+  readonly stats: LockStatsStore;
+  readonly audit: LockAudit;
+  readonly openLockWatcher: (
+    namespace: string,
+    selection: { readonly resources: readonly string[]; readonly prefix: string },
+  ) => LockWatcher;
+}
 
 type Operations = Pick<
   Implementation<typeof LockServiceService>,
   'listLocks' | 'watchLocks' | 'forceReleaseLock' | 'cleanupExpiredLocks' | 'getLockStats'
 >;
 
-const later = (): never => {
-  throw new RangeError('not there yet');
-};
+const MAX_PAGE_SIZE = 1_000;
+const DEFAULT_PAGE_SIZE = 100;
+const MAX_WATCHED = 100;
+const MAX_HOTTEST = 100;
 
-export function operationRpcs(): Operations {
+const prefix = text({ minBytes: 0, maxBytes: 512 });
+
+export function operationRpcs({ operations, stats, audit, openLockWatcher }: OperationHandlerOptions): Operations {
   return {
-    listLocks: { rules: { prefix: anything, pageSize: anything, pageToken: anything }, handle: later },
-    watchLocks: { rules: { resources: anything, prefix: anything }, onDrain: 'end', handle: later },
-    forceReleaseLock: {
-      rules: { resource: anything, reason: anything, expectedFencingToken: anything },
-      handle: later,
+    listLocks: {
+      rules: {
+        prefix,
+        pageSize: integer({ min: 0, max: MAX_PAGE_SIZE }),
+        pageToken: bytes({ maxBytes: MAX_PAGE_TOKEN_BYTES }),
+      },
+      handle: async ({ prefix: beginning, pageSize, pageToken }, call) => {
+        const place = decodeListToken(call.namespace, beginning, pageToken);
+        if (place === undefined)
+          throw invalidField('page_token', 'must be the next_page_token of a list of this prefix');
+        const size = pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
+        const { locks, next } = await operations.listLocks(beginning, { pageSize: size, place }, call);
+        return { locks: locks.map(toSummary), nextPageToken: encodeListToken(call.namespace, beginning, next) };
+      },
     },
-    cleanupExpiredLocks: { rules: {}, handle: later },
-    getLockStats: { rules: { hottestCount: anything }, handle: later },
+    watchLocks: {
+      rules: { resources: list(fields.resource, { min: 0, max: MAX_WATCHED, unique: true }), prefix },
+      check: ({ resources, prefix: beginning }) => {
+        if (resources.length === 0 && beginning === '') throw invalidField('resources', 'or a prefix must be given');
+      },
+      onDrain: 'end',
+      handle: (selection, call) => watch(openLockWatcher(call.principal.namespace, selection), call),
+    },
+    forceReleaseLock: {
+      rules: {
+        resource: fields.resource,
+        reason: text({ minBytes: 1, maxBytes: 256 }),
+        expectedFencingToken: integer({ min: 0n, max: 2n ** 63n - 1n }),
+      },
+      handle: async ({ resource, reason, expectedFencingToken }, call) => {
+        const expected = { reason, expectedFencingToken: String(expectedFencingToken) };
+        const outcome = await operations.forceReleaseLock(resource, expected, call);
+        if (outcome.released) audit.forceReleased({ resource, reason, ...outcome }, call);
+        return {
+          holders: outcome.holders.map(fields.toHolder),
+          fencingToken: BigInt(outcome.fence),
+          released: outcome.released,
+        };
+      },
+    },
+    cleanupExpiredLocks: {
+      rules: {},
+      handle: async (_, call) => {
+        const { scanned, expiredHolders, expiredWaiters } = await operations.cleanupExpiredLocks(call);
+        return {
+          scannedCount: BigInt(scanned),
+          expiredHolders: BigInt(expiredHolders),
+          expiredWaiters: BigInt(expiredWaiters),
+        };
+      },
+    },
+    getLockStats: {
+      rules: { hottestCount: integer({ min: 0, max: MAX_HOTTEST }) },
+      handle: async ({ hottestCount }, call) => {
+        const [counted, held] = await Promise.all([stats.getLockStats(hottestCount, call), operations.countHeld(call)]);
+        return toStats(counted, held);
+      },
+    },
+  };
+}
+
+async function* watch(watcher: LockWatcher, call: StreamContext): AsyncGenerator<WatchLocksResponse, void> {
+  // whoever waits for the next change would not hear of the end
+  call.whenEnded(() => {
+    watcher.close();
+  });
+  try {
+    for (;;) {
+      const news = await watcher.next();
+      if (news === undefined) return;
+      yield { locks: news.locks.map(toSummary), resync: news.resync };
+    }
+  } finally {
+    watcher.close();
+  }
+}
+
+function toSummary(summary: LockSummary): LockSummaryMessage {
+  const [holder] = summary.holders;
+  return {
+    resource: summary.resource,
+    holder: holder && fields.toHolder(holder),
+    holderCount: BigInt(summary.holderCount),
+    waitingCount: BigInt(summary.waitingCount),
+    fencingToken: BigInt(summary.fence ?? 0),
+    delayLeftMs: BigInt(summary.delayLeftMs),
+  };
+}
+
+function toStats({ counts, minutes, waiting, hottest }: CountedLocks, held: HeldCount): GetLockStatsResponse {
+  return {
+    heldCount: BigInt(held.held),
+    waitingCount: BigInt(waiting),
+    complete: held.complete,
+    granted: BigInt(counts.granted),
+    grantedAfterWaiting: BigInt(counts.grantedAfterWaiting),
+    refused: BigInt(counts.refusedHeld + counts.refusedQueued + counts.refusedInDelay),
+    released: BigInt(counts.released),
+    lost: BigInt(counts.lost),
+    forceReleased: BigInt(counts.forceReleased),
+    waitedMs: BigInt(counts.waitedMs),
+    heldMs: BigInt(counts.heldMs),
+    minutes,
+    hottest: hottest.map(({ name, count }) => ({ resource: name, contended: BigInt(count) })),
   };
 }

@@ -64,6 +64,21 @@ function readRefused(status: string, reader: ReplyReader): RefusedReply {
   }
 }
 
+/** What a script found over that nobody released: so many leases; absent: none. */
+export interface FoundLost {
+  readonly lost?: number;
+}
+
+/** What `read` makes of a reply behind which the leases may stand that were found over. */
+function lostParser<Reply extends object>(
+  read: (status: string, reader: ReplyReader) => Reply,
+): (reply: unknown) => Reply & FoundLost {
+  return parser((status, reader) => {
+    const answer = read(status, reader);
+    return reader.remaining === 0 ? answer : { ...answer, lost: reader.number() };
+  });
+}
+
 /** What `read` makes of a whole reply. */
 function parser<Reply>(read: (status: string, reader: ReplyReader) => Reply): (reply: unknown) => Reply {
   return (reply) => {
@@ -94,7 +109,7 @@ export const acquireLockScript = luaScript({
     'fenceRetentionMs',
   ],
   batched: 32,
-  parse: parser((status, reader): AcquireReply => {
+  parse: lostParser((status, reader): AcquireReply => {
     switch (status) {
       case 'GRANTED':
         return readGranted(reader);
@@ -115,9 +130,9 @@ export const claimLockScript = luaScript({
   file: './lua/claim-lock.lua',
   from,
   keys: ['lock'],
-  args: ['lockToken', 'ticket', 'call', 'ttlMs', 'fenceRetentionMs'],
+  args: ['lockToken', 'ticket', 'ttlMs', 'fenceRetentionMs'],
   batched: 32,
-  parse: parser((status, reader): ClaimReply => {
+  parse: lostParser((status, reader): ClaimReply => {
     switch (status) {
       case 'GRANTED':
         return readGranted(reader);
@@ -136,17 +151,21 @@ export const cancelWaitScript = luaScript({
   from,
   keys: ['lock'],
   args: ['lockToken', 'ticket', 'call', 'fenceRetentionMs'],
-  parse: parser(readRefused),
+  parse: lostParser(readRefused),
 });
 
-/** How long the token had held the lock; undefined where it did not. */
+export interface ReleaseReply {
+  /** How long the token had held the lock; undefined where it did not. */
+  readonly heldMs: number | undefined;
+}
+
 export const releaseLockScript = luaScript({
   file: './lua/release-lock.lua',
   from,
   keys: ['lock'],
   args: ['lockToken', 'fenceRetentionMs'],
   batched: 32,
-  parse: parser((status, reader): number | undefined => (isDone(status) ? reader.number() : undefined)),
+  parse: lostParser((status, reader): ReleaseReply => ({ heldMs: isDone(status) ? reader.number() : undefined })),
 });
 
 /** Whether the token held the lock. */
@@ -173,18 +192,29 @@ function isDone(status: string): boolean {
   return status === 'DONE';
 }
 
+/** How a lock stands, and when that changes. */
+export interface LockStateReply extends LockState {
+  /** After this time a lease, a wait or the delay ends, of which nobody may be told; 0: never. */
+  readonly changesInMs: number;
+  /** So long ago the latest lease ended that nobody has cleared yet; 0: there is none. */
+  readonly endedMsAgo: number;
+}
+
 export const getLockScript = luaScript({
   file: './lua/get-lock.lua',
   from,
   keys: ['lock'],
   args: ['maxListed'],
-  parse: (reply): LockState => {
+  batched: 16,
+  parse: (reply): LockStateReply => {
     const reader = new ReplyReader(reply);
     const state = {
       fence: reader.number(),
       delayLeftMs: reader.number(),
       holderCount: reader.number(),
       waitingCount: reader.number(),
+      changesInMs: reader.number(),
+      endedMsAgo: reader.number(),
     };
     const listedHolders = reader.number();
     const holders = Array.from({ length: listedHolders }, () => readHolder(reader));
@@ -201,6 +231,53 @@ export const getLockScript = luaScript({
   },
 });
 
+export interface ForceReleaseReply {
+  /** Whether it was done: not where another fencing token was expected. */
+  readonly released: boolean;
+  /** The highest fencing token now. */
+  readonly fence: number;
+  /** Leases that were found over. */
+  readonly lost: number;
+  readonly holderCount: number;
+  /** Of these, as many as were to be listed. */
+  readonly holders: readonly Holder[];
+}
+
+export const forceReleaseLockScript = luaScript({
+  file: './lua/force-release-lock.lua',
+  from,
+  keys: ['lock'],
+  args: ['reason', 'expectedFencingToken', 'maxListed', 'fenceRetentionMs'],
+  parse: parser((status, reader): ForceReleaseReply => {
+    const fence = reader.number();
+    if (status === 'OTHER_TOKEN') return { released: false, fence, lost: 0, holderCount: 0, holders: [] };
+    if (status !== 'RELEASED') throw new UnexpectedReplyError(status);
+    const [lost, holderCount] = [reader.number(), reader.number()];
+    const holders: Holder[] = [];
+    while (reader.remaining > 0) holders.push(readHolder(reader));
+    return { released: true, fence, lost, holderCount, holders };
+  }),
+});
+
+export interface CleanupReply {
+  readonly expiredHolders: number;
+  readonly expiredWaiters: number;
+  /** Of the holders, those that had taken the lock up. */
+  readonly lost: number;
+}
+
+export const cleanupLockScript = luaScript({
+  file: './lua/cleanup-lock.lua',
+  from,
+  keys: ['lock'],
+  args: ['fenceRetentionMs'],
+  batched: 16,
+  parse: parser((status, reader): CleanupReply => {
+    if (status !== 'CLEARED') throw new UnexpectedReplyError(status);
+    return { expiredHolders: reader.number(), expiredWaiters: reader.number(), lost: reader.number() };
+  }),
+});
+
 export const lockScripts = [
   acquireLockScript,
   claimLockScript,
@@ -209,4 +286,6 @@ export const lockScripts = [
   giveBackLockScript,
   extendLockScript,
   getLockScript,
+  forceReleaseLockScript,
+  cleanupLockScript,
 ];

@@ -1,19 +1,11 @@
 import { Buffer } from 'node:buffer';
-import { createHash, randomFillSync } from 'node:crypto';
+import { createHash, randomBytes, randomFillSync } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { DomainError } from '../errors.js';
 import type { Call, ParkableCall } from '../redis/call.js';
 import { keys } from '../redis/keys.js';
 import type { Redis } from '../redis/redis.js';
-import type {
-  AcquireOutcome,
-  AcquireRequest,
-  ExtendOutcome,
-  Grant,
-  LockBackend,
-  LockState,
-  OwnershipOutcome,
-} from './backend.js';
+import type { AcquireOutcome, AcquireRequest, ExtendOutcome, Grant, LockBackend, OwnershipOutcome } from './backend.js';
 import { sortResources } from './fields.js';
 import {
   acquireLockScript,
@@ -22,23 +14,25 @@ import {
   giveBackLockScript,
   releaseLockScript,
   type AcquireReply,
+  type FoundLost,
   type GrantedReply,
+  type LockStateReply,
   type RefusedReply,
 } from './scripts.js';
+import type { LockStats } from './stats.js';
 import { callOfItsOwn, Waiter, Waiting } from './waiting.js';
 import type { WakeChannels } from './wake-channels.js';
 
 export interface LockStoreOptions {
   readonly redis: Redis;
   readonly wakes: WakeChannels;
+  readonly stats: LockStats;
   /** How long the fencing token of a resource is remembered after its last lease. */
   readonly fenceRetentionMs: number;
 }
 
-/** Who keeps a lock, where it is not the caller. */
+/** Who keeps a lock, where it is not the caller. It is told of its loss where this process is told of the lock. */
 export interface Keeper {
-  /** Where it is told that the lock is lost. */
-  readonly channel: string;
   readonly stream: string;
   /** How long the lock is closed when it gets lost. */
   readonly delayMs: number;
@@ -57,27 +51,36 @@ export class LockStore implements LockBackend {
   private readonly redis: Redis;
   private readonly wakes: WakeChannels;
   private readonly waiting: Waiting;
+  private readonly stats: LockStats;
   private readonly fenceRetentionMs: string;
   private readonly random = Buffer.alloc(TOKEN_BYTES * TOKENS_AT_ONCE);
   private randomUsed = this.random.length;
   private calls = 0;
+  private readonly instance = randomBytes(6).toString('base64url');
 
-  constructor({ redis, wakes, fenceRetentionMs }: LockStoreOptions) {
+  constructor({ redis, wakes, stats, fenceRetentionMs }: LockStoreOptions) {
     this.redis = redis;
     this.wakes = wakes;
-    this.waiting = new Waiting(redis, { fenceRetentionMs });
+    this.stats = stats;
+    this.waiting = new Waiting(redis, stats, { fenceRetentionMs });
     this.fenceRetentionMs = String(fenceRetentionMs);
   }
 
   async acquireLock(request: AcquireRequest, call: ParkableCall, keeper?: Keeper): Promise<AcquireOutcome> {
     const lockToken = request.requestId === '' ? this.newToken() : tokenOfRequest(request.requestId);
-    const giveUpAt = Math.min(performance.now() + request.waitMs, call.deadlineAt - ANSWER_MARGIN_MS);
+    const startedAt = performance.now();
+    const giveUpAt = Math.min(startedAt + request.waitMs, call.deadlineAt - ANSWER_MARGIN_MS);
     const isParked = request.waitMs > 0 && !this.waiting.isDraining && call.park();
     try {
       const [only] = request.resources;
-      return request.resources.length === 1 && only !== undefined
-        ? await this.acquireOne(only, { request, lockToken, giveUpAt, isParked, call, keeper })
-        : await this.acquireAll({ request, lockToken, giveUpAt, isParked, call, keeper });
+      const attempt: Attempt = { request, lockToken, giveUpAt, isParked, call, keeper, hasWaited: false };
+      const outcome =
+        request.resources.length === 1 && only !== undefined
+          ? await this.acquireOne(only, attempt)
+          : await this.acquireAll(attempt);
+      if (!call.ended)
+        this.stats.of(call.namespace).answered(outcome, attempt.hasWaited ? performance.now() - startedAt : undefined);
+      return outcome;
     } finally {
       if (isParked) call.unpark();
     }
@@ -97,7 +100,7 @@ export class LockStore implements LockBackend {
     };
   }
 
-  getLock(resource: string, call: Call): Promise<LockState> {
+  getLock(resource: string, call: Call): Promise<LockStateReply> {
     const lock = keys.lock(call.namespace, resource);
     return this.redis.run(getLockScript.bind({ lock }, { maxListed: MAX_LISTED }), call);
   }
@@ -165,7 +168,9 @@ export class LockStore implements LockBackend {
   private async take(resource: string, attempt: Attempt, ttlMs: number): Promise<GrantedReply | RefusedReply> {
     const { lockToken, giveUpAt, isParked, call, keeper } = attempt;
     const lock = keys.lock(call.namespace, resource);
-    const callId = String(this.calls++);
+    const callId = `${this.instance}${String(this.calls++)}`;
+    const counts = this.stats.of(call.namespace);
+    let isContended = false;
     let waiter: Waiter | undefined;
     try {
       if (isParked && this.wakes.isHeard(call.namespace)) {
@@ -173,12 +178,17 @@ export class LockStore implements LockBackend {
       }
       for (;;) {
         const waitMs = waiter?.channel.isHeard === true && !this.waiting.isDraining ? waiter.leftMs : 0;
-        const channel = waiter?.channel.name ?? keeper?.channel ?? '';
+        const isTold = waiter !== undefined || keeper !== undefined;
+        const channel = isTold ? this.wakes.nameOf(call.namespace, lock) : '';
         const reply = await this.tryTake(lock, attempt, { ttlMs, waitMs, channel, callId });
+        if (reply.lost !== undefined) counts.lost(reply.lost);
         if (reply.status === 'granted') return reply;
         if (reply.status === 'upgrade') {
           throw new DomainError('LOCK_UPGRADE', 'the owner holds fewer permits than it asks for once more');
         }
+        if (!isContended) counts.contended(resource);
+        isContended = true;
+        attempt.hasWaited ||= isParked;
         if (reply.status === 'waiting') {
           if (waiter === undefined) throw new RangeError('nobody asked for a place in the queue');
           const outcome = await this.waiting.wait(waiter, { ...reply, ttlMs });
@@ -201,7 +211,7 @@ export class LockStore implements LockBackend {
     lock: string,
     { request, lockToken, call, keeper }: Attempt,
     { ttlMs, waitMs, channel, callId }: { ttlMs: number; waitMs: number; channel: string; callId: string },
-  ): Promise<AcquireReply> {
+  ): Promise<AcquireReply & FoundLost> {
     return this.redis.run(
       acquireLockScript.bind(
         { lock },
@@ -226,10 +236,17 @@ export class LockStore implements LockBackend {
   }
 
   /** How long it was held, in ms; undefined: the token does not hold it. */
-  private release(resource: string, lockToken: string, call: Call): Promise<number | undefined> {
+  private async release(resource: string, lockToken: string, call: Call): Promise<number | undefined> {
     const { fenceRetentionMs } = this;
     const lock = keys.lock(call.namespace, resource);
-    return this.redis.run(releaseLockScript.bind({ lock }, { lockToken, fenceRetentionMs }), call);
+    const { heldMs, lost } = await this.redis.run(
+      releaseLockScript.bind({ lock }, { lockToken, fenceRetentionMs }),
+      call,
+    );
+    const counts = this.stats.of(call.namespace);
+    if (heldMs !== undefined) counts.released(heldMs);
+    if (lost !== undefined) counts.lost(lost);
+    return heldMs;
   }
 
   private extend(resource: string, lockToken: string, ttlMs: number, call: Call): Promise<number | undefined> {
@@ -269,6 +286,8 @@ interface Attempt {
   readonly isParked: boolean;
   readonly call: ParkableCall;
   readonly keeper: Keeper | undefined;
+  /** Whether it found a resource taken, and waited. */
+  hasWaited: boolean;
 }
 
 const MAX_TTL_MS = 3_600_000;

@@ -2,7 +2,8 @@ import { performance } from 'node:perf_hooks';
 import { DomainError } from '../errors.js';
 import type { Call, ParkableCall } from '../redis/call.js';
 import type { Redis } from '../redis/redis.js';
-import { cancelWaitScript, claimLockScript, type GrantedReply, type RefusedReply } from './scripts.js';
+import { cancelWaitScript, claimLockScript, type FoundLost, type GrantedReply, type RefusedReply } from './scripts.js';
+import type { LockStats } from './stats.js';
 import type { WakeChannel, WakeChannels, WakeListener } from './wake-channels.js';
 
 /** A place in the queue of a lock. */
@@ -18,8 +19,8 @@ export type WaitOutcome = GrantedReply | RefusedReply | { readonly status: 'gone
 
 /** Behind the moment by Redis's clock, so that the look finds it over. */
 const OVER_MS = 2;
-/** A notification that got lost is repaired after so long at most. */
-const LOOK_MS = 10_000;
+/** A notification that got lost, or that a process which stands still did not send, is repaired after so long at most. */
+const LOOK_MS = 3_000;
 /** How long a place that nobody waits at any more is tried to be given up; after that it ends by itself. */
 const LEAVE_MS = 5_000;
 /** How often a waiter looks while Redis is away. */
@@ -38,7 +39,7 @@ export class Waiter implements WakeListener {
     /** The key of the lock. */
     readonly lock: string,
     readonly lockToken: string,
-    /** Names the call among those of this process. */
+    /** Names the call among all of the fleet. */
     readonly callId: string,
     /** On the clock of `performance.now()`. */
     readonly giveUpAt: number,
@@ -151,6 +152,7 @@ export class Waiting {
 
   constructor(
     private readonly redis: Redis,
+    private readonly stats: LockStats,
     { fenceRetentionMs }: { readonly fenceRetentionMs: number },
   ) {
     this.fenceRetentionMs = String(fenceRetentionMs);
@@ -163,6 +165,8 @@ export class Waiting {
     queue.join(waiter);
     queue.lookIn(place.changesInMs);
     waiter.join(queue);
+    const counts = this.stats.of(waiter.namespace);
+    counts.waiting++;
     try {
       for (;;) {
         await waiter.untilWoken();
@@ -182,6 +186,7 @@ export class Waiting {
       this.cancel(waiter, place).catch(() => undefined);
       throw error;
     } finally {
+      counts.waiting--;
       queue.leave(waiter);
       if (queue.isEmpty && this.queues.get(waiter.lock) === queue) this.queues.delete(waiter.lock);
     }
@@ -197,20 +202,27 @@ export class Waiting {
     return this.draining;
   }
 
-  private claim({ lock, lockToken, callId, namespace }: Waiter, { ticket, ttlMs }: Place) {
+  private async claim({ lock, lockToken, namespace }: Waiter, { ticket, ttlMs }: Place) {
     const { fenceRetentionMs } = this;
-    return this.redis.run(
-      claimLockScript.bind({ lock }, { lockToken, ticket, call: callId, ttlMs: String(ttlMs), fenceRetentionMs }),
+    const reply = await this.redis.run(
+      claimLockScript.bind({ lock }, { lockToken, ticket, ttlMs: String(ttlMs), fenceRetentionMs }),
       callOfItsOwn(namespace),
     );
+    return this.counted(reply, namespace);
   }
 
-  private cancel({ lock, lockToken, callId, namespace }: Waiter, { ticket }: Place): Promise<RefusedReply> {
+  private async cancel({ lock, lockToken, callId, namespace }: Waiter, { ticket }: Place): Promise<RefusedReply> {
     const { fenceRetentionMs } = this;
-    return this.redis.run(
+    const reply = await this.redis.run(
       cancelWaitScript.bind({ lock }, { lockToken, ticket, call: callId, fenceRetentionMs }),
       callOfItsOwn(namespace),
     );
+    return this.counted(reply, namespace);
+  }
+
+  private counted<Reply extends FoundLost>(reply: Reply, namespace: string): Reply {
+    if (reply.lost !== undefined) this.stats.of(namespace).lost(reply.lost);
+    return reply;
   }
 }
 

@@ -10,6 +10,8 @@ export interface WakeListener {
   readonly onChangesIn?: (changesInMs: number) => void;
   /** The lock was taken from the token. */
   readonly onLost?: (message: string) => void;
+  /** The lock was given back, with the token. */
+  readonly onReleased?: () => void;
   /** What was told before may have got lost: look. */
   readonly onMissed: () => void;
 }
@@ -27,6 +29,7 @@ export interface WakeChannel {
 const GRANTED = 'G'.charCodeAt(0);
 const CHANGES = 'T'.charCodeAt(0);
 const LOST = 'L'.charCodeAt(0);
+const RELEASED = 'R'.charCodeAt(0);
 const LOCK_TOKEN_BYTES = 32;
 
 class ListenedChannel {
@@ -70,6 +73,7 @@ class ListenedChannel {
       if (message[0] === GRANTED) listener.onGranted?.();
       else if (message[0] === CHANGES) listener.onChangesIn?.(Number(message.toString('latin1', 1 + LOCK_TOKEN_BYTES)));
       else if (message[0] === LOST) listener.onLost?.(message.toString('utf8', 1 + LOCK_TOKEN_BYTES));
+      else if (message[0] === RELEASED) listener.onReleased?.();
     }
   }
 
@@ -98,10 +102,15 @@ export class WakeChannels {
     return this.topology === 'standalone' && this.channels.get(this.sharedName(namespace))?.isHeard === true;
   }
 
+  /** Where this process is told of a lock. `lock`: its key. */
+  nameOf(namespace: string, lock: string): string {
+    return this.topology === 'standalone' ? this.sharedName(namespace) : keys.lockWake(lock, this.instance);
+  }
+
   /** `lock`: the key of the lock. */
   open(namespace: string, lock: string, lockToken: string, listener: WakeListener): WakeChannel {
     const isShared = this.topology === 'standalone';
-    const name = isShared ? this.sharedName(namespace) : keys.lockWake(lock, this.instance);
+    const name = this.nameOf(namespace, lock);
     const channel = this.channels.get(name) ?? this.listen(name);
     channel.add(lockToken, listener);
     return {

@@ -28,8 +28,16 @@ export class RedisClock {
   /** Samples each second from now on; a failed sample keeps the older one. */
   start(node: NodeCommand): void {
     this.stop();
+    let isAsked = false;
     this.timer = setInterval(() => {
-      this.sample(node).catch(() => undefined);
+      // a Redis that hangs is found out by a silent socket, and what is written to it counts as sound
+      if (isAsked) return;
+      isAsked = true;
+      this.sample(node)
+        .catch(() => undefined)
+        .finally(() => {
+          isAsked = false;
+        });
     }, REFRESH_MS);
     this.timer.unref();
   }

@@ -105,14 +105,23 @@ export interface SessionKeys {
   readonly events: string;
 }
 
-/** The keys of a namespace's cache statistics. */
-export interface CacheStatsKeys {
+/** The keys of what a service counts in a namespace. */
+export interface StatsKeys {
   /** Hash of what was counted, in all and by minute. */
   readonly stats: string;
-  /** ZSET of the keys that are read most, of a minute with an even number. */
+  /** ZSET of the names that were met most, of a minute with an even number. */
   readonly hotEven: string;
   /** Of one with an odd number. */
   readonly hotOdd: string;
+}
+
+function statsKeys(namespace: string, of: string): StatsKeys {
+  const tag = `{${of}:${namespace}}`;
+  return {
+    stats: `${namespace}:stats:${tag}`,
+    hotEven: `${namespace}:hot:${tag}:even`,
+    hotOdd: `${namespace}:hot:${tag}:odd`,
+  };
 }
 
 export const keys = {
@@ -133,14 +142,17 @@ export const keys = {
   tags: (namespace: string): string => `${namespace}:tags:{tags:${namespace}}`,
 
   /** The statistics of a namespace's cache; all in one slot. */
-  cacheStats: (namespace: string): CacheStatsKeys => ({
-    stats: `${namespace}:stats:{stats:${namespace}}`,
-    hotEven: `${namespace}:hot:{stats:${namespace}}:even`,
-    hotOdd: `${namespace}:hot:{stats:${namespace}}:odd`,
-  }),
+  cacheStats: (namespace: string): StatsKeys => statsKeys(namespace, 'stats'),
+
+  /** The statistics of a namespace's locks; all in one slot. */
+  lockStats: (namespace: string): StatsKeys => statsKeys(namespace, 'locks'),
 
   /** A lock: one hash with holders, permits, fence and queue. */
   lock: (namespace: string, resource: string): string => `${namespace}:lock:{${encodeIdentifier(resource)}}`,
+
+  /** How all keys of `lock` begin whose resource begins so, and no other key. */
+  lockPrefix: (namespace: string, prefix: string): string => `${namespace}:lock:{${encodeIdentifier(prefix)}`,
+
   /** Channel on which a process is told of its locks, on one Redis. */
   lockWakes: (namespace: string, instance: string): string => `${namespace}:locks:${instance}`,
   /** Channel on which a process is told of one lock, in the slot of that lock. */
@@ -215,17 +227,36 @@ export function shareSlot(redisKeys: readonly string[]): boolean {
 /** Characters that mean something in a pattern of SCAN. */
 const GLOB_SPECIAL = /[*?[\]\\]/g;
 
+/** What SCAN's MATCH takes to find all keys that begin so. */
+function scanPattern(beginning: string): string {
+  return `${beginning.replace(GLOB_SPECIAL, '\\$&')}*`;
+}
+
 /** What SCAN's MATCH takes to find all keys of `keys.cache` whose identifier begins so; some others match too. */
 export function cacheScanPattern(namespace: string, prefix: string): string {
-  return `${keys.cachePrefix(namespace, prefix).replace(GLOB_SPECIAL, '\\$&')}*`;
+  return scanPattern(keys.cachePrefix(namespace, prefix));
+}
+
+/** The same for `keys.lock`. */
+export function lockScanPattern(namespace: string, prefix: string): string {
+  return scanPattern(keys.lockPrefix(namespace, prefix));
+}
+
+/** The identifier that `build` makes a key of; undefined for what no identifier of a caller becomes. */
+function identifierOf(redisKey: Buffer, prefix: string, build: (identifier: string) => string): string | undefined {
+  const text = redisKey.toString('utf8');
+  if (!text.startsWith(prefix) || !text.endsWith('}')) return undefined;
+  const identifier = decodeIdentifier(text.slice(prefix.length, -1));
+  // another spelling of the same identifier, or bytes that are no UTF-8, would name another key of Redis
+  return identifier !== '' && Buffer.from(build(identifier)).equals(redisKey) ? identifier : undefined;
 }
 
 /** The inverse of `keys.cache`: undefined for what no key of a caller becomes. */
 export function cacheKeyOf(namespace: string, redisKey: Buffer): string | undefined {
-  const text = redisKey.toString('utf8');
-  const prefix = `${namespace}:cache:{`;
-  if (!text.startsWith(prefix) || !text.endsWith('}')) return undefined;
-  const key = decodeIdentifier(text.slice(prefix.length, -1));
-  // another spelling of the same identifier, or bytes that are no UTF-8, would name another key of Redis
-  return key !== '' && Buffer.from(keys.cache(namespace, key)).equals(redisKey) ? key : undefined;
+  return identifierOf(redisKey, keys.cachePrefix(namespace, ''), (key) => keys.cache(namespace, key));
+}
+
+/** The inverse of `keys.lock`: undefined for what no resource becomes. */
+export function lockResourceOf(namespace: string, redisKey: Buffer): string | undefined {
+  return identifierOf(redisKey, keys.lockPrefix(namespace, ''), (resource) => keys.lock(namespace, resource));
 }

@@ -11,6 +11,7 @@ import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './erro
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
 import { inspectNode, readInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
+import { PagedScan } from './paged-scan.js';
 import { scanMasters } from './scan.js';
 
 export interface RedisOptions {
@@ -153,6 +154,15 @@ export class Redis {
       // the end of a call is nothing that Redis did
       throw hasEnded(call) ? endedBefore() : this.domainError(error, 'SCAN', { readOnly: true });
     }
+  }
+
+  /** The same in steps, for whoever goes on later. */
+  pagedScan(match: string): PagedScan {
+    return new PagedScan(
+      () => this.connection.masters(),
+      match,
+      (error) => this.domainError(error, 'SCAN', { readOnly: true }),
+    );
   }
 
   /** What every master says of itself in a section of INFO; fails where one is away. */

@@ -66,7 +66,7 @@ export async function rest(startedAt: number, tookMs = performance.now() - start
   await sleep(Math.min(MAX_REST_MS, Math.ceil(tookMs)));
 }
 
-function readPage(reply: unknown): { readonly cursor: string; readonly keys: readonly Buffer[] } {
+export function readPage(reply: unknown): { readonly cursor: string; readonly keys: readonly Buffer[] } {
   const [cursor, keys] = Array.isArray(reply) ? (reply as readonly unknown[]) : [];
   if (!Buffer.isBuffer(cursor) || !Array.isArray(keys) || !keys.every((key) => Buffer.isBuffer(key))) {
     throw new UnexpectedReplyError('SCAN is no page');

@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs';
 import { afterEach, expect, test } from '@jest/globals';
 import { connect } from '../../src/client/index.js';
 import { Consistency } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { admitNow, startMasters } from '../lock/quorum/quorum-support.js';
 import { scrape } from '../support/metrics.js';
 import { until } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
-import { sharedRedisUrl } from '../support/service.js';
+import { sharedRedisUrl, type Environment } from '../support/service.js';
 
 /** The cache as Prometheus sees it. */
 
@@ -15,12 +16,13 @@ const MAX_BYTES = 1_000_000;
 const KEY = 'user:4711:profile';
 const entry = { value: Buffer.from('v'), tags: ['guild'] };
 
-async function start(workers: number): Promise<{ service: ServiceProcess; address: string }> {
+async function start(workers: number, env: Environment = {}): Promise<{ service: ServiceProcess; address: string }> {
   const service = await startServiceProcess({
     REDIS_URL: sharedRedisUrl('standalone'),
     WORKERS: String(workers),
     ADMIN_LISTEN: '127.0.0.1:0',
     NEAR_CACHE_MAX_BYTES: String(MAX_BYTES),
+    ...env,
   });
   return { service, address: String((await service.log('admin port listening')).address) };
 }
@@ -111,9 +113,13 @@ test('workers are added up, and of one that is gone its counters stay and its me
 });
 
 test('docs/metrics.md names every metric and no other', async () => {
-  const { address } = await start(1);
+  const servers = await startMasters(3);
+  await admitNow(servers, 'metrics');
+  const urls = servers.map(({ url }) => url).join(',');
+  const { address } = await start(1, { LOCK_REDIS_URLS: urls, NAMESPACE: 'metrics' });
   const text = await (await fetch(`http://${address}/metrics`)).text();
   const served = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name ?? ''} ${type ?? ''}`);
+  await Promise.all(servers.map((server) => server.remove()));
   const docs = readFileSync('docs/metrics.md', 'utf8');
   const named = [...docs.matchAll(/^\| `(\w+)` \| (\w+) \|/gm)].map(([, name, type]) => `${name ?? ''} ${type ?? ''}`);
   expect(named.toSorted()).toEqual(served.toSorted());

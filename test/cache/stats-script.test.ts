@@ -1,17 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { pino } from 'pino';
-import { addStatsScript, getStatsScript, statsScripts, type CountedStats } from '../../src/cache/stats-scripts.js';
-import { COUNTER_NAMES } from '../../src/cache/stats.js';
+import { COUNTER, type CounterName, type CounterValues } from '../../src/cache/stats.js';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { keys } from '../../src/redis/keys.js';
 import { Redis } from '../../src/redis/redis.js';
+import {
+  addStatsScript,
+  getStatsScript,
+  namedStats,
+  statsScripts,
+  type CountedStats,
+} from '../../src/redis/stats-scripts.js';
 import { until } from '../support/redis-server.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
 import { randomNamespace, sharedRedisUrl, TOPOLOGIES } from '../support/service.js';
 
 /** What the scripts make of additions, against a model that only adds up. */
 
+const COUNTER_NAMES = Object.keys(COUNTER) as readonly CounterName[];
 const SEED = 20_261_121;
 const MINUTE_MS = 60_000;
 const WEEK_MS = 604_800_000;
@@ -58,7 +65,8 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
       batch: String(batch),
       gatheredMs: '2000',
       counts: counts.join(','),
-      '...hotKeys': hotKeys.flatMap(([key, reads]) => [key, String(reads)]),
+      ongoing: '0',
+      '...hot': hotKeys.flatMap(([key, reads]) => [key, String(reads)]),
     };
     await redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
   }
@@ -66,9 +74,14 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
   const addOne = (namespace: string, batch: number): Promise<void> =>
     add(namespace, batch, { process: 'p', counts: [1], hotKeys: [], tries: 1 });
 
-  function get(namespace: string, minutes = 60, hotKeyLimit = 100): Promise<CountedStats | undefined> {
-    const args = { minutes: String(minutes), hotKeyLimit: String(hotKeyLimit) };
-    return redis.run(getStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
+  async function get(
+    namespace: string,
+    minutes = 60,
+    hotLimit = 100,
+  ): Promise<CountedStats<CounterValues> | undefined> {
+    const args = { minutes: String(minutes), hotLimit: String(hotLimit) };
+    const counted = await redis.run(getStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
+    return counted && namedStats(COUNTER, counted);
   }
 
   const field = async (namespace: string, name: string): Promise<string | undefined> => {
@@ -109,12 +122,12 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
           const sum = (counted?.minutes ?? []).reduce((before, { counts }) => before + counts[name], 0);
           expect(sum).toBe(counted?.total[name]);
         }
-        const expected = [...reads].map(([key, of]) => ({ key, reads: of }));
+        const expected = [...reads].map(([key, of]) => ({ name: key, count: of }));
         const hottest = expected.toSorted(
-          (one, other) => other.reads - one.reads || Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)),
+          (one, other) => other.count - one.count || Buffer.compare(Buffer.from(one.name), Buffer.from(other.name)),
         );
-        expect(counted?.hotKeys).toEqual(hottest);
-        expect((await get(namespace, 60, 1))?.hotKeys).toEqual(hottest.slice(0, 1));
+        expect(counted?.hot).toEqual(hottest);
+        expect((await get(namespace, 60, 1))?.hot).toEqual(hottest.slice(0, 1));
       }),
       { numRuns: 60, seed: SEED },
     );
@@ -164,13 +177,13 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
       await raw.command('HSET', stats, isOf, String(minute - 2), otherIsOf, String(minute - 1));
       await raw.command('ZADD', mine, '700', 'two minutes ago');
       await raw.command('ZADD', other, '640', 'a minute ago', '64', 'both');
-      expect((await get(namespace))?.hotKeys.map(({ key }) => key)).toEqual(['a minute ago', 'both']);
+      expect((await get(namespace))?.hot.map(({ name }) => name)).toEqual(['a minute ago', 'both']);
       const hotKeys = [['both', 1_280] as const];
       await add(namespace, 1, { process: 'p', counts: [1], hotKeys, tries: 1 });
       const counted = await get(namespace);
-      expect(counted?.hotKeys).toEqual([
-        { key: 'both', reads: 1_344 },
-        { key: 'a minute ago', reads: 640 },
+      expect(counted?.hot).toEqual([
+        { name: 'both', count: 1_344 },
+        { name: 'a minute ago', count: 640 },
       ]);
       expect(counted?.hotWindowMs).toBeGreaterThanOrEqual(MINUTE_MS);
       expect(counted?.hotWindowMs).toBeLessThan(2 * MINUTE_MS);
@@ -185,7 +198,7 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
         await add(namespace, batch, { process: 'p', counts: [1], hotKeys, tries: 1 });
       }
       expect(await raw.command('ZCARD', minute % 2 === 0 ? hotEven : hotOdd)).toBe(MAX_HOT_KEYS);
-      expect((await get(namespace))?.hotKeys.map(({ reads }) => reads)).toEqual([
+      expect((await get(namespace))?.hot.map(({ count }) => count)).toEqual([
         ...Array.from({ length: 64 }, () => 12),
         ...Array.from({ length: 36 }, () => 11),
       ]);
@@ -200,6 +213,34 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
       const names = ((await raw.command('HKEYS', stats)) as Buffer[]).map(String);
       expect(names.filter((name) => name.startsWith('of:')).toSorted()).toEqual(['of:p', 'of:there']);
     });
+  });
+
+  test('what goes on is that of every process that said so in the last ten seconds', async () => {
+    const namespace = randomNamespace();
+    const { stats } = keys.cacheStats(namespace);
+    const say = async (process: string, batch: number, ongoing: number): Promise<number | undefined> => {
+      const args = {
+        process,
+        batch: String(batch),
+        gatheredMs: '0',
+        counts: '0',
+        ongoing: String(ongoing),
+        '...hot': [],
+      };
+      await redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
+      return (await get(namespace))?.ongoing;
+    };
+    expect(await say('a', 1, 3)).toBe(3);
+    expect(await say('b', 1, 4)).toBe(7);
+    expect(await say('a', 2, 1)).toBe(5);
+    // as it was sent by one that died, a moment ago and long ago
+    const now = redis.clock.nowMs();
+    await raw.command('HSET', stats, 'now:died', `100 ${String(Math.round(now))}`);
+    expect((await get(namespace))?.ongoing).toBe(105);
+    await raw.command('HSET', stats, 'now:died', `100 ${String(Math.round(now) - 10_001)}`);
+    expect((await get(namespace))?.ongoing).toBe(5);
+    expect(await say('a', 3, 0)).toBe(4);
+    expect(await field(namespace, 'now:a')).toBeUndefined();
   });
 
   test('everything has an expiry', async () => {
@@ -233,11 +274,20 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     ['a count below zero', { counts: '1,-2' }],
     ['no batch', { batch: '0' }],
     ['no time', { gatheredMs: 'x' }],
-    ['half a hot key', { '...hotKeys': ['k'] }],
-    ['a hot key without reads', { '...hotKeys': ['k', '64', 'l', 'many'] }],
+    ['something below zero going on', { ongoing: '-1' }],
+    ['half a hot key', { '...hot': ['k'] }],
+    ['a hot key without reads', { '...hot': ['k', '64', 'l', 'many'] }],
   ])('%s is refused, and nothing written', async (_, wrong) => {
     const namespace = randomNamespace();
-    const args = { process: 'p', batch: '1', gatheredMs: '0', counts: '1,2', '...hotKeys': ['k', '64'], ...wrong };
+    const args = {
+      process: 'p',
+      batch: '1',
+      gatheredMs: '0',
+      counts: '1,2',
+      ongoing: '0',
+      '...hot': ['k', '64'],
+      ...wrong,
+    };
     const added = redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
     await expect(added).rejects.toThrow('BADARG');
     expect(await raw.command('EXISTS', keys.cacheStats(namespace).stats)).toBe(0);

@@ -37,12 +37,21 @@ describe('a bad setting is named', () => {
     ['REDIS_KEY_PREFIX', { REDIS_KEY_PREFIX: 'pyramid{1}:' }],
     ['POLICIES_FILE', { POLICIES_FILE: '/nowhere/policies.yaml' }],
     ['LOCK_FENCE_RETENTION_MS', { LOCK_FENCE_RETENTION_MS: 'day' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a,redis://b' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a,redis://b,redis://b:6379' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a,redis://b,redis+cluster://c' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a,redis://b,' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://:s@a,redis://b,redis://:s@c', ...SECURE }],
+    ['LOCK_QUORUM_MAX_TTL_MS', { LOCK_QUORUM_MAX_TTL_MS: '99' }],
+    ['LOCK_QUORUM_MAX_TTL_MS', { LOCK_QUORUM_MAX_TTL_MS: '3600001' }],
+    ['LOCK_QUORUM_NODE_TIMEOUT_MS', { LOCK_QUORUM_NODE_TIMEOUT_MS: '0' }],
+    ['LOCK_QUORUM_MAX_CLOCK_SKEW_MS', { LOCK_QUORUM_MAX_CLOCK_SKEW_MS: '60001' }],
     ['LOCK_COMPATIBLE', { LOCK_COMPATIBLE: 'redisson', ...LOCAL }],
     // nobody else reaches a Redis inside the service
     ['LOCK_COMPATIBLE', { LOCK_COMPATIBLE: 'redlock' }],
     ['LOCK_REDIS_URLS', { LOCK_COMPATIBLE: 'redlock', LOCK_REDIS_URLS: 'redis://a,redis://b' }],
     ['LOCK_REDIS_URLS', { LOCK_COMPATIBLE: 'redlock', LOCK_REDIS_URLS: 'redis+cluster://a:7000' }],
-    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a' }],
     ['LOCK_COMPATIBLE_PREFIX', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'aeturnis:', ...LOCAL }],
     ['LOCK_COMPATIBLE_PREFIX', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'other:lock:{', ...LOCAL }],
     ['NEAR_CACHE_MAX_BYTES', { NEAR_CACHE_MAX_BYTES: '-1' }],
@@ -284,5 +293,29 @@ describe('the roles', () => {
     const cluster = { REDIS_URL: 'redis+cluster://a:1,b:2' };
     expect(targetsOf({ ...cluster, REDIS_DB: '0' })).toMatchObject({ state: { topology: 'cluster' } });
     expect(badSettings({ ...LOCAL, STATE_REDIS_URL: cluster.REDIS_URL, REDIS_DB: '2' })).toEqual(['REDIS_DB']);
+  });
+});
+
+describe('LOCK_REDIS_URLS', () => {
+  test('names the masters of a quorum, each with what the URL or REDIS_PASSWORD says', () => {
+    const { quorum } = loadConfig({
+      ...LOCAL,
+      LOCK_REDIS_URLS: 'redis://a, rediss://user:own@b:7001/2,unix:/run/c.sock',
+      REDIS_PASSWORD: 'common',
+    }).lock;
+    expect(quorum).toEqual({
+      targets: [
+        { topology: 'standalone', tls: false, host: 'a', port: 6_379, database: 0, password: 'common' },
+        { topology: 'standalone', tls: true, host: 'b', port: 7_001, database: 2, username: 'user', password: 'own' },
+        { topology: 'standalone', tls: false, socketPath: '/run/c.sock', database: 0, password: 'common' },
+      ],
+      maxTtlMs: 60_000,
+      nodeTimeoutMs: undefined,
+      maxSkewMs: 500,
+    });
+  });
+
+  test('is absent by default', () => {
+    expect(loadConfig(LOCAL).lock.quorum).toBeUndefined();
   });
 });

@@ -9,7 +9,7 @@ import { encode, placesOf, protoRpcs, type Place, type Plain } from '../support/
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
 import { rows } from './bad-rows.js';
 import type { Bad } from './bad-values.js';
-import { createFixture, goodRequests, type Fixture } from './good-requests.js';
+import { createFixture, goodRequests, otherForms, type Fixture } from './good-requests.js';
 
 /** Every field of every RPC, as the proto's descriptors list them: a new field without a row fails here. */
 
@@ -44,8 +44,10 @@ afterAll(async () => {
   await database.close();
 });
 
-function goodRequest(rpc: string, by: Fixture = fixture): Plain {
-  const make = goodRequests[rpc];
+/** One that has the message at `prefix`. */
+function goodRequest(rpc: string, by: Fixture = fixture, prefix = ''): Plain {
+  const [form = ''] = prefix.split('.');
+  const make = otherForms[`${rpc} ${form}`] ?? goodRequests[rpc];
   if (make === undefined) throw new Error(`no good request for ${rpc}`);
   return make(by);
 }
@@ -80,12 +82,13 @@ describe('INVALID_ARGUMENT that names the field, and nothing written:', () => {
     fixture = await createFixture(service);
     // the service adds what it counted of the calls before, and has nothing more to add: a refused call counts nowhere
     await service.cache.getCacheStats({});
+    await service.locks.getLockStats({});
     before = await database.take();
   });
 
   test.each(cases)('$title', async ({ place, bad }) => {
     const { rpc, prefix, name, of, excludes } = place;
-    const request = structuredClone(goodRequest(rpc.name));
+    const request = structuredClone(goodRequest(rpc.name, fixture, prefix));
     const message = of(request);
     for (const other of excludes) Reflect.deleteProperty(message, other);
     Object.assign(message, bad.beside);

@@ -1,4 +1,5 @@
 import { encodePageToken } from '../../src/cache/page-token.js';
+import { encodeListToken } from '../../src/lock/list-token.js';
 import {
   bytes,
   credential,
@@ -298,6 +299,30 @@ const resources = list(text(1, 512), { min: 1, max: 16, unique: true });
 const lockToken = credential('A'.repeat(32)).filter(({ what }) => what !== 'another spelling of a secret');
 const leaseMs = integer(1n, HOUR_MS);
 
+const listToken = (prefix: string, cursor = '7'): Buffer =>
+  // of whatever namespace: a right one would have to be of the service's
+  encodeListToken('elsewhere', prefix, { scan: { done: [], run: 'a'.repeat(16), cursor }, listed: [] });
+
+const lockOperations: Record<string, Row> = {
+  'ListLocksRequest.prefix': textOrEmpty(0, 512),
+  'ListLocksRequest.page_size': integer(0n, 1_000n, 32),
+  'ListLocksRequest.page_token': [
+    { what: 'of another namespace', value: listToken('') },
+    { what: 'half a one', value: listToken('').subarray(3) },
+    { what: 'not ours', value: Buffer.from('x') },
+    { what: 'too long', value: Buffer.alloc(65_537, 'a') },
+  ],
+  'WatchLocksRequest.resources': [
+    ...list(text(1, 512), { min: 0, max: 100, unique: true }),
+    { what: 'none, and no prefix', value: [], beside: { prefix: '' } },
+  ],
+  'WatchLocksRequest.prefix': textOrEmpty(0, 512),
+  'ForceReleaseLockRequest.resource': text(1, 512),
+  'ForceReleaseLockRequest.reason': text(1, 256),
+  'ForceReleaseLockRequest.expected_fencing_token': integer(0n, BigInt(INT64_MAX)),
+  'GetLockStatsRequest.hottest_count': integer(0n, 100n, 32),
+};
+
 const lock: Record<string, Row> = {
   'AcquireLockRequest.resources': resources,
   'AcquireLockRequest.ttl_ms': leaseMs,
@@ -318,6 +343,22 @@ const lock: Record<string, Row> = {
   'GetLockRequest.resource': text(1, 512),
   'CheckFencingTokenRequest.resource': text(1, 512),
   'CheckFencingTokenRequest.fencing_token': integer(1n, BigInt(INT64_MAX)),
+  'HoldLocksRequest.id': integer(1n, BigInt(INT64_MAX)),
+  'HoldLocksRequest.action': [{ what: 'absent', value: undefined }],
+  'HoldLocksRequest.acquire': [
+    { what: 'of no lock', value: {}, at: '.lock' },
+    { what: 'for less than a stream renews', value: { lock: { resources: ['a'], ttl_ms: '499' } }, at: '.lock.ttl_ms' },
+    {
+      what: 'of more permits than there are',
+      value: { lock: { resources: ['a'], permits: 2, capacity: 1 } },
+      at: '.lock.permits',
+    },
+  ],
+  'HoldLocksRequest.release': nested,
+  'HoldLocksAcquire.lock': [{ what: 'absent', value: undefined }],
+  'HoldLocksAcquire.disconnect_grace_ms': integer(0n, 60_000n),
+  'HoldLocksAcquire.lock_delay_ms': integer(0n, 60_000n),
+  ...lockOperations,
 };
 
 const policyName = text(1, 32, 'Chat', 'a b', 'a:b', 'a.b', '{a}', 'ü', 'chat\n');

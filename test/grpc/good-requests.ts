@@ -118,6 +118,19 @@ const lock: Requests = {
   ExtendLock: ({ resource, lockToken }) => ({ resources: [resource], lock_token: lockToken, ttl_ms: '600000' }),
   GetLock: ({ resource }) => ({ resource }),
   CheckFencingToken: ({ resource }) => ({ resource, fencing_token: '1' }),
+  HoldLocks: () => ({
+    id: '1',
+    acquire: {
+      lock: { resources: [randomUUID()], ttl_ms: '600000', owner: 'shard-1', request_id: randomUUID() },
+      disconnect_grace_ms: '0',
+      lock_delay_ms: '0',
+    },
+  }),
+  ListLocks: () => ({ prefix: 'resource-', page_size: 10 }),
+  WatchLocks: ({ resource }) => ({ resources: [resource], prefix: 'no-such:' }),
+  ForceReleaseLock: () => ({ resource: randomUUID(), reason: 'stuck', expected_fencing_token: '9007199254740991' }),
+  CleanupExpiredLocks: () => ({}),
+  GetLockStats: () => ({ hottest_count: 10 }),
 };
 
 const rateLimit: Requests = {
@@ -139,3 +152,11 @@ export const goodRequests: Requests = Object.fromEntries(
     Object.entries(requests).map(([method, request]) => [`${service}/${method}`, request]),
   ),
 );
+
+/** Right requests with the other messages of a oneof, by the RPC and the field. */
+export const otherForms: Requests = {
+  'shardkeep.lock.v1.LockService/HoldLocks release': ({ resource, lockToken }) => ({
+    id: '1',
+    release: { resources: [resource], lock_token: lockToken },
+  }),
+};

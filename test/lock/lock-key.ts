@@ -6,18 +6,22 @@ import { sharedRedisUrl, type TestService, type Topology } from '../support/serv
 export interface LockKey {
   /** Sends `<name> <key> …args` to the node that has the key. */
   command(name: string, ...args: string[]): Promise<unknown>;
+  /** Runs Lua with the key as KEYS[1], on the node that has it. */
+  run(source: string, ...args: string[]): Promise<unknown>;
 }
 
 export function lockKey({ namespace }: TestService, topology: Topology, resource: string): LockKey {
   const key = keys.lock(namespace, resource);
   const ports = [...sharedRedisUrl(topology).matchAll(/:(\d+)/g)].map(([, port]) => Number(port));
+  const send = async (command: readonly string[]): Promise<unknown> => {
+    const answers = await Promise.allSettled(ports.map((port) => commandOn(port, command)));
+    // the other masters answer MOVED
+    const answer = answers.find(({ status }) => status === 'fulfilled');
+    if (answer?.status !== 'fulfilled') throw new Error(`no node did ${String(command[0])}`, { cause: answers });
+    return answer.value;
+  };
   return {
-    command: async (name, ...args) => {
-      const answers = await Promise.allSettled(ports.map((port) => commandOn(port, [name, key, ...args])));
-      // the other masters answer MOVED
-      const answer = answers.find(({ status }) => status === 'fulfilled');
-      if (answer?.status !== 'fulfilled') throw new Error(`no node did ${name}`, { cause: answers });
-      return answer.value;
-    },
+    command: (name, ...args) => send([name, key, ...args]),
+    run: (source, ...args) => send(['EVAL', source, '1', key, ...args]),
   };
 }

@@ -120,11 +120,10 @@ const SCRIPT_ARGUMENTS: readonly (readonly [
   ],
   [
     claimLockScript,
-    [TOKEN, '0', 'call', '1000', '1000'],
+    [TOKEN, '0', '1000', '1000'],
     {
       lockToken: WRONG_TOKENS,
       ticket: NO_NUMBERS,
-      call: [],
       ttlMs: WRONG_NUMBERS,
       fenceRetentionMs: WRONG_NUMBERS,
     },
@@ -166,7 +165,7 @@ test.each(SCRIPT_ARGUMENTS)(
 test.each([
   ['an unknown status of acquire', acquireLockScript, ['MAYBE']],
   ['a grant without its end', acquireLockScript, ['GRANTED', '1']],
-  ['a grant with a field too many', acquireLockScript, ['GRANTED', '1', '1', '1', '1']],
+  ['a grant with two fields too many', acquireLockScript, ['GRANTED', '1', '1', '1', '1', '1']],
   ['a refusal without the delay', acquireLockScript, ['QUEUED', '1']],
   ['half a holder', acquireLockScript, ['HELD', '1', '1', 'owner', '1']],
   ['an unknown status of claim', claimLockScript, ['HELD']],

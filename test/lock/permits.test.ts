@@ -75,6 +75,14 @@ onEachTopology('permits', (service) => {
       await reader;
     });
 
+    test('the last one is released after another’s lease ran out', async () => {
+      await user.granted('lapsed', { ...SHARED, ttlMs: 1n });
+      const last = await user.granted('lapsed', SHARED);
+      await until(async () => (await user.look('lapsed')).holderCount === 1n);
+      await user.release('lapsed', last);
+      expect(fenceOf(await user.granted('lapsed'))).toBeGreaterThan(fenceOf(last));
+    });
+
     test('each lease ends by itself', async () => {
       await user.granted('leases', { ...SHARED, ttlMs: 1n });
       const long = await user.granted('leases', SHARED);

@@ -148,6 +148,20 @@ onEachTopology('waiting', (service, topology) => {
     expect(fenceOf(await next)).toBeGreaterThan(fenceOf(held));
   });
 
+  test('a lease that ends without release, after the lock changed hands, goes to who waits in another service', async () => {
+    const held = await one.granted('handed');
+    const next = one.granted('handed', { ttlMs: 300n, waitMs: LONG_MS });
+    await one.untilWaiting('handed', 1);
+    // it was told of the lease of an hour, and does not look by itself before its wait is over
+    const last = other.acquire('handed', { waitMs: 8_000n });
+    await one.untilWaiting('handed', 2);
+    await one.release('handed', held);
+    const lapsed = await next;
+    const answer = await last;
+    expect(answer.status).toBe(GRANTED);
+    expect(fenceOf(answer)).toBeGreaterThan(fenceOf(lapsed));
+  });
+
   test('two calls of one request stand at one place and get one grant', async () => {
     const held = await one.granted('request');
     const requestId = 'one-request-twice';

@@ -201,17 +201,19 @@ test('a login of another user, request or partition has another key', () => {
 });
 
 test('the statistics of a namespace are keys of one slot, and of no other namespace or kind', () => {
-  const keysOf = (namespace: string): string[] => {
-    const { stats, hotEven, hotOdd } = keys.cacheStats(namespace);
+  const keysOf = (namespace: string, of: 'cacheStats' | 'lockStats' = 'cacheStats'): string[] => {
+    const { stats, hotEven, hotOdd } = keys[of](namespace);
     return [stats, hotEven, hotOdd];
   };
   fc.assert(
     fc.property(name, name, (one, other) => {
       fc.pre(one !== other);
+      expect(new Set(keysOf(one, 'lockStats').map((key) => calculateSlot(key))).size).toBe(1);
       const stats = keysOf(one);
       expect(new Set(stats.map((key) => calculateSlot(key))).size).toBe(1);
-      const all = [...stats, ...keysOf(other), keys.tags(one), keys.cache(one, `stats:${one}`)];
-      expect(new Set(all).size).toBe(stats.length * 2 + 2);
+      const others = [...keysOf(other), ...keysOf(one, 'lockStats')];
+      const all = [...stats, ...others, keys.tags(one), keys.cache(one, `stats:${one}`)];
+      expect(new Set(all).size).toBe(stats.length * 3 + 2);
     }),
   );
 });
@@ -226,6 +228,8 @@ describe('the key of a lock that users of redlock share', () => {
     tags: keys.tags,
     cacheStats: keys.cacheStats,
     lock: keys.lock,
+    lockPrefix: keys.lockPrefix,
+    lockStats: keys.lockStats,
     lockWakes: () => [],
     lockWake: () => [],
     quorumMarker: keys.quorumMarker,

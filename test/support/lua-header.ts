@@ -16,7 +16,7 @@ export const READING_COMMANDS: ReadonlySet<string> = new Set([
 
 /** What frees memory or only keeps something alive must work while Redis is out of memory, and nothing else may. */
 const ALLOWED_OUT_OF_MEMORY =
-  /^(?:validate|rotate|touch|extend|delete|release|give-back|remove|destroy|refund|reset|cleanup|renew|revoke|sweep|fail|cancel|claim-lock)(?:-|$)|^check-format$/;
+  /^(?:validate|rotate|touch|extend|delete|release|give-back|remove|destroy|refund|reset|cleanup|detach|renew|revoke|sweep|fail|cancel|force)(?:-|$)|^check-format$|^claim-lock$/;
 
 const KNOWN_FLAGS = new Set(['no-writes', 'allow-oom']);
 const SECTIONS = ['Returns', 'Atomicity', 'Retry', 'Clock'];

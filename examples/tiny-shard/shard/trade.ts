@@ -31,12 +31,12 @@ export async function trade(context: ShardContext, request: TradeRequest): Promi
 
 async function tradeUnderLocks(context: ShardContext, request: TradeRequest): Promise<TradeOutcome> {
   const userIds = [request.giver, request.partner];
-  const locks = await lockAll(context, userIds.map(inventoryLock));
-  if (locks === undefined) return 'busy';
+  const held = await lockAll(context, userIds.map(inventoryLock));
+  if (held === undefined) return 'busy';
   try {
-    return await swap(context, request, locks);
+    return await swap(context, request, held.locks);
   } finally {
-    await releaseAll(context, locks);
+    await releaseAll(context, held);
   }
 }
 

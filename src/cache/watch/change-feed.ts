@@ -4,11 +4,18 @@ import type { BroadcastEvents, KeyBroadcast } from '../../redis/broadcast.js';
 import type { Redis } from '../../redis/redis.js';
 import type { KeyTracking } from '../../redis/tracking.js';
 import { ChangeRing } from './change-ring.js';
-import { KeySource } from './key-source.js';
-import { PrefixSource } from './prefix-source.js';
+import { KeySource } from '../../redis/watch/key-source.js';
+import { PrefixSource } from '../../redis/watch/prefix-source.js';
 import { TagSource } from './tag-source.js';
-import { TopicIndex } from './topic-index.js';
-import { Topic, type Change, type ChangeSink, type TopicKind, type TopicSource, type TopicWatcher } from './topic.js';
+import { TopicIndex } from '../../redis/watch/topic-index.js';
+import {
+  Topic,
+  type Change,
+  type ChangeSink,
+  type TopicKind,
+  type TopicSource,
+  type TopicWatcher,
+} from '../../redis/watch/topic.js';
 
 export interface ChangeFeedOptions {
   readonly redis: Redis;

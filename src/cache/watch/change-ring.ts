@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Change } from './topic.js';
+import type { Change } from '../../redis/watch/topic.js';
 
 const EPOCH_BYTES = 8;
 const CURSOR_BYTES = EPOCH_BYTES + 8;

@@ -5,7 +5,7 @@ import { keys } from '../../redis/keys.js';
 import type { Redis } from '../../redis/redis.js';
 import type { KeyTracking } from '../../redis/tracking.js';
 import { readTagsScript } from '../tag-scripts.js';
-import type { ChangeSink, Topic, TopicSource } from './topic.js';
+import type { ChangeSink, Topic, TopicSource } from '../../redis/watch/topic.js';
 
 const PAGE_MEMBERS = 5_000;
 const READ_MS = 5_000;

@@ -2,8 +2,8 @@ import { DomainError } from '../../errors.js';
 import { cacheKeyOf, keys } from '../../redis/keys.js';
 import type { ChangeFeed } from './change-feed.js';
 import type { EvictionCounter } from './eviction-counter.js';
-import { TopicIndex } from './topic-index.js';
-import { tagTopicName, type Change, type Topic, type TopicKind, type TopicWatcher } from './topic.js';
+import { TopicIndex } from '../../redis/watch/topic-index.js';
+import { tagTopicName, type Change, type Topic, type TopicKind, type TopicWatcher } from '../../redis/watch/topic.js';
 
 /** What to watch from now on, and what no more. */
 export interface Subscription {

@@ -20,7 +20,8 @@
 
   Returns
     {'GRANTED', fencing_token, expires_at_ms, hold_count}
-      a new grant, or the live one of the same request as it stands (then only its `answers` is counted up)
+      a new grant, or the live one of the same request as it stands (then only its `answers` is counted up; but a stream
+      takes it over from who kept it before, with a whole lease)
     {'WAITING', ticket, changes_in_ms}
       stands in the queue; after that time something may change that nobody tells of, 0 = never
     {'UPGRADE'}
@@ -30,12 +31,14 @@
     {'QUEUED', waiting, delay_left_ms}
       nothing changed but what was over; the first says one of the holders
       Fencing tokens are decimal strings, times in ms integers.
+    and behind each, where leases were found over that nobody released, how many
 
   Atomicity: the look, the grant or the place in the queue, the fencing token and the key's expiry are one step.
   Retry:     safe with a request id; without one it finds its own first grant.    Clock: Redis TIME.
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, owner, channel, call, stream = ARGV[1], ARGV[3], ARGV[9], ARGV[10], ARGV[11]
 local ttl_ms, permits = whole_number(ARGV[2], 1, MAX_TTL_MS), whole_number(ARGV[4], 0, MAX_PERMITS)
@@ -58,7 +61,8 @@ local state, held, ticket = read_lock(lock, has_request == 1 and 'h:' .. lock_to
 
 local holder = live_holder(held)
 if holder then
-  local expires_at = holder[HOLDER_ANSWERS] == 0 and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
+  local is_new_lease = holder[HOLDER_ANSWERS] == 0 or stream ~= ''
+  local expires_at = is_new_lease and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
   holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1
   if stream ~= '' then
     holder[HOLDER_DELAY], holder[HOLDER_CHANNEL], holder[HOLDER_STREAM] = delay_ms, channel, stream
@@ -77,12 +81,12 @@ if group or state.delay_until <= now_ms and state.tail == state.head and has_roo
   local new = {permits, now_ms + ttl_ms, now_ms, '', owner, 1, reentrant, delay_ms, channel, stream}
   local count = grant(state, lock_token, new, group)
   write_lock(lock, state, fence_retention_ms)
-  return {'GRANTED', new[HOLDER_FENCING_TOKEN], new[HOLDER_EXPIRES_AT], count}
+  return telling_lost(state, {'GRANTED', new[HOLDER_FENCING_TOKEN], new[HOLDER_EXPIRES_AT], count})
 end
 if wait_ms == 0 then
   write_lock(lock, state, fence_retention_ms)
   if state.handed_to then tell_next(lock, state, state.handed_to) end
-  return refusal(lock, state)
+  return telling_lost(state, refusal(lock, state))
 end
 
 -- an earlier try of the request that waits yet: its place is this call's
@@ -99,4 +103,4 @@ put(state, 'q:' .. ticket, cmsgpack.pack({lock_token, permits, capacity, ttl_ms,
 if has_request == 1 then put(state, 'w:' .. lock_token, ticket) end
 state.keep_until = math.max(state.keep_until, gives_up_at)
 write_lock(lock, state, fence_retention_ms)
-return {'WAITING', ticket, changes_in_ms(lock, state)}
+return telling_lost(state, {'WAITING', ticket, changes_in_ms(lock, state)})

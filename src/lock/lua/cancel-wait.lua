@@ -14,6 +14,7 @@
     {'IN_DELAY', waiting, delay_left_ms}
     {'QUEUED', waiting, delay_left_ms}
       what was in the way
+    and behind each, where leases were found over that nobody released, how many
 
   A place that another call of the same request has taken over stays.
   Atomicity: the removal and the handing over are one step.
@@ -21,6 +22,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, ticket, call = ARGV[1], whole_number(ARGV[2], 0, MAX_TICKET), ARGV[3]
 local fence_retention_ms = whole_number(ARGV[4], 1, MAX_FENCE_RETENTION_MS)
@@ -29,15 +31,18 @@ if not ticket then return redis.error_reply('BADARG ticket') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
 local state, held, place = read_lock(lock, 'h:' .. lock_token, 'q:' .. decimal(ticket))
-local holder, waiter = live_holder(held), place and cmsgpack.unpack(place)
+clear_expired(lock, state)
+local field = 'q:' .. decimal(ticket)
+local holder = live_holder(held)
+local waiter = place and not (state.dead and state.dead[field]) and cmsgpack.unpack(place)
 if waiter and waiter[WAITER_TOKEN] == lock_token and waiter[WAITER_CALL] == call then
   drop_waiter(state, ticket, waiter)
-  state.dead = {['q:' .. decimal(ticket)] = true}
+  state.dead = state.dead or {}
+  state.dead[field] = true
 elseif holder and holder[HOLDER_ANSWERS] == 0 then
   remove_holder(lock, state, lock_token, holder)
 end
-clear_expired(lock, state)
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)
 tell_next(lock, state, state.handed_to or '')
-return refusal(lock, state)
+return telling_lost(state, refusal(lock, state))

@@ -17,6 +17,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, ttl_ms = ARGV[1], whole_number(ARGV[2], 1, MAX_TTL_MS)
 local fence_retention_ms = whole_number(ARGV[3], 1, MAX_FENCE_RETENTION_MS)

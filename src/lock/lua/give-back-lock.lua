@@ -17,6 +17,7 @@
 ]]
 --- @include "../../redis/lua/clock.lua"
 --- @include "lib/lock.lua"
+--- @include "lib/queue.lua"
 local lock = KEYS[1]
 local lock_token, fence_retention_ms = ARGV[1], whole_number(ARGV[2], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
@@ -29,8 +30,8 @@ holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] - 1
 if holder[HOLDER_ANSWERS] > 0 then
   put_holder(state, lock_token, holder)
 else
-  remove_holder(lock, state, lock_token, holder)
   clear_expired(lock, state)
+  remove_holder(lock, state, lock_token, holder)
   hand_over(lock, state)
 end
 write_lock(lock, state, fence_retention_ms)

@@ -30,6 +30,7 @@ export interface QuorumMasterOptions extends AdmitOptions {
 
 /** Every master is looked at so often: one that was flushed begins its quarantine by it, also while nobody locks. */
 const LOOK_MS = 1_000;
+/** One that takes longer for its answer hangs, and is asked nothing until it has given it. */
 const ANSWER_MS = 1_000;
 
 /** One master of a quorum: its connection, and whether it votes. */
@@ -39,6 +40,7 @@ export class QuorumMaster implements Voter {
   private readonly listeners: ((ready: boolean) => void)[] = [];
   private runId = '';
   private isAdmitted = false;
+  private isHanging = false;
   private wasReady = false;
   private timer: NodeJS.Timeout | undefined;
   private isClosed = false;
@@ -58,11 +60,11 @@ export class QuorumMaster implements Voter {
   }
 
   get isConnected(): boolean {
-    return this.redis.isReady;
+    return this.redis.isReady && !this.isHanging;
   }
 
   get isReady(): boolean {
-    return this.redis.isReady && this.isAdmitted;
+    return this.isConnected && this.isAdmitted;
   }
 
   onStateChange(listener: (ready: boolean) => void): void {
@@ -76,7 +78,7 @@ export class QuorumMaster implements Voter {
 
   /** Only while it is connected: before that it may be another process than the one that was asked for its run id. */
   run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
-    if (!this.redis.isReady) return Promise.reject(redisUnavailable('a master of the quorum is away'));
+    if (!this.isConnected) return Promise.reject(redisUnavailable('a master of the quorum is away'));
     return this.redis.run(bound, call);
   }
 
@@ -102,14 +104,22 @@ export class QuorumMaster implements Voter {
   /** Asks the master whether it votes; answers when to ask again. */
   private async look(): Promise<number> {
     const { namespace, quarantineMs, logger } = this.options;
-    const leftMs = await this.redis.run(
+    const { address } = this;
+    const asked = this.redis.run(
       admitMasterScript.bind(
         { marker: keys.quorumMarker(namespace) },
         { runId: this.runId, quarantineMs: String(quarantineMs) },
       ),
       { namespace, deadlineAt: performance.now() + ANSWER_MS, ended: false },
     );
-    const { address } = this;
+    const timer = setTimeout(() => {
+      logger.warn({ address }, 'a master of the quorum does not answer');
+      this.setHanging(true);
+    }, ANSWER_MS);
+    const leftMs = await asked.finally(() => {
+      clearTimeout(timer);
+      this.setHanging(false);
+    });
     if (leftMs > 0 && (this.isAdmitted || leftMs >= quarantineMs)) {
       logger.warn({ address, leftMs }, 'a master of the quorum is new or has forgotten its votes; it is kept out');
     } else if (leftMs === 0 && !this.isAdmitted) {
@@ -135,6 +145,11 @@ export class QuorumMaster implements Voter {
         },
       );
     }, delayMs).unref();
+  }
+
+  private setHanging(isHanging: boolean): void {
+    this.isHanging = isHanging;
+    this.tellState();
   }
 
   private tellState(): void {

@@ -12,7 +12,14 @@ import { redisUnavailable } from '../../../src/redis/errors.js';
 import { keys } from '../../../src/redis/keys.js';
 import type { AnyLuaScript, BoundScript } from '../../../src/redis/lua-script.js';
 import { startRedis, until, type RedisServer } from '../../support/redis-server.js';
-import { randomNamespace } from '../../support/service.js';
+import { killServiceProcesses } from '../../support/service-process.js';
+import {
+  randomNamespace,
+  sharedRedisUrl,
+  startTestService,
+  type Environment,
+  type TestService,
+} from '../../support/service.js';
 
 /** Quorums of real masters for tests, and services that use them, in this process. */
 
@@ -184,4 +191,42 @@ export function requestFor(resource: string, terms: Partial<AcquireRequest> = {}
     reentrant: false,
     ...terms,
   };
+}
+
+/** Masters and services of one test. */
+export class QuorumBed {
+  masters: RedisServer[] = [];
+  private services: TestService[] = [];
+
+  /** For `afterEach`. */
+  readonly clear = async (): Promise<void> => {
+    await killServiceProcesses();
+    await Promise.all(this.services.map((service) => service.stop()));
+    await Promise.all(this.masters.map((master) => master.remove()));
+    [this.masters, this.services] = [[], []];
+  };
+
+  environment(namespace: string, env: Environment = {}): Environment {
+    const urls = this.masters.map(({ url }) => url).join(',');
+    return { REDIS_URL: sharedRedisUrl('standalone'), NAMESPACE: namespace, LOCK_REDIS_URLS: urls, ...env };
+  }
+
+  /** A service on three masters that vote. */
+  async start(env: Environment = {}, flags: readonly string[] = []): Promise<TestService> {
+    this.masters = await Promise.all([0, 1, 2].map(() => startRedis(flags)));
+    const service = await startTestService(this.environment(await admitNow(this.masters), env));
+    this.services.push(service);
+    return service;
+  }
+
+  masterAt(index: number): RedisServer {
+    const master = this.masters[index];
+    if (master === undefined) throw new RangeError('no master');
+    return master;
+  }
+
+  /** What one master answers to a command. */
+  ask(index: number, ...command: readonly string[]): Promise<unknown> {
+    return this.masterAt(index).command(...command);
+  }
 }

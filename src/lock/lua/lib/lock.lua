@@ -15,6 +15,7 @@
 -- Readers ignore other fields, and further elements of arrays. The key expires a fence retention after the last lease or
 -- wait. A lost or expired fence does no harm to the order of tokens: the next one is taken from the time (clock.lua).
 -- Needs clock.lua before it.
+--- @include "arguments.lua"
 local HOLDER_PERMITS = 1        -- 0 = all
 local HOLDER_EXPIRES_AT = 2     -- Unix ms; a holder whose expires_at <= now is dead
 local HOLDER_ACQUIRED_AT = 3    -- Unix ms
@@ -42,28 +43,9 @@ local WAITER_CALL = 13          -- the call that waits
 
 local EXCLUSIVE = 1000000000
 local MAX_PERMITS = 1000000
-local MAX_TTL_MS = 3600000
 local MAX_WAIT_MS = 60000
 local MAX_DELAY_MS = 60000
-local MAX_FENCE_RETENTION_MS = 31536000000
 local MAX_TICKET = 2 ^ 53
-
--- How long a waiter that was granted the lock has to take it up; one whose service died costs those behind it so much.
-local CLAIM_MS = 2000
-
--- So many waiters are looked at for one in another service.
-local MAX_TOLD = 4
-
--- By digits, because tonumber() also takes '0x10', '1e3', ' 7' and 'nan'.
-local function whole_number(digits, min, max)
-  local number = string.match(digits, '^%d+$') and tonumber(digits)
-  if number and number >= min and number <= max then return number end
-  return nil
-end
-
-local function is_lock_token(text)
-  return #text == 32 and string.find(text, '^[%w_-]+$') ~= nil
-end
 
 local function is_alive(holder)
   return holder[HOLDER_EXPIRES_AT] > now_ms
@@ -94,6 +76,8 @@ local function read_lock(lock, field, other_field)
     groups = {},
     expired_holders = 0,
     expired_waiters = 0,
+    -- of the expired holders, those that had taken the lock up
+    lost = 0,
   }, field and values[9], other_field and values[10]
 end
 
@@ -146,7 +130,7 @@ end
 
 local function put_holder(state, lock_token, holder)
   put(state, 'h:' .. lock_token, cmsgpack.pack(holder))
-  state.keep_until = math.max(state.keep_until, holder[HOLDER_EXPIRES_AT])
+  state.keep_until = math.max(state.keep_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
 end
 
 -- What a reentrant owner holds; nil where it is nothing.
@@ -179,8 +163,9 @@ local function drop_waiter(state, ticket, waiter)
   state.waiting = state.waiting - 1
 end
 
--- Clears the holders whose lease is over, once the first one can be: what the others use is counted anew. Where a holder
--- is over that was handed the lock and never took it up, its service is gone, and so are its waiters.
+-- Clears the holders whose lease is over, once the first one can be: what the others use is counted anew, from what Redis has,
+-- so before anything else is changed. Where a holder is over that was handed the lock and never took it up, its service is
+-- gone, and so are its waiters.
 local function clear_expired(lock, state)
   if state.ends_at == 0 or state.ends_at > now_ms then return end
   local fields = redis.call('HGETALL', lock)
@@ -194,9 +179,13 @@ local function clear_expired(lock, state)
       if not is_alive(holder) then
         drop(state, field)
         state.expired_holders = state.expired_holders + 1
-        if holder[HOLDER_ANSWERS] == 0 then dead_channels[holder[HOLDER_CHANNEL]] = true end
-        if holder[HOLDER_DELAY] > 0 then
-          state.delay_until = math.max(state.delay_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
+        if holder[HOLDER_ANSWERS] == 0 then
+          dead_channels[holder[HOLDER_CHANNEL]] = true
+        else
+          state.lost = state.lost + 1
+          if holder[HOLDER_DELAY] > 0 then
+            state.delay_until = math.max(state.delay_until, holder[HOLDER_EXPIRES_AT] + holder[HOLDER_DELAY])
+          end
         end
       elseif owner and groups[owner] then
         groups[owner][1] = groups[owner][1] + 1
@@ -228,93 +217,6 @@ local function clear_expired(lock, state)
   end
 end
 
--- The waiter whose turn it is; nil where nobody waits. Takes out those in front that gave up.
-local function first_waiter(lock, state)
-  while state.head < state.tail do
-    local field = 'q:' .. decimal(state.head)
-    local packed = not (state.dead and state.dead[field]) and redis.call('HGET', lock, field)
-    local waiter = packed and cmsgpack.unpack(packed)
-    if waiter and waiter[WAITER_GIVES_UP_AT] > now_ms then return waiter end
-    if waiter then
-      drop_waiter(state, state.head, waiter)
-      state.expired_waiters = state.expired_waiters + 1
-    end
-    state.head = state.head + 1
-  end
-  return nil
-end
-
-local function has_room(state, permits, capacity)
-  if permits == 0 then return state.used == 0 end
-  return state.used + permits <= capacity
-end
-
--- Whether what an owner holds is as much as it asks for once more.
-local function covers(group, permits)
-  return group[2] == 0 or permits > 0 and permits <= group[2]
-end
-
--- Makes a holder of whoever is granted the lock now, `holder` being all of it but its fencing token; answers how many grants
--- its owner has. An exclusive grant raises the fence, others carry it. `group` is what a reentrant owner holds already.
-local function grant(state, lock_token, holder, group)
-  local owner, permits = holder[HOLDER_OWNER], holder[HOLDER_PERMITS]
-  if group then
-    holder[HOLDER_PERMITS], holder[HOLDER_FENCING_TOKEN] = group[2], group[3]
-    note_end(state, holder[HOLDER_EXPIRES_AT])
-    group[1] = group[1] + 1
-  else
-    if permits == 0 or state.fence == 0 then state.fence = next_tick(state.fence) end
-    holder[HOLDER_FENCING_TOKEN] = decimal(state.fence)
-    count_holder(state, permits, holder[HOLDER_EXPIRES_AT])
-    if holder[HOLDER_REENTRANT] == 1 then group = {1, permits, holder[HOLDER_FENCING_TOKEN]} end
-  end
-  if group then put_group(state, owner, group) end
-  state.last = lock_token
-  put_holder(state, lock_token, holder)
-  return group and group[1] or 1
-end
-
--- Grants the lock to those whose turn it is, as far as there is room, and wakes them. Each has CLAIM_MS to take it up; one
--- whose service nobody hears is taken out.
-local function hand_over(lock, state)
-  if state.delay_until > now_ms then return end
-  local waiter = first_waiter(lock, state)
-  while waiter do
-    local permits, owner, channel = waiter[WAITER_PERMITS], waiter[WAITER_OWNER], waiter[WAITER_CHANNEL]
-    local group = waiter[WAITER_REENTRANT] == 1 and group_of(lock, state, owner)
-    if not (group and covers(group, permits)) then
-      if not has_room(state, permits, waiter[WAITER_CAPACITY]) then return end
-      group = nil
-    end
-    local lock_token = waiter[WAITER_TOKEN]
-    drop_waiter(state, state.head, waiter)
-    state.head = state.head + 1
-    if redis.call('SPUBLISH', channel, 'G' .. lock_token) > 0 then
-      grant(state, lock_token, {permits, now_ms + CLAIM_MS, now_ms, '', owner, 0, waiter[WAITER_REENTRANT],
-        waiter[WAITER_DELAY], channel, waiter[WAITER_STREAM]}, group)
-      state.handed_to = channel
-    else
-      state.expired_waiters = state.expired_waiters + 1
-    end
-    waiter = first_waiter(lock, state)
-  end
-end
-
--- Takes a holder out; its place is free.
-local function remove_holder(lock, state, lock_token, holder)
-  drop(state, 'h:' .. lock_token)
-  local owner = holder[HOLDER_OWNER]
-  local group = holder[HOLDER_REENTRANT] == 1 and group_of(lock, state, owner)
-  if group and group[1] > 1 then
-    group[1] = group[1] - 1
-    put_group(state, owner, group)
-    return
-  end
-  if group then put_group(state, owner, nil) end
-  state.used = holder[HOLDER_PERMITS] == 0 and 0 or math.max(0, state.used - holder[HOLDER_PERMITS])
-  if state.used == 0 then state.ends_at = 0 end
-end
-
 -- The holder with a token, as it is in Redis; nil where the token holds nothing (any more).
 local function live_holder(packed)
   local holder = packed and cmsgpack.unpack(packed)
@@ -336,42 +238,6 @@ local function hold_count(lock, state, holder)
   return group and group[1] or 1
 end
 
--- In how many ms something may change of which nobody is told: a lease, a delay or the wait of the head ends. 0 = never.
--- Only after write_lock.
-local function changes_in_ms(lock, state)
-  local at = state.used > 0 and state.ends_at or 0
-  if state.delay_until > now_ms and (at == 0 or state.delay_until < at) then at = state.delay_until end
-  local waiter = first_waiter(lock, state)
-  if waiter and (at == 0 or waiter[WAITER_GIVES_UP_AT] < at) then at = waiter[WAITER_GIVES_UP_AT] end
-  return at > 0 and math.max(1, at - now_ms) or 0
-end
-
--- Tells who waits first, in another service than the one that listens on `channel` and knows, when something will change:
--- should that one stand still, nobody else would look in time. Only after write_lock.
-local function tell_next(lock, state, channel)
-  for ticket = state.head, math.min(state.tail, state.head + MAX_TOLD) - 1 do
-    local packed = redis.call('HGET', lock, 'q:' .. decimal(ticket))
-    local waiter = packed and cmsgpack.unpack(packed)
-    if waiter and waiter[WAITER_CHANNEL] ~= channel then
-      redis.call('SPUBLISH', waiter[WAITER_CHANNEL], 'T' .. waiter[WAITER_TOKEN] .. changes_in_ms(lock, state))
-      return
-    end
-  end
-end
-
--- One of those who hold the lock; nil where nobody does. Only after write_lock.
-local function any_holder(lock, state)
-  if state.used == 0 then return nil end
-  local holder = live_holder(redis.call('HGET', lock, 'h:' .. state.last))
-  if holder then return holder end
-  local fields = redis.call('HGETALL', lock)
-  for i = 1, #fields, 2 do
-    holder = string.sub(fields[i], 1, 2) == 'h:' and live_holder(fields[i + 1])
-    if holder then return holder end
-  end
-  return nil
-end
-
 -- What a reply says of a holder: owner, fencing_token, acquired_at_ms, expires_at_ms, ttl_ms (at least 1), permits.
 local function append_holder(reply, holder)
   reply[#reply + 1] = holder[HOLDER_OWNER]
@@ -383,12 +249,8 @@ local function append_holder(reply, holder)
   return reply
 end
 
--- Why somebody does not get the lock: {status, waiting, delay_left_ms, then one holder where it is held}. Only after
--- write_lock.
-local function refusal(lock, state)
-  local delay_left_ms = math.max(0, state.delay_until - now_ms)
-  local holder = any_holder(lock, state)
-  local reply = {holder and 'HELD' or delay_left_ms > 0 and 'IN_DELAY' or 'QUEUED', state.waiting, delay_left_ms}
-  if holder then append_holder(reply, holder) end
+-- A reply, and behind it, where leases were found over of holders that had taken the lock up, how many.
+local function telling_lost(state, reply)
+  if state.lost > 0 then reply[#reply + 1] = state.lost end
   return reply
 end

@@ -12,23 +12,11 @@
 -- forgets nothing that is younger than two clock skews (the fence retention; for all keys at once the quarantine).
 --
 -- Whether the master votes at all is in <ns>:quorum; admit-master.lua has its fields. Needs clock.lua before it.
+--- @include "../../../lua/lib/arguments.lua"
 local ROUND_BYTES = 8
 local MAX_ROUNDS = 16
-local MAX_TTL_MS = 3600000
 local MAX_TOKEN = 9007199254740991
 local MAX_SKEW_US = 60000000
-local MAX_FENCE_RETENTION_MS = 31536000000
-
--- By digits, because tonumber() also takes '0x10', '1e3', ' 7' and 'nan'.
-local function whole_number(digits, min, max)
-  local number = string.match(digits, '^%d+$') and tonumber(digits)
-  if number and number >= min and number <= max then return number end
-  return nil
-end
-
-local function is_lock_token(text)
-  return #text == 32 and string.find(text, '^[%w_-]+$') ~= nil
-end
 
 local function is_round(text)
   return #text == ROUND_BYTES and string.find(text, '^[%w_-]+$') ~= nil

@@ -1,4 +1,4 @@
-import type { BroadcastEvents, KeyBroadcast } from '../../redis/broadcast.js';
+import type { BroadcastEvents, KeyBroadcast } from '../broadcast.js';
 import type { ChangeSink, Topic, TopicSource } from './topic.js';
 
 /** Beginnings of keys, by BCAST tracking while there are any. */

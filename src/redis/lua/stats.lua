@@ -1,4 +1,4 @@
--- The statistics of a namespace: one hash, <ns>:stats:{stats:<ns>}, and two zsets of keys that are read most, in its slot.
+-- What a service counts in a namespace: one hash, <ns>:stats:{…}, and two zsets of the names that it met most, in its slot.
 -- Needs clock.lua.
 --
 --   since        Unix ms: when counting began
@@ -6,6 +6,8 @@
 --   <minute>     what was added in that Unix minute, the same; kept for 60 minutes
 --   even, odd    the Unix minute that the zset of even or odd minutes is of
 --   of:<process> the last addition of a service process and its Unix minute; kept for 10 minutes
+--   now:<process> how much of something was going on in the process, and when it said so, Unix ms; counts for 10 seconds,
+--                so that a process that died does not count for ever
 --
 -- Only add-stats writes them. All have an expiry, of the hash 7 days after the last addition.
 local STATS_SINCE = 'since'
@@ -13,10 +15,12 @@ local STATS_TOTAL = 'total'
 local STATS_EVEN = 'even'
 local STATS_ODD = 'odd'
 local STATS_PROCESS = 'of:'
+local STATS_ONGOING = 'now:'
 local STATS_MINUTES = 60
 local STATS_PROCESS_MINUTES = 10
+local STATS_ONGOING_MS = 10000
 local STATS_KEPT_MS = 604800000
-local STATS_HOT_KEYS = 500
+local STATS_HOT_NAMES = 500
 -- a zset is read until the end of the minute after its own
 local STATS_HOT_KEPT_MS = 180000
 local MINUTE_MS = 60000
@@ -36,9 +40,16 @@ local function add_counts(one, other)
   return table.concat(sums, ',')
 end
 
+-- How much is going on in a process by what it said last: nothing where that was too long ago.
+local function ongoing_in(said)
+  local count, at = string.match(said, '^(%d+) (%d+)$')
+  return tonumber(at) > now_ms - STATS_ONGOING_MS and tonumber(count) or 0
+end
+
 -- Whether nobody needs a field of the hash any more.
 local function is_over(stats, field)
   if string.find(field, '^%d+$') then return tonumber(field) <= now_minute - STATS_MINUTES end
+  if string.sub(field, 1, #STATS_ONGOING) == STATS_ONGOING then return ongoing_in(redis.call('HGET', stats, field)) == 0 end
   if string.sub(field, 1, #STATS_PROCESS) ~= STATS_PROCESS then return false end
   local added_in = tonumber(string.match(redis.call('HGET', stats, field), '%d+$'))
   return added_in <= now_minute - STATS_PROCESS_MINUTES

@@ -2,15 +2,16 @@
 --[[
   add-stats: add what a service process counted to the statistics of its namespace.
 
-  KEYS[1] stats    hash  <ns>:stats:{stats:<ns>}, see lib/stats.lua
-  KEYS[2] hotEven  zset  <ns>:hot:{stats:<ns>}:even, keys with the reads of an even minute
-  KEYS[3] hotOdd   zset  <ns>:hot:{stats:<ns>}:odd, of an odd one
+  KEYS[1] stats    hash  <ns>:stats:{…}, see stats.lua
+  KEYS[2] hotEven  zset  <ns>:hot:{…}:even, names with how often they were met in an even minute
+  KEYS[3] hotOdd   zset  <ns>:hot:{…}:odd, in an odd one
 
   ARGV[1] process     text     1..64 bytes, which process sends
   ARGV[2] batch       integer  1.., grows from one addition of the process to the next; a retry has that of its first try
   ARGV[3] gatheredMs  integer  0.., how long it was counted; only where counting begins
   ARGV[4] counts      list     integers with commas between them, by place
-  ARGV[5..n] hotKeys  text     a key, then the reads that were made of it, an integer; and so on
+  ARGV[5] ongoing     integer  0.., how much of something is going on in the process now; 0 where that is not counted
+  ARGV[6..n] hot      text     a name, then how often it was met, an integer; and so on
 
   Returns
     {'ADDED'}  done
@@ -19,16 +20,17 @@
   Atomicity: everything counted is added in one step, to the minute in which that happens.
   Retry:     safe: it adds nothing again, within ten minutes of the first try.    Clock: Redis TIME.
 ]]
---- @include "../../redis/lua/clock.lua"
---- @include "lib/stats.lua"
+--- @include "clock.lua"
+--- @include "stats.lua"
 local stats = KEYS[1]
-local process, batch, gathered_ms, counts = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local process, batch, gathered_ms, counts, ongoing = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 if not batch or batch < 1 then return redis.error_reply('BADARG batch') end
 if not gathered_ms or gathered_ms < 0 then return redis.error_reply('BADARG gatheredMs') end
 if not string.find(counts, '^%d[%d,]*$') then return redis.error_reply('BADARG counts') end
-if #ARGV % 2 ~= 0 then return redis.error_reply('BADARG hotKeys') end
-for i = 6, #ARGV, 2 do
-  if not tonumber(ARGV[i]) then return redis.error_reply('BADARG hotKeys') end
+if not string.find(ongoing, '^%d+$') then return redis.error_reply('BADARG ongoing') end
+if #ARGV % 2 ~= 1 then return redis.error_reply('BADARG hot') end
+for i = 7, #ARGV, 2 do
+  if not tonumber(ARGV[i]) then return redis.error_reply('BADARG hot') end
 end
 
 local even = now_minute % 2 == 0
@@ -49,17 +51,22 @@ redis.call(
   'HSET', stats, sender, decimal(batch) .. ' ' .. minute,
   STATS_TOTAL, add_counts(total, counts), minute, add_counts(this_minute, counts)
 )
+if tonumber(ongoing) > 0 then
+  redis.call('HSET', stats, STATS_ONGOING .. process, ongoing .. ' ' .. decimal(now_ms))
+else
+  redis.call('HDEL', stats, STATS_ONGOING .. process)
+end
 redis.call('PEXPIRE', stats, STATS_KEPT_MS)
 
-if #ARGV > 4 then
+if #ARGV > 5 then
   if hot_is_of ~= minute then
     redis.call('UNLINK', hot)
     redis.call('HSET', stats, hot_minute, minute)
   end
-  for i = 5, #ARGV, 2 do
+  for i = 6, #ARGV, 2 do
     redis.call('ZINCRBY', hot, ARGV[i + 1], ARGV[i])
   end
-  redis.call('ZREMRANGEBYRANK', hot, 0, -1 - STATS_HOT_KEYS)
+  redis.call('ZREMRANGEBYRANK', hot, 0, -1 - STATS_HOT_NAMES)
   redis.call('PEXPIRE', hot, STATS_HOT_KEPT_MS)
 end
 return {'ADDED'}

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { KeyTracking } from '../../redis/tracking.js';
+import type { KeyTracking } from '../tracking.js';
 import type { ChangeSink, Topic, TopicSource } from './topic.js';
 
 /** A key that is looked after. */

@@ -1,0 +1,34 @@
+import type { ParkableCall } from '../../redis/call.js';
+
+/** One request of a stream, as the store of locks sees a call. It may wait: how many there are is bounded by the stream. */
+export class HoldCall implements ParkableCall {
+  ended = false;
+  private readonly listeners: (() => void)[] = [];
+
+  constructor(
+    readonly namespace: string,
+    /** On the clock of `performance.now()`. */
+    readonly deadlineAt: number,
+    /** Whether it is one that may wait for somebody else. */
+    readonly waits: boolean,
+  ) {}
+
+  end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    for (const listener of this.listeners.splice(0)) listener();
+  }
+
+  park(): boolean {
+    return true;
+  }
+
+  unpark(): void {
+    // counts nowhere
+  }
+
+  whenEnded(listener: () => void): void {
+    if (this.ended) listener();
+    else this.listeners.push(listener);
+  }
+}
