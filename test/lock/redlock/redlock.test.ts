@@ -116,6 +116,18 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     expect(error).toMatchObject({ code: Code.FAILED_PRECONDITION, reason: 'LOCK_MODE' });
   });
 
+  test('nothing looks at all locks or takes one by force', async () => {
+    const { locks } = service();
+    for (const call of [
+      locks.listLocks({}),
+      locks.forceReleaseLock({ resource: 'any', reason: 'a test' }),
+      locks.cleanupExpiredLocks({}),
+      locks.getLockStats({}),
+    ]) {
+      expect(await failureOf(call)).toMatchObject({ code: Code.FAILED_PRECONDITION, reason: 'LOCK_MODE' });
+    }
+  });
+
   test('there are no fencing tokens to check', async () => {
     await service().locks.acquireLock({ resources: ['unfenced'], ttlMs: LONG_MS });
     const error = await failureOf(service().locks.checkFencingToken({ resource: 'unfenced', fencingToken: 1n }));
