@@ -22,7 +22,7 @@ export const ERROR_CODES = [
   'TOO_MANY_CHARACTERS',
   /** A reentrant owner asks for more permits than it holds; nothing was done. */
   'LOCK_UPGRADE',
-  /** Locks live on a quorum of masters, which cannot do this; nothing was done. */
+  /** Locks live on a quorum of masters, or are those of redlock, which cannot do this; nothing was done. */
   'LOCK_MODE',
   /** The session is not there or has ended. */
   'SESSION_NOT_FOUND',

@@ -24,6 +24,8 @@ import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
+import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
+import { redlockScripts } from './lock/redlock/scripts.js';
 import { rateLimitRpcs } from './ratelimit/handlers.js';
 import { RatePolicies } from './ratelimit/policies.js';
 import { createRpcGates } from './ratelimit/rpc-gate.js';
@@ -59,7 +61,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     plan: config.redis.plan,
     scripts: {
       cache: [...cacheScripts, ...leaseScripts, ...tagScripts, ...collectionScripts, ...statsScripts],
-      state: [...allLockScripts, ...statsScripts, ...allSessionScripts],
+      state: [
+        ...allLockScripts,
+        ...(config.lock.redlock === undefined ? [] : redlockScripts),
+        ...statsScripts,
+        ...allSessionScripts,
+      ],
       limit: rateLimitScripts,
     },
     namespace: config.namespace,
@@ -103,16 +110,17 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
-  const quorum =
-    config.lock.quorum &&
-    createQuorumLocks({
-      ...config.lock.quorum,
-      namespace: config.namespace,
-      fenceRetentionMs: config.lock.fenceRetentionMs,
-      strictEviction: config.redis.strictEviction,
-      logger,
-      onUnusable,
-    });
+  const forMasters = { strictEviction: config.redis.strictEviction, logger, onUnusable };
+  // at most one of both is set
+  const remoteLocks =
+    (config.lock.redlock && createRedlockLocks({ ...config.lock.redlock, ...forMasters, state: roles.state })) ??
+    (config.lock.quorum &&
+      createQuorumLocks({
+        ...config.lock.quorum,
+        ...forMasters,
+        namespace: config.namespace,
+        fenceRetentionMs: config.lock.fenceRetentionMs,
+      }));
   const stateTracking = new KeyTracking(roles.targets.state, logger.child({ roles: ['state'] }));
   const locks = createLockService({
     redis: roles.state,
@@ -121,7 +129,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     createBroadcast: (events) => new KeyBroadcast(roles.targets.state, logger.child({ roles: ['state'] }), events),
     namespace: config.namespace,
     fenceRetentionMs: config.lock.fenceRetentionMs,
-    remote: quorum,
+    remote: remoteLocks,
     auditLog: config.auditLog,
     logger,
   });

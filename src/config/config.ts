@@ -3,13 +3,15 @@ import { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
 import { RateLimitServiceService } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
+import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './policies.js';
 import { readPoliciesFile } from './policies-file.js';
-import { planQuorum, planRedis } from './redis-plan.js';
+import { planLocks } from './lock-plan.js';
+import { planRedis } from './redis-plan.js';
 import { SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './shipped-policies.js';
 
 const RPC_NAMES = new Set(
@@ -62,8 +64,9 @@ export interface Config {
   };
   readonly lock: {
     readonly fenceRetentionMs: number;
-    /** Undefined: locks live on the Redis of the role `state`. */
+    /** At most one of both; none: locks live on the Redis of the role `state`. */
     readonly quorum: QuorumPlan | undefined;
+    readonly redlock: RedlockPlan | undefined;
   };
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
   readonly ratePolicies: Readonly<Record<string, RatePolicySettings>>;
@@ -131,7 +134,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   }
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
-  const quorum = planQuorum(settings, problems);
+  const locks = planLocks(settings, namespace, problems);
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
@@ -162,7 +165,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       nearMaxBytes: settings.NEAR_CACHE_MAX_BYTES,
       nearTtlMs: settings.NEAR_CACHE_TTL_MS,
     },
-    lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS, quorum },
+    lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS, ...locks },
     profiles,
     ratePolicies,
     rpcLimits,
@@ -203,11 +206,12 @@ function unusedSettings(settings: EnvironmentSettings): string[] {
     (setting) => setting !== undefined,
   );
   const unused = external ? (['DATA_DIR'] as const) : (['REDIS_PASSWORD', 'REDIS_DB'] as const);
-  return unused
-    .filter((name) => settings[name] !== undefined)
-    .map(
-      (name) => `${name} is ignored: ${external ? 'Redis is not embedded' : 'no Redis is named, so one is embedded'}`,
-    );
+  const reason = external ? 'Redis is not embedded' : 'no Redis is named, so one is embedded';
+  const warnings = unused.filter((name) => settings[name] !== undefined).map((name) => `${name} is ignored: ${reason}`);
+  if (settings.LOCK_COMPATIBLE_PREFIX !== undefined && settings.LOCK_COMPATIBLE === undefined) {
+    warnings.push('LOCK_COMPATIBLE_PREFIX is ignored: LOCK_COMPATIBLE is not set');
+  }
+  return warnings;
 }
 
 function checkListen(name: string, listen: string, problems: string[]): void {

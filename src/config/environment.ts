@@ -42,6 +42,8 @@ export const environmentSchema = z.object({
   NEAR_CACHE_TTL_MS: count(1, 600_000).default(DEFAULTS.nearCacheTtlMs),
   LOCK_FENCE_RETENTION_MS: count(1, MAX_TTL_MS).default(DEFAULTS.lockFenceRetentionMs),
   LOCK_REDIS_URLS: text.optional(),
+  LOCK_COMPATIBLE: z.enum(['redlock']).optional(),
+  LOCK_COMPATIBLE_PREFIX: z.string().max(128).optional(),
   LOCK_QUORUM_MAX_TTL_MS: count(100, 3_600_000).default(DEFAULTS.lockQuorumMaxTtlMs),
   LOCK_QUORUM_NODE_TIMEOUT_MS: count(1, 10_000).optional(),
   LOCK_QUORUM_MAX_CLOCK_SKEW_MS: count(1, 60_000).default(DEFAULTS.lockQuorumMaxClockSkewMs),

@@ -1,5 +1,4 @@
-import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
-import { describeTarget, type RedisTarget, type StandaloneTarget } from '../redis/connection.js';
+import type { RedisTarget } from '../redis/connection.js';
 import { findRedisBinary } from '../redis/embedded.js';
 import type { RedisPlan } from '../redis/roles.js';
 import type { EnvironmentSettings } from './environment.js';
@@ -95,40 +94,7 @@ function roleTarget(
   return url === undefined ? undefined : withSeedSettings(parseTarget(name, url, problems), settings, problems);
 }
 
-/** The masters of LOCK_REDIS_URLS; undefined where there is none. Tells what is wrong in `problems`. */
-export function planQuorum(settings: EnvironmentSettings, problems: string[]): QuorumPlan | undefined {
-  if (settings.LOCK_REDIS_URLS === undefined) return undefined;
-  const problem = (message: string): void => {
-    problems.push(`LOCK_REDIS_URLS: ${message}`);
-  };
-  const problemsBefore = problems.length;
-  const targets: StandaloneTarget[] = [];
-  for (const url of settings.LOCK_REDIS_URLS.split(',').map((part) => part.trim())) {
-    const target = withSeedSettings(parseTarget('LOCK_REDIS_URLS', url, problems), settings, problems);
-    if (target?.topology === 'cluster') problem('must name masters that know nothing of each other, no Cluster');
-    else if (target !== undefined) targets.push(target);
-  }
-  if (problems.length > problemsBefore) return undefined;
-  if (targets.length !== 3 && targets.length !== 5) {
-    problem(
-      `must name 3 or 5 masters, not ${String(targets.length)}: 1 has no majority to lose one of, ` +
-        'and an even number can lose no more of them than one less',
-    );
-  }
-  if (new Set(targets.map(describeTarget)).size < targets.length) problem('names a master twice');
-  const isOpen = targets.some(({ password }) => password === undefined);
-  if (settings.NODE_ENV === 'production' && isOpen && !settings.ALLOW_REDIS_WITHOUT_PASSWORD) {
-    problem('a master has no password; in production set one, or ALLOW_REDIS_WITHOUT_PASSWORD=1');
-  }
-  return {
-    targets,
-    maxTtlMs: settings.LOCK_QUORUM_MAX_TTL_MS,
-    nodeTimeoutMs: settings.LOCK_QUORUM_NODE_TIMEOUT_MS,
-    maxSkewMs: settings.LOCK_QUORUM_MAX_CLOCK_SKEW_MS,
-  };
-}
-
-function parseTarget(name: string, url: string, problems: string[]): RedisTarget | undefined {
+export function parseTarget(name: string, url: string, problems: string[]): RedisTarget | undefined {
   try {
     return parseRedisUrl(url);
   } catch (error) {
@@ -138,7 +104,7 @@ function parseTarget(name: string, url: string, problems: string[]): RedisTarget
 }
 
 /** REDIS_PASSWORD and REDIS_DB hold for every URL that names none. */
-function withSeedSettings(
+export function withSeedSettings(
   target: RedisTarget | undefined,
   { REDIS_PASSWORD, REDIS_DB }: EnvironmentSettings,
   problems: string[],

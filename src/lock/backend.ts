@@ -1,6 +1,9 @@
 import type { Call, ParkableCall } from '../redis/call.js';
 
-/** What LockService needs of where locks live: one Redis or Cluster (`store.ts`), or a quorum of masters (`quorum/`). */
+/**
+ * What LockService needs of where locks live: one Redis or Cluster (`store.ts`), a quorum of masters (`quorum/`), or those
+ * that users of npm `redlock` share (`redlock/`).
+ */
 export interface LockBackend {
   /**
    * Waits up to `waitMs`, and not past the call's deadline. What is granted after the call ended is given back. Throws
@@ -31,7 +34,7 @@ export interface AcquireRequest {
 
 export interface Grant {
   readonly resource: string;
-  /** A logical clock in µs, below 2^53. */
+  /** A logical clock in µs, below 2^53; 0: there is none here. */
   readonly fencingToken: number;
   readonly holdCount: number;
 }
@@ -92,7 +95,7 @@ export interface LockState {
   /** At most 100. */
   readonly waiters: readonly Waiter[];
   readonly waitingCount: number;
-  /** The highest fencing token granted; 0: none is known. */
-  readonly fence: number;
+  /** The highest fencing token granted; 0: none is known. Undefined: there are none here. */
+  readonly fence: number | undefined;
   readonly delayLeftMs: number;
 }

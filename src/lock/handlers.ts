@@ -4,6 +4,7 @@ import { integer } from '../grpc/rules.js';
 import type { LockBackend } from './backend.js';
 import * as fields from './fields.js';
 import { holdRpcs, type HoldHandlerOptions } from './hold-handlers.js';
+import { lockMode } from './lock-mode.js';
 import { operationRpcs, type OperationHandlerOptions } from './operation-handlers.js';
 import {
   acquireLockResponseWriter,
@@ -52,6 +53,7 @@ export function lockRpcs({ locks, openHoldStream, ...operations }: LockHandlerOp
       rules: { resource: fields.resource, fencingToken: integer({ min: 1n, max: 2n ** 63n - 1n }) },
       handle: async ({ resource, fencingToken }, call) => {
         const { fence } = await locks.getLock(resource, call);
+        if (fence === undefined) throw lockMode('fencing tokens');
         return { valid: fencingToken >= BigInt(fence), fencingToken: BigInt(fence) };
       },
     },
@@ -61,7 +63,7 @@ export function lockRpcs({ locks, openHoldStream, ...operations }: LockHandlerOp
         const state = await locks.getLock(resource, call);
         return {
           holders: state.holders.map(fields.toHolder),
-          fencingToken: BigInt(state.fence),
+          fencingToken: BigInt(state.fence ?? 0),
           waiters: state.waiters.map(fields.toWaiter),
           holderCount: BigInt(state.holderCount),
           waitingCount: BigInt(state.waitingCount),

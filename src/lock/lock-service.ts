@@ -1,6 +1,5 @@
 import type { Logger } from 'pino';
 import type { MetricDefinition } from '../admin/metrics.js';
-import { DomainError } from '../errors.js';
 import type { Rpc } from '../grpc/rpc.js';
 import type { BroadcastEvents, KeyBroadcast } from '../redis/broadcast.js';
 import type { AnyLuaScript } from '../redis/lua-script.js';
@@ -11,6 +10,7 @@ import type { KeyTracking } from '../redis/tracking.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { LockAudit } from './audit.js';
 import type { LockBackend } from './backend.js';
+import { lockMode } from './lock-mode.js';
 import { lockRpcs } from './handlers.js';
 import { HoldStore } from './hold/hold-store.js';
 import { HoldStream } from './hold/hold-stream.js';
@@ -117,8 +117,7 @@ export function createLockService(options: LockServiceOptions): LockService {
 function refuseWithoutQueues(rpc: Rpc): Rpc {
   const method = rpc.name.slice(rpc.name.indexOf('/') + 1);
   if (!NEEDS_QUEUES.has(method)) return rpc;
-  const refuse = (): Promise<never> =>
-    Promise.reject(new DomainError('LOCK_MODE', `${method}: not where locks live on masters of their own`));
+  const refuse = (): Promise<never> => Promise.reject(lockMode(method));
   if (rpc.kind === 'unary') return { ...rpc, handle: refuse };
   return { ...rpc, handle: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }) };
 }

@@ -122,7 +122,7 @@ function toSummary(summary: LockSummary): LockSummaryMessage {
     holder: holder && fields.toHolder(holder),
     holderCount: BigInt(summary.holderCount),
     waitingCount: BigInt(summary.waitingCount),
-    fencingToken: BigInt(summary.fence),
+    fencingToken: BigInt(summary.fence ?? 0),
     delayLeftMs: BigInt(summary.delayLeftMs),
   };
 }

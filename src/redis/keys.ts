@@ -85,6 +85,9 @@ export function partitionOfUser(userId: string): number {
   return createHash('sha256').update(userId, 'utf8').digest().readUInt16BE(0) % PARTITION_COUNT;
 }
 
+/** How every key of any namespace begins that this file builds: a hash tag behind the type, or a type that has none. */
+const OWN_SHAPE = /^[a-z0-9_-]{1,32}:(?:[a-z0-9_-]{1,32}:\{|(?:meta|quorum|sweeper)$)/;
+
 /** The keys and key prefixes that a session script needs; all in the slot of one partition. */
 export interface SessionKeys {
   /** Followed by a session id: that session. */
@@ -154,6 +157,14 @@ export const keys = {
   lockWakes: (namespace: string, instance: string): string => `${namespace}:locks:${instance}`,
   /** Channel on which a process is told of one lock, in the slot of that lock. */
   lockWake: (lock: string, instance: string): string => `${lock}:${instance}`,
+  /**
+   * A lock that users of npm `redlock` share: as they write it, outside all namespaces. Undefined for what a namespace has
+   * for itself: all of this one, and of others what only a service like this one would write there.
+   */
+  redlock: (namespace: string, prefix: string, resource: string): string | undefined => {
+    const key = `${prefix}${resource}`;
+    return key.startsWith(`${namespace}:`) || OWN_SHAPE.test(key) ? undefined : key;
+  },
   /** On a master of a quorum: whether it votes. Not in the slot of any lock: such a master is no Cluster. */
   quorumMarker: (namespace: string): string => `${namespace}:quorum`,
 
@@ -207,6 +218,11 @@ export const keys = {
   /** The format version and partition rule of the data in this namespace. */
   meta: (namespace: string): string => `${namespace}:meta`,
 } as const;
+
+/** Whether one script may take all of them on a Cluster. */
+export function shareSlot(redisKeys: readonly string[]): boolean {
+  return new Set(redisKeys.map((key) => calculateSlot(key))).size <= 1;
+}
 
 /** Characters that mean something in a pattern of SCAN. */
 const GLOB_SPECIAL = /[*?[\]\\]/g;

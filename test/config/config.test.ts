@@ -47,6 +47,13 @@ describe('a bad setting is named', () => {
     ['LOCK_QUORUM_MAX_TTL_MS', { LOCK_QUORUM_MAX_TTL_MS: '3600001' }],
     ['LOCK_QUORUM_NODE_TIMEOUT_MS', { LOCK_QUORUM_NODE_TIMEOUT_MS: '0' }],
     ['LOCK_QUORUM_MAX_CLOCK_SKEW_MS', { LOCK_QUORUM_MAX_CLOCK_SKEW_MS: '60001' }],
+    ['LOCK_COMPATIBLE', { LOCK_COMPATIBLE: 'redisson', ...LOCAL }],
+    // nobody else reaches a Redis inside the service
+    ['LOCK_COMPATIBLE', { LOCK_COMPATIBLE: 'redlock' }],
+    ['LOCK_REDIS_URLS', { LOCK_COMPATIBLE: 'redlock', LOCK_REDIS_URLS: 'redis://a,redis://b' }],
+    ['LOCK_REDIS_URLS', { LOCK_COMPATIBLE: 'redlock', LOCK_REDIS_URLS: 'redis+cluster://a:7000' }],
+    ['LOCK_COMPATIBLE_PREFIX', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'aeturnis:', ...LOCAL }],
+    ['LOCK_COMPATIBLE_PREFIX', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'other:lock:{', ...LOCAL }],
     ['NEAR_CACHE_MAX_BYTES', { NEAR_CACHE_MAX_BYTES: '-1' }],
     ['NEAR_CACHE_MAX_BYTES', { NEAR_CACHE_MAX_BYTES: '64MiB' }],
     ['NEAR_CACHE_TTL_MS', { NEAR_CACHE_TTL_MS: '0' }],
@@ -239,6 +246,26 @@ describe('the embedded Redis', () => {
 
   test('can be forbidden anywhere', () => {
     expect(badSettings({ EMBEDDED_REDIS: 'false' })).toEqual(['REDIS_URL']);
+  });
+});
+
+describe('locks of redlock', () => {
+  test.each([
+    ['the Redis of sessions', LOCAL, 0],
+    ['the Cluster of sessions', { REDIS_URL: 'redis+cluster://redis:7000' }, 0],
+    ['one master', { LOCK_REDIS_URLS: 'redis://a' }, 1],
+    ['three masters', { LOCK_REDIS_URLS: 'redis://a,redis://b,redis://c', ...LOCAL }, 3],
+  ])('live on %s', (_, env, masterCount) => {
+    const { lock } = loadConfig({ LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: 'aeturnis-', ...env });
+    expect(lock.quorum).toBeUndefined();
+    expect(lock.redlock).toMatchObject({ prefix: 'aeturnis-' });
+    expect(lock.redlock?.targets).toHaveLength(masterCount);
+  });
+
+  test('need to be asked for: a prefix alone is ignored with a warning', () => {
+    const { lock, warnings } = loadConfig({ LOCK_COMPATIBLE_PREFIX: 'locks:', ...LOCAL });
+    expect(lock.redlock).toBeUndefined();
+    expect(warnings.join()).toContain('LOCK_COMPATIBLE_PREFIX');
   });
 });
 

@@ -218,6 +218,58 @@ test('the statistics of a namespace are keys of one slot, and of no other namesp
   );
 });
 
+describe('the key of a lock that users of redlock share', () => {
+  /** One of every key that is built here; the type asks for what is new. */
+  const samples: Readonly<Record<Exclude<keyof typeof keys, 'redlock'>, (namespace: string, id: string) => unknown>> = {
+    cache: keys.cache,
+    cachePrefix: keys.cachePrefix,
+    counterFence: keys.counterFence,
+    incrementRequest: (namespace, id) => keys.incrementRequest(namespace, id, id),
+    tags: keys.tags,
+    cacheStats: keys.cacheStats,
+    lock: keys.lock,
+    lockPrefix: keys.lockPrefix,
+    lockStats: keys.lockStats,
+    lockWakes: () => [],
+    lockWake: () => [],
+    quorumMarker: keys.quorumMarker,
+    rateLimit: (namespace, id) => keys.rateLimit(namespace, id, 'chat'),
+    inlineRateLimit: (namespace, id) => keys.inlineRateLimit(namespace, id, 'chat', 1_000),
+    session: (namespace, id) => keys.session(namespace, 7, id),
+    sessions: (namespace) => keys.sessions(namespace, 7),
+    character: (namespace, id) => keys.character(namespace, 7, id, id),
+    revocation: (namespace, id) => keys.revocation(namespace, 7, id),
+    login: (namespace, id) => keys.login(namespace, 7, id, id),
+    sweeper: keys.sweeper,
+    meta: keys.meta,
+  };
+  const keysOf = (namespace: string, id: string): string[] =>
+    Object.values(samples).flatMap((build) => {
+      const built = build(namespace, id);
+      return typeof built === 'string' ? [built] : Object.values(built as Readonly<Record<string, string>>);
+    });
+
+  test('is none that any namespace has for itself, wherever prefix and resource meet', () => {
+    fc.assert(
+      fc.property(name, name, identifier, fc.nat(), (own, other, id, cut) => {
+        for (const key of keysOf(other, id)) {
+          const at = cut % (key.length + 1);
+          expect(keys.redlock(own, key.slice(0, at), key.slice(at))).toBeUndefined();
+        }
+      }),
+    );
+  });
+
+  test('is none of its own namespace, and else prefix and resource as they are', () => {
+    expect(keys.redlock('aeturnis', '', 'aeturnis:locks:7')).toBeUndefined();
+    expect(keys.redlock('aeturnis', 'aet', 'urnis:')).toBeUndefined();
+    for (const resource of ['aeturnis', 'locks:account:7', 'user:42', '{user:42}:trade', 'A:b:{c}']) {
+      expect(keys.redlock('aeturnis', '', resource)).toBe(resource);
+      expect(keys.redlock('aeturnis', 'app/', resource)).toBe(`app/${resource}`);
+    }
+  });
+});
+
 test('Redis sees the same slots', async () => {
   const port = Number(/:(\d+)/.exec(sharedRedisUrl('cluster').replace('redis+cluster:', ''))?.[1]);
   const samples = [

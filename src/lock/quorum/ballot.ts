@@ -1,3 +1,5 @@
+import { majorityOf } from '../masters/majority.js';
+
 /** What is to be done after an answer. `master` and `masters` are numbers of masters, from 0. */
 export type Decision =
   /** Wait for more answers. */
@@ -85,10 +87,6 @@ export class Ballot {
     if (agreed.size >= this.majority) return { status: 'won', fence: this.fence, masters: [...agreed] };
     return agreed.size + this.raising < this.majority ? LOST : OPEN;
   }
-}
-
-export function majorityOf(masterCount: number): number {
-  return Math.floor(masterCount / 2) + 1;
 }
 
 function mostCommon(fences: Iterable<number>): { readonly fence: number; readonly count: number } {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { MetricDefinition } from '../../admin/metrics.js';
 import type { StandaloneTarget } from '../../redis/connection.js';
+import { rememberRunIds } from '../masters/admit-master.js';
 import { QuorumCounts } from './counts.js';
 import { QuorumMaster } from './master.js';
 import { QuorumLocks, type QuorumSettings } from './quorum-locks.js';
@@ -32,17 +33,14 @@ export interface Quorum {
 /** Locks on a quorum of masters; composes what is in this folder. */
 export function createQuorumLocks(options: QuorumOptions): Quorum {
   const { targets, logger, maxTtlMs, maxSkewMs } = options;
-  const runIds = new Map<string, string>();
+  const sameProcess = rememberRunIds();
   const masters = targets.map(
     (target) =>
       new QuorumMaster({
         ...options,
         target,
         quarantineMs: quarantineOf(maxTtlMs, maxSkewMs),
-        sameProcess: (runId, address) => {
-          runIds.set(address, runId);
-          return [...runIds].find(([other, id]) => other !== address && id === runId)?.[0];
-        },
+        sameProcess,
       }),
   );
   const counts = new QuorumCounts(masters, logger);

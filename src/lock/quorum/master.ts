@@ -1,13 +1,13 @@
 import { performance } from 'node:perf_hooks';
-import type { Logger } from 'pino';
 import type { Call } from '../../redis/call.js';
 import { describeTarget, type StandaloneTarget } from '../../redis/connection.js';
 import { keys } from '../../redis/keys.js';
 import type { BoundScript } from '../../redis/lua-script.js';
 import { redisUnavailable } from '../../redis/errors.js';
-import { evictionRisk, unusableReason, type NodeReport } from '../../redis/node-report.js';
+import type { NodeReport } from '../../redis/node-report.js';
 import type { Readiness } from '../../redis/readiness.js';
 import { Redis } from '../../redis/redis.js';
+import { admitMaster, type AdmitOptions } from '../masters/admit-master.js';
 import { admitMasterScript, quorumScripts } from './scripts.js';
 
 /** A master as the rounds see it. */
@@ -21,18 +21,11 @@ export interface Voter extends Readiness {
   noteAmnesia(): void;
 }
 
-export interface QuorumMasterOptions {
+export interface QuorumMasterOptions extends AdmitOptions {
   readonly target: StandaloneTarget;
   readonly namespace: string;
   /** For how long a master that may have forgotten something is kept out. */
   readonly quarantineMs: number;
-  /** Refuse, instead of warn, when votes could be evicted. */
-  readonly strictEviction: boolean;
-  readonly logger: Logger;
-  /** The address of another master that is the same process; undefined: none is. */
-  readonly sameProcess: (runId: string, address: string) => string | undefined;
-  /** A Redis that this service must not serve from. */
-  readonly onUnusable: (error: Error) => void;
 }
 
 /** Every master is looked at so often: one that was flushed begins its quarantine by it, also while nobody locks. */
@@ -103,24 +96,9 @@ export class QuorumMaster implements Voter {
 
   /** Before anything else is sent on a new connection: what answers there may have restarted. */
   private async admitNode(report: NodeReport): Promise<void> {
-    const { logger, strictEviction, sameProcess } = this.options;
-    const { address } = this;
-    const other = sameProcess(report.runId, address);
-    const reason = unusableReason(report, 'standalone') ?? (other && `is the same Redis as ${other}`);
-    if (reason !== undefined) throw this.refuse(reason);
-    const risk = evictionRisk(report);
-    if (risk !== undefined) {
-      if (strictEviction) throw this.refuse(risk);
-      logger.error({ address, maxmemoryPolicy: report.maxmemoryPolicy }, risk);
-    }
+    admitMaster(report, this.address, this.options);
     this.runId = report.runId;
     this.lookIn(await this.look());
-  }
-
-  private refuse(reason: string): Error {
-    const error = new Error(`Redis at ${this.address}: ${reason}`);
-    this.options.onUnusable(error);
-    return error;
   }
 
   /** Asks the master whether it votes; answers when to ask again. */

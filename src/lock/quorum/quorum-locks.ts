@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
-import { DomainError, invalidField } from '../../errors.js';
+import { invalidField } from '../../errors.js';
 import type { Call, ParkableCall } from '../../redis/call.js';
-import { redisUnavailable } from '../../redis/errors.js';
 import { keys } from '../../redis/keys.js';
 import type { Readiness } from '../../redis/readiness.js';
 import type {
@@ -15,14 +14,16 @@ import type {
   OwnershipOutcome,
   Refused,
 } from '../backend.js';
+import { lockMode } from '../lock-mode.js';
+import { defaultNodeTimeoutMs, driftOf, majorityOf, MIN_TTL_MS, outcomeUnknown, tooFew } from '../masters/majority.js';
+import { Pauses } from '../masters/pauses.js';
+import { poll, type Poll } from '../masters/poll.js';
+import { tryUntilGranted, type Obstacle } from '../masters/tries.js';
 import { tokenOfRequest } from '../store.js';
-import { majorityOf } from './ballot.js';
 import type { QuorumCounts } from './counts.js';
 import type { Voter } from './master.js';
-import { poll, type Poll } from './poll.js';
-import { byHolder, driftOf, Round, type HeldBy, type RoundLost, type RoundTerms, type RoundWon } from './round.js';
+import { byHolder, Round, type HeldBy, type RoundLost, type RoundTerms, type RoundWon } from './round.js';
 import { extendVoteScript, getVoteScript, releaseVoteScript, type VoteState } from './scripts.js';
-import { Pauses } from './pauses.js';
 
 export interface QuorumSettings {
   /** The longest lease, 100 to 3,600,000 ms. The same in all services of a quorum. */
@@ -42,21 +43,8 @@ export interface QuorumLocksOptions extends QuorumSettings {
   readonly fenceRetentionMs: number;
 }
 
-/** Shorter ones are over, with the drift of clocks taken off, before a majority has answered. */
-export const MIN_TTL_MS = 20;
 /** 192 random bits, 32 characters of base64url. */
 const TOKEN_BYTES = 24;
-const NODE_TIMEOUT_MS = 50;
-/** By default a step waits no longer than such a part of the lease. */
-const NODE_TIMEOUT_SHARE = 20;
-/** What is left of the call's deadline for its answer. */
-const ANSWER_MARGIN_MS = 50;
-/** So often a call asks that finds no majority of one mind: two that ask at once can take it from each other. */
-const MAX_TRIES = 4;
-/** Before a further try of such a call, jittered; twice as much before each one after. */
-const SPLIT_PAUSE_MS = 4;
-/** Before a further try of a call that waits for a holder, jittered. */
-const HELD_PAUSE_MS = 50;
 const US_A_MS = 1_000;
 
 /** Locks on a majority of independent masters: one exclusive resource a call, whoever waits is granted in no order. */
@@ -100,24 +88,15 @@ export class QuorumLocks implements LockBackend, Readiness {
     this.checkTtl(request.ttlMs);
     const lockToken =
       request.requestId === '' ? randomBytes(TOKEN_BYTES).toString('base64url') : tokenOfRequest(request.requestId);
-    const lastAt = call.deadlineAt - ANSWER_MARGIN_MS;
-    const giveUpAt = Math.min(performance.now() + request.waitMs, lastAt);
-    const isParked = request.waitMs > 0 && !this.pauses.isDraining && call.park();
-    const pauses = this.pauses.open(call);
-    try {
-      for (let tries = 1; ; tries++) {
+    const outcome = await tryUntilGranted(
+      () => {
         this.checkMajority();
-        const outcome = await this.tryAcquire(resource, request, lockToken, call);
-        if (outcome.status === 'granted') return this.granted(resource, lockToken, outcome, call);
-        const isSplit = outcome.status === 'undecided' && tries < MAX_TRIES;
-        const pauseMs = isSplit ? splitPauseMs(tries) : heldPauseMs(outcome.holders[0]);
-        const resumesAt = performance.now() + pauseMs;
-        const mayWait = isSplit ? resumesAt < lastAt : isParked && resumesAt < giveUpAt;
-        if (!mayWait || !(await pauses.pause(pauseMs))) return refused(resource, outcome);
-      }
-    } finally {
-      if (isParked) call.unpark();
-    }
+        return this.tryAcquire(resource, request, lockToken, call);
+      },
+      obstacleOf,
+      { waitMs: request.waitMs, call, pauses: this.pauses },
+    );
+    return outcome.status === 'granted' ? this.granted(resource, lockToken, outcome, call) : refused(resource, outcome);
   }
 
   async releaseLock(resources: readonly string[], lockToken: string, call: Call): Promise<OwnershipOutcome> {
@@ -128,7 +107,7 @@ export class QuorumLocks implements LockBackend, Readiness {
       { lockToken, fenceRetentionMs },
     );
     const isHeld = (had: boolean): boolean => had;
-    const result = await this.ask(bound, call, isHeld, this.options.nodeTimeoutMs ?? NODE_TIMEOUT_MS);
+    const result = await this.ask(bound, call, isHeld, this.nodeTimeoutMs());
     return { notHeld: this.hasMajority(result, isHeld) ? [] : [resource] };
   }
 
@@ -154,7 +133,7 @@ export class QuorumLocks implements LockBackend, Readiness {
     const bound = getVoteScript.bind(this.keysOf(resource, call), {});
     const { replies, errors } = await poll(this.masters, bound, {
       call,
-      timeoutMs: this.options.nodeTimeoutMs ?? NODE_TIMEOUT_MS,
+      timeoutMs: this.nodeTimeoutMs(),
       isCertain: (soFar) => (heldBy(soFar.replies)?.votes ?? 0) >= this.majority,
     });
     const known = replies.filter((reply) => reply.status !== 'amnesia');
@@ -245,8 +224,8 @@ export class QuorumLocks implements LockBackend, Readiness {
     return { lock: keys.lock(call.namespace, resource), marker: keys.quorumMarker(this.options.namespace) };
   }
 
-  private nodeTimeoutMs(ttlMs: number): number {
-    return this.options.nodeTimeoutMs ?? Math.min(NODE_TIMEOUT_MS, ttlMs / NODE_TIMEOUT_SHARE);
+  private nodeTimeoutMs(ttlMs?: number): number {
+    return this.options.nodeTimeoutMs ?? defaultNodeTimeoutMs(ttlMs);
   }
 
   private checkMajority(): void {
@@ -261,15 +240,16 @@ export class QuorumLocks implements LockBackend, Readiness {
   }
 }
 
-/** The error of what a quorum cannot do. */
-export function lockMode(what: string): DomainError {
-  return new DomainError('LOCK_MODE', `${what}: not where locks live on a quorum of masters`);
-}
-
 function onlyResource(resources: readonly string[]): string {
   const [resource] = resources;
   if (resource === undefined || resources.length > 1) throw lockMode('several resources');
   return resource;
+}
+
+function obstacleOf(outcome: RoundWon | RoundLost): Obstacle | undefined {
+  if (outcome.status === 'granted') return undefined;
+  const leftMs = Math.max(0, ...(outcome.holders[0]?.replies.map((reply) => reply.leftMs) ?? []));
+  return { kind: outcome.status === 'held' ? 'held' : 'split', leftMs };
 }
 
 function heldBy(replies: readonly VoteState[]): HeldBy | undefined {
@@ -307,24 +287,4 @@ function toHolder({ replies }: HeldBy, majority: number): Holder {
 function highestGranted(known: readonly VoteState[], count: number): number {
   const fences = known.flatMap((reply) => (reply.status === 'amnesia' ? [] : [reply.fence]));
   return fences.sort((one, other) => other - one)[Math.max(1, count) - 1] ?? 0;
-}
-
-function splitPauseMs(tries: number): number {
-  return Math.random() * SPLIT_PAUSE_MS * 2 ** tries;
-}
-
-/** Not before the holder's lease can be over, where that is soon. */
-function heldPauseMs(holder: HeldBy | undefined): number {
-  const jitteredMs = HELD_PAUSE_MS * (0.5 + Math.random());
-  const leftMs = Math.max(0, ...(holder?.replies.map((reply) => reply.leftMs) ?? []));
-  return leftMs > 0 && leftMs < jitteredMs ? leftMs + 1 : jitteredMs;
-}
-
-function tooFew(errors: readonly unknown[]): unknown {
-  const telling = errors.find((error) => !(error instanceof DomainError) || error.code === 'REDIS_OUT_OF_MEMORY');
-  return telling ?? redisUnavailable('too few masters of the quorum vote', errors[0]);
-}
-
-function outcomeUnknown(message: string, cause?: unknown): DomainError {
-  return new DomainError('OUTCOME_UNKNOWN', message, { retryAfterMs: HELD_PAUSE_MS, cause });
 }

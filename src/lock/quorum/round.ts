@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import type { Call } from '../../redis/call.js';
-import { Ballot, majorityOf, type Decision } from './ballot.js';
+import { driftOf, majorityOf } from '../masters/majority.js';
+import { Ballot, type Decision } from './ballot.js';
 import type { QuorumCounts } from './counts.js';
 import type { Voter } from './master.js';
 import {
@@ -60,15 +61,7 @@ export interface HeldBy {
 
 export type RoundOutcome = RoundWon | RoundLost;
 
-/** Clocks run apart by so much, in parts of the lease. */
-const DRIFT_RATE = 0.01;
-const DRIFT_MS = 2;
 const ROUND_BYTES = 6;
-
-/** How much earlier a lease counts as over than its masters say. */
-export function driftOf(ttlMs: number): number {
-  return ttlMs * DRIFT_RATE + DRIFT_MS;
-}
 
 /**
  * Asks all masters for one lock, once: a step for the votes and, where they are not of one mind on the fencing token, a

@@ -1,7 +1,11 @@
 import { performance } from 'node:perf_hooks';
 import type { Call } from '../../redis/call.js';
 import type { BoundScript } from '../../redis/lua-script.js';
-import type { Voter } from './master.js';
+
+/** A master that can be asked. */
+export interface Respondent<Reply> {
+  run(bound: BoundScript<Reply>, call: Call): Promise<Reply>;
+}
 
 /** What all masters said up to the moment when the outcome was certain. */
 export interface Poll<Reply> {
@@ -21,7 +25,7 @@ export interface PollOptions<Reply> {
 
 /** Asks all masters the same, and waits until the outcome is certain, all have answered, or the time is over. */
 export function poll<Reply>(
-  masters: readonly Voter[],
+  masters: readonly Respondent<NoInfer<Reply>>[],
   bound: BoundScript<Reply>,
   { call, timeoutMs, isCertain }: PollOptions<Reply>,
 ): Promise<Poll<Reply>> {
