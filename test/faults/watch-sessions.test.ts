@@ -204,7 +204,7 @@ test('connections of channels that are killed all the time: nothing is missed, a
 test('a poke that got lost is made up for by a look, and a stream that is quiet is told that it is there', async () => {
   const redis = await startRedis();
   const { channel, namespace } = await serviceOn(redis);
-  const [userId, quiet] = [randomNamespace(), randomNamespace()];
+  const [userId, quiet] = [userOn(0), userOn(1)];
   const watch = await new SessionWatching(channel, { userIds: [userId] }).begun();
   const silent = await new SessionWatching(channel, { userIds: [quiet] }).begun();
   const { events } = keys.sessions(namespace, partitionOfUser(userId));
@@ -223,7 +223,8 @@ test('a poke that got lost is made up for by a look, and a stream that is quiet 
 test('a Redis that comes back empty: who watches must read anew, also where nothing had happened for long', async () => {
   const redis = await startRedis();
   const { sessions, channel, namespace } = await serviceOn(redis);
-  const [busy, idle, never] = [randomNamespace(), randomNamespace(), randomNamespace()];
+  // in one partition they would share their events
+  const [busy, idle, never] = [userOn(0), userOn(1), userOn(2)];
   for (const userId of [busy, idle]) await login(sessions, userId);
   // as after 20 minutes
   await redis.command('DEL', keys.sessions(namespace, partitionOfUser(idle)).events);
@@ -266,6 +267,7 @@ test('on Cluster, a master that hands over and one that dies: watchers go on wit
 });
 
 /** A user whose partition is on the n-th of three masters. */
+/** A user in a third of the partitions, which are on one master. */
 function userOn(index: number): string {
   for (;;) {
     const userId = randomNamespace();
