@@ -56,6 +56,7 @@ onEachTopology('the client', (service) => {
       const { lockToken } = acquired;
       expect(await locks.releaseLock({ resources: [`trade ${transport}`], lockToken })).toEqual({
         status: LockOwnershipStatus.DONE,
+        notHeldResources: [],
       });
       const limits = [{ subject: `user:${transport}`, policy: { $case: 'policyName' as const, value: 'chat' } }];
       expect(await rateLimits.checkRateLimit({ limits })).toMatchObject({ allowed: true });
