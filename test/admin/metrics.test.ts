@@ -22,7 +22,7 @@ test.each([1, 2])(
     });
     const { address } = await service.log('admin port listening');
     const clients = Array.from({ length: 8 }, (_, index) =>
-      connect(service.address, { transport: index % 2 === 0 ? 'pipeline' : 'unary' }),
+      connect(service.address, { timeoutMs: 30_000, transport: index % 2 === 0 ? 'pipeline' : 'unary' }),
     );
     for (const { cache } of clients) {
       await Promise.all(Array.from({ length: 25 }, () => cache.get({ key: 'k' })));
@@ -52,7 +52,7 @@ test('counters never fall when workers are replaced or killed, and a scrape mean
     (await scrape(address)).get(`shardkeep_rpc_handled_total{rpc="${GET}",code="OK"}`) ?? 0;
   let called = 0;
   const callAll = async (): Promise<void> => {
-    const clients = Array.from({ length: 8 }, () => connect(service.address));
+    const clients = Array.from({ length: 8 }, () => connect(service.address, { timeoutMs: 30_000 }));
     await Promise.all(clients.map(({ cache }) => cache.get({ key: 'k' })));
     await Promise.all(clients.map((client) => client.close()));
     called += clients.length;

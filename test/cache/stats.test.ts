@@ -156,7 +156,10 @@ onEachTopology('what GetCacheStats counts', (service) => {
       hotKeyWindowMs: 0n,
     });
     await other.stop();
-    const clients = [connect(address), connect(address, { transport: 'unary' })];
+    const clients = [
+      connect(address, { timeoutMs: 30_000 }),
+      connect(address, { timeoutMs: 30_000, transport: 'unary' }),
+    ];
     const answers = await Promise.all(clients.map((client) => client.cache.getCacheStats({ hotKeyLimit: 0 })));
     expect(answers[0]?.totals).toEqual(answers[1]?.totals);
     expect(answers[0]?.totals?.sets).toBeGreaterThan(0n);

@@ -8,7 +8,8 @@ import { onEachTopology, sharedRedisUrl, startTestService } from '../support/ser
 const open: ShardkeepClient[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const connected = connect(address, options);
+  // no deadline of these tests is about how fast this machine is
+  const connected = connect(address, { timeoutMs: 30_000, ...options });
   open.push(connected);
   return connected;
 }

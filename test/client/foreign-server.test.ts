@@ -22,7 +22,7 @@ import {
 const clients: ShardkeepClient[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const connected = connect(address, options);
+  const connected = connect(address, { timeoutMs: 30_000, ...options });
   clients.push(connected);
   return connected;
 }

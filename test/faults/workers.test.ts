@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 function client(address: string): ShardkeepClient {
-  const connected = connect(address);
+  const connected = connect(address, { timeoutMs: 10_000 });
   clients.push(connected);
   return connected;
 }

@@ -84,19 +84,16 @@ async function behave(rounds: number): Promise<number> {
     for (let index = 0; index < 8; index++) {
       const key = `well-behaved ${String(index)}`;
       const before = values.get(key);
-      if (round % 2 === 0) {
-        values.set(key, `${String(round)} ${String(index)}`);
-        add(SET, set(key, Buffer.from(values.get(key) ?? '')), (answer) => responseOf(answer));
-      } else {
+      const after = `${String(round)} ${String(index)}`;
+      if (round % 2 === 0) add(SET, set(key, Buffer.from(after)), () => values.set(key, after));
+      else {
         add(GET, get(key), (answer) => {
           expect(GetResponse.decode(responseOf(answer)).entry?.value.toString()).toBe(before);
         });
       }
     }
-    counter++;
-    const count = counter;
     add(INCREMENT, increment('well-behaved counter'), (answer) => {
-      expect(IncrementResponse.decode(responseOf(answer)).value).toBe(count);
+      expect(IncrementResponse.decode(responseOf(answer)).value).toBe(++counter);
     });
     const answersBefore = stream.answers.length;
     stream.send({ calls });
@@ -104,7 +101,7 @@ async function behave(rounds: number): Promise<number> {
     for (const answer of stream.answers.slice(answersBefore)) {
       // when the others fill the service this caller is told so, and has changed nothing
       expect([Code.OK, Code.RESOURCE_EXHAUSTED]).toContain(codeOf(answer));
-      expected.get(answer.id)?.(answer);
+      if (answer.outcome?.$case === 'response') expected.get(answer.id)?.(answer);
       expected.delete(answer.id);
       checked++;
     }
@@ -134,7 +131,7 @@ test('whatever else comes, a caller that keeps the rules gets right answers, and
   expect(calls).toHaveLength(MAX_IN_FLIGHT);
   expect(service.logs.filter(({ level }) => Number(level) >= 50)).toEqual([]);
   expect(await service.stop('SIGTERM')).toEqual({ code: 0, signal: null });
-}, 60_000);
+}, 120_000);
 
 test('a storm of cancellations leaves no call in flight, and each call has one answer', async () => {
   const stormy = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone'), MAX_IN_FLIGHT: '64' });

@@ -20,7 +20,7 @@ describe('a service', () => {
   let client: ShardkeepClient;
   beforeAll(async () => {
     service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') }, { logger: captured });
-    client = connect(service.address);
+    client = connect(service.address, { timeoutMs: 30_000 });
   });
   afterAll(async () => {
     await client.close();

@@ -28,7 +28,7 @@ export interface SessionEvent {
   readonly userId: string;
   /** When it was written, by Redis's clock. */
   readonly atMs: number;
-  /** As in the proto; 0: none. */
+  /** Undefined: none, or one that this version does not know. */
   readonly cause: EndCause | undefined;
   readonly reason: string;
   readonly message: string;

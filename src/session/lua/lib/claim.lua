@@ -117,7 +117,8 @@ local function forget_character(session_key, session, key)
   redis.call('SET', session_key, with_characters(session, kept), 'KEEPTTL')
 end
 
--- The claims of sessions that this script may end, by key: one may be another session's as well, which waits for it.
+-- The claims of sessions that this script may end, by key: one may be another session's as well, which waits for it. Also the
+-- next call of a batch finds here what Redis has, because what is written is changed here.
 local claims_read = {}
 
 local function read_claim(key)
