@@ -19,6 +19,8 @@ export default {
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
   reporters: ['default', '<rootDir>/test/support/totals-reporter.mjs'],
   maxWorkers: 2,
+  // modules of a suite are never freed, and a worker whose heap is nearly full does little but collect garbage
+  workerIdleMemoryLimit: '1GB',
   forceExit: true,
   testTimeout: 60_000,
   collectCoverageFrom: ['src/**/*.ts', '!src/gen/**', '!src/main.ts'],

@@ -5,6 +5,7 @@ import { ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/sessio
 import { keys, partitionOfUser } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
 import { startCluster, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { beginSlotMove, endSlotMove } from '../support/slot-moves.js';
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
 import { takeSessionCensus } from '../support/session-census.js';
 
@@ -45,16 +46,14 @@ afterAll(async () => {
 const slotOf = (): number => calculateSlot(keys.sessions(service.namespace, partitionOfUser(USER)).deadlines);
 
 async function moveSlot(source: RedisServer, target: RedisServer): Promise<void> {
-  const slot = String(slotOf());
-  const [sourceId, targetId] = await Promise.all([source, target].map((node) => node.command('CLUSTER', 'MYID')));
-  await target.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', String(sourceId));
-  await source.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', String(targetId));
+  const move = { slot: slotOf(), source, target };
+  await beginSlotMove(move);
   for (;;) {
-    const [key] = (await source.command('CLUSTER', 'GETKEYSINSLOT', slot, '1')) as readonly Buffer[];
+    const [key] = (await source.command('CLUSTER', 'GETKEYSINSLOT', String(move.slot), '1')) as readonly Buffer[];
     if (key === undefined) break;
     await source.command('MIGRATE', '127.0.0.1', String(target.port), String(key), '0', '5000');
   }
-  for (const node of [target, source]) await node.command('CLUSTER', 'SETSLOT', slot, 'NODE', String(targetId));
+  await endSlotMove(move, cluster.masters);
 }
 
 test('calls on one session never fail; those on several keys fail only while the slot moves, and change nothing then', async () => {

@@ -5,6 +5,7 @@ import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { ShardChannels } from '../../src/redis/shard-channels.js';
 import { ChannelEar } from '../support/channel-ear.js';
 import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { beginSlotMove, endSlotMove, type SlotMove } from '../support/slot-moves.js';
 
 /** Shard channels whose slot, or whose master, goes elsewhere. */
 
@@ -44,11 +45,9 @@ async function listen(name: string): Promise<ChannelEar> {
   return ear;
 }
 
-async function give(slot: number, [source, target]: readonly [RedisServer, RedisServer]): Promise<void> {
-  const [sourceId, targetId] = await Promise.all([source, target].map((node) => node.command('CLUSTER', 'MYID')));
-  await target.command('CLUSTER', 'SETSLOT', String(slot), 'IMPORTING', String(sourceId));
-  await source.command('CLUSTER', 'SETSLOT', String(slot), 'MIGRATING', String(targetId));
-  for (const node of [target, source]) await node.command('CLUSTER', 'SETSLOT', String(slot), 'NODE', String(targetId));
+async function moveSlot(move: SlotMove): Promise<void> {
+  await beginSlotMove(move);
+  await endSlotMove(move, cluster.masters);
 }
 
 /** Publishes until the listener is told, since the nodes may not agree yet. */
@@ -72,7 +71,7 @@ test('slots that go to another master, and come back: their channels follow, and
     [masterAt(1), masterAt(0)],
     [masterAt(0), masterAt(2)],
   ] as const) {
-    await give(slot, [source, target]);
+    await moveSlot({ slot, source, target });
     await ear.until('lost');
     await ear.until('subscribed');
     await untilHeard(ear, first, target);
@@ -80,7 +79,7 @@ test('slots that go to another master, and come back: their channels follow, and
   await untilHeard(other, second, masterAt(0));
   // to one that had none of them
   const [third = ''] = names.slice(2);
-  await give(calculateSlot(third), [masterAt(0), masterAt(2)]);
+  await moveSlot({ slot: calculateSlot(third), source: masterAt(0), target: masterAt(2) });
   await ears[2]?.until('subscribed');
   await untilHeard(ears[2] ?? ear, third, masterAt(2));
   expect(ears.every(({ told }) => told.includes('subscribed'))).toBe(true);

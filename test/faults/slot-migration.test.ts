@@ -8,6 +8,7 @@ import { RotateSessionStatus, ValidateSessionStatus } from '../../src/gen/shardk
 import { keys, partitionOfUser } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
 import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { beginSlotMove, endSlotMove } from '../support/slot-moves.js';
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
 
 /** One slot on its way between two masters, stopped half way. */
@@ -96,9 +97,8 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
   const stayedId = stayed.session.sessionId;
   await cache.set({ key: cacheKey, value: Buffer.from('old') });
 
-  const [sourceId, targetId] = await Promise.all([source, target].map((node) => node.command('CLUSTER', 'MYID')));
-  await target.command('CLUSTER', 'SETSLOT', String(slot()), 'IMPORTING', String(sourceId));
-  await source.command('CLUSTER', 'SETSLOT', String(slot()), 'MIGRATING', String(targetId));
+  const slotMove = { slot: slot(), source, target };
+  await beginSlotMove(slotMove);
   await move(sessionKeys().sessionPrefix + movedId);
   await move(sessionKeys().userPrefix + USER);
   await move(keys.cache(namespace, cacheKey));
@@ -139,9 +139,7 @@ test('one-key RPCs go on, the others change nothing and end UNAVAILABLE, and all
   expect(await dump()).toEqual(before);
 
   for (const key of await keysOn(source)) await move(key);
-  for (const node of [target, source]) {
-    await node.command('CLUSTER', 'SETSLOT', String(slot()), 'NODE', String(targetId));
-  }
+  await endSlotMove(slotMove, cluster.masters);
   // what could not be told of those changes is told at the latest with the next
   await sessions.updateSession({ sessionId: movedId, incrementMetadata });
   const { counters, events } = sessionKeys();

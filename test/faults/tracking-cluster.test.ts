@@ -4,6 +4,7 @@ import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { KeyTracking } from '../../src/redis/tracking.js';
 import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { beginSlotMove, endSlotMove } from '../support/slot-moves.js';
 import { Listener } from '../support/tracked-listener.js';
 
 /** Listeners of keys whose slot, or whose master, goes elsewhere. */
@@ -52,13 +53,11 @@ test('a slot on its way: who watched is told, also of a key that was not there, 
   const source = masterAt(0);
   const target = masterAt(1);
   const [moved = '', stayed = '', missing = ''] = keysOn(0, ['moved', 'stayed', 'missing']);
-  const slot = String(calculateSlot(moved));
+  const move = { slot: calculateSlot(moved), source, target };
   for (const key of [moved, stayed]) await source.command('SET', key, 'old');
   const [ofMoved, ofStayed, ofMissing] = [await tracked(moved), await tracked(stayed), await tracked(missing)];
 
-  const [sourceId, targetId] = await Promise.all([source, target].map((node) => node.command('CLUSTER', 'MYID')));
-  await target.command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', String(sourceId));
-  await source.command('CLUSTER', 'SETSLOT', slot, 'MIGRATING', String(targetId));
+  await beginSlotMove(move);
   // nobody has written: what would be created now is created on the other side, without a push
   await ofMissing.told;
   await Promise.all([ofMoved.told, ofStayed.told]);
@@ -79,7 +78,7 @@ test('a slot on its way: who watched is told, also of a key that was not there, 
 
   await source.command('MIGRATE', '127.0.0.1', String(target.port), stayed, '0', '5000');
   await onSource.told;
-  for (const node of [target, source]) await node.command('CLUSTER', 'SETSLOT', slot, 'NODE', String(targetId));
+  await endSlotMove(move, cluster.masters);
   for (const key of [moved, stayed, missing]) {
     const listener = await tracked(key);
     await target.command('SET', key, 'new');
