@@ -4,7 +4,7 @@ import { until } from '../support/redis-server.js';
 import { onEachTopology, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 import { Watching } from './watch-support.js';
 
-const ROUNDS = 60;
+const ROUNDS = 30;
 const WRITERS = 3;
 const KEYS = Array.from({ length: 8 }, (_, index) => `race:${String(index)}`);
 

@@ -105,7 +105,7 @@ describe('noise', () => {
       fc.asyncProperty(fc.array(request, { minLength: 50, maxLength: 50 }), async (requests) => {
         await onlyDocumentedCodes(requests.map(([{ rpc }, payload]) => [rpc, Buffer.from(payload)]));
       }),
-      { numRuns: 40 },
+      { numRuns: 15 },
     );
   });
 
@@ -122,7 +122,7 @@ describe('noise', () => {
           }),
         );
       }),
-      { numRuns: 40 },
+      { numRuns: 15 },
     );
   });
 
