@@ -11,6 +11,7 @@ import { measureLockFaults } from './locks-faults.js';
 
 const CONTENDERS = 60;
 const HOLD_MS = 3;
+const WARM_UPS = 8;
 const RATIO_GOAL = 0.45;
 const SCRIPTS_GOAL = 3;
 
@@ -39,7 +40,7 @@ export const locks: Suite = {
       title: 'Locks: contention and what they leave behind',
       notes: [
         `Contention: ${CONTENDERS} contenders in one process ask for one lock at once, and each holds it for ${HOLD_MS} ms; the ` +
-          'same with npm redlock 5 on node-redis, at its own settings but without a limit of tries. Calls of one turn share a ' +
+          'same with npm redlock 5 on node-redis, at its own settings but without a limit of tries. Both have run before. Calls of one turn share a ' +
           'script; as scripts count those that Redis ran.',
         `Memory: one client takes and releases ${memory.count.toLocaleString('en-US')} different locks, of which the fence is ` +
           `remembered for ${memory.retentionMs / 1_000} s. Flat: the second half of the run never uses more than the first.`,
@@ -63,6 +64,11 @@ async function measureContention({ scope, pace }: SuiteContext): Promise<{ goals
   };
   const ours = await startContenders(scope, { ...plan, target: 'service', address: service.address });
   const theirs = await startContenders(scope, { ...plan, target: 'redlock', address: redis.tcpUrl });
+  // both are measured as they are after a while, not as their code is compiled
+  for (let count = 0; count < WARM_UPS; count++) {
+    await ours();
+    await theirs();
+  }
   const samples = await interleave(pace.rounds, {
     ours: () => measured(ours),
     theirs: () => measured(theirs),
