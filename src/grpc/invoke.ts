@@ -83,16 +83,23 @@ export class Invoker implements Parking {
     let work: Promise<unknown>;
     try {
       this.admit(call);
-      work = start(call, bytes, from, to);
     } catch (error) {
       this.fail(call, error);
       return;
     }
-    // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED
+    // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED; counted before it starts,
+    // because a handler may park at once
     this.inFlight++;
+    call.parking = this;
+    try {
+      work = start(call, bytes, from, to);
+    } catch (error) {
+      this.inFlight--;
+      this.fail(call, error);
+      return;
+    }
     this.deadlines.add(call);
     call.onEarlyEnd = this.endEarly;
-    call.parking = this;
     work.then(
       (response) => {
         this.inFlight--;

@@ -31,7 +31,7 @@ export abstract class TransportCall<Kind extends Rpc = Rpc> extends CallContext 
   abstract fail(status: RpcStatus): void;
 
   override park(): boolean {
-    return this.parking?.park() ?? true;
+    return this.parking?.park() ?? false;
   }
 
   override unpark(): void {
