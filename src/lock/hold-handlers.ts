@@ -1,4 +1,4 @@
-import { setImmediate as endOfTurn } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   HoldLocksResponse,
   LockLostReason,
@@ -23,6 +23,8 @@ const MAX_ID = 2n ** 63n - 1n;
 const MIN_TTL_MS = 500n;
 const MAX_TTL_MS = 3_600_000n;
 const MAX_APART_MS = 60_000n;
+/** HTTP/2 clients send the end of a cancelled stream and its reset one after the other, in packets of their own. */
+const CANCEL_FOLLOWS_MS = 50;
 
 const lockRules: Rules<AcquireLockRequest> = {
   ...fields.acquireRules,
@@ -84,8 +86,8 @@ async function read(stream: HoldStream, requests: AsyncIterable<HoldLocksRequest
       const action = toAction(request);
       if (action !== undefined) stream.start(request.id, action);
     }
-    // the requests of a stream that breaks end like those of one that its caller closes; that it broke is told right after
-    await endOfTurn();
+    // the requests of a stream that is cancelled end like those of one that its caller closes; that it is comes behind it
+    await sleep(CANCEL_FOLLOWS_MS, undefined, { ref: false });
     if (!call.ended) await stream.close();
   } catch (error) {
     stream.fail(error);

@@ -106,6 +106,7 @@ export const acquireLockScript = luaScript({
     'call',
     'stream',
     'delayMs',
+    'takesOver',
     'fenceRetentionMs',
   ],
   batched: 32,

@@ -140,17 +140,13 @@ export class LockStore implements LockBackend {
         grants.set(resource, toGrant(resource, reply));
         expiresAtMs = Math.min(expiresAtMs, reply.expiresAtMs);
       }
-      if (attempt.isParked) {
+      if (attempt.isParked || performance.now() - startedAt >= request.ttlMs) {
         const outcome = await this.extendLock([...grants.keys()], lockToken, request.ttlMs, call);
-        const [lost] = outcome.notHeld;
-        if (lost !== undefined) {
-          takeBack();
-          throw new DomainError('OUTCOME_UNKNOWN', 'a lease ran out before all were granted', {
-            retryAfterMs: Math.ceil(performance.now() - startedAt),
-          });
-        }
+        if (outcome.notHeld.length > 0) throw ranOut(startedAt);
         expiresAtMs = outcome.expiresAtMs ?? expiresAtMs;
       }
+      // not sooner: a try that is refused leaves those that an earlier one has to whom keeps them
+      if (attempt.keeper !== undefined) expiresAtMs = await this.takeOver([...grants.keys()], attempt);
     } catch (error) {
       takeBack();
       throw error;
@@ -162,6 +158,20 @@ export class LockStore implements LockBackend {
       grants: request.resources.flatMap((resource) => grants.get(resource) ?? []),
       expiresAtMs,
     };
+  }
+
+  /** Makes the stream the keeper of all that its token holds; answers when the first lease ends. */
+  private async takeOver(resources: readonly string[], attempt: Attempt): Promise<number> {
+    const { namespace } = attempt.call;
+    const startedAt = performance.now();
+    const ends = resources.map(async (resource) => {
+      const lock = keys.lock(namespace, resource);
+      const terms = { ttlMs: attempt.request.ttlMs, waitMs: 0, channel: this.wakes.nameOf(namespace, lock), callId: '' };
+      const reply = await this.tryTake(lock, attempt, { ...terms, takesOver: 'answered before' });
+      if (reply.status !== 'granted') throw ranOut(startedAt);
+      return reply.expiresAtMs;
+    });
+    return Math.min(...(await Promise.all(ends)));
   }
 
   /** Takes one resource, waiting for it where that is asked for and possible. */
@@ -180,7 +190,8 @@ export class LockStore implements LockBackend {
         const waitMs = waiter?.channel.isHeard === true && !this.waiting.isDraining ? waiter.leftMs : 0;
         const isTold = waiter !== undefined || keeper !== undefined;
         const channel = isTold ? this.wakes.nameOf(call.namespace, lock) : '';
-        const reply = await this.tryTake(lock, attempt, { ttlMs, waitMs, channel, callId });
+        const takesOver = attempt.request.resources.length === 1 ? 'at once' : 'not';
+        const reply = await this.tryTake(lock, attempt, { ttlMs, waitMs, channel, callId, takesOver });
         if (reply.lost !== undefined) counts.lost(reply.lost);
         if (reply.status === 'granted') return reply;
         if (reply.status === 'upgrade') {
@@ -210,7 +221,7 @@ export class LockStore implements LockBackend {
   private tryTake(
     lock: string,
     { request, lockToken, call, keeper }: Attempt,
-    { ttlMs, waitMs, channel, callId }: { ttlMs: number; waitMs: number; channel: string; callId: string },
+    { ttlMs, waitMs, channel, callId, takesOver }: TakeTerms,
   ): Promise<AcquireReply & FoundLost> {
     return this.redis.run(
       acquireLockScript.bind(
@@ -228,6 +239,7 @@ export class LockStore implements LockBackend {
           call: callId,
           stream: keeper?.stream ?? '',
           delayMs: String(keeper?.delayMs ?? 0),
+          takesOver: TAKES_OVER[takesOver],
           fenceRetentionMs: this.fenceRetentionMs,
         },
       ),
@@ -291,6 +303,23 @@ interface Attempt {
 }
 
 const MAX_TTL_MS = 3_600_000;
+
+/** What becomes of a grant that an earlier try of the request has. */
+const TAKES_OVER = { not: '0', 'at once': '1', 'answered before': '2' } as const;
+
+interface TakeTerms {
+  readonly ttlMs: number;
+  readonly waitMs: number;
+  readonly channel: string;
+  readonly callId: string;
+  readonly takesOver: keyof typeof TAKES_OVER;
+}
+
+function ranOut(startedAt: number): DomainError {
+  return new DomainError('OUTCOME_UNKNOWN', 'a lease ran out before all were granted', {
+    retryAfterMs: Math.ceil(performance.now() - startedAt),
+  });
+}
 
 function toGrant(resource: string, { fencingToken, holdCount }: GrantedReply): Grant {
   return { resource, fencingToken, holdCount };

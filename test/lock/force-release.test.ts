@@ -212,7 +212,15 @@ onEachTopology('ForceReleaseLock', (service, topology) => {
         await ear.until('subscribed');
         const args = {
           ...{ lockToken, ttlMs: '3600000', owner: '', permits: '1', capacity: '2', reentrant: '0', hasRequest: '0' },
-          ...{ waitMs: '0', channel, call: '1', stream: 's', delayMs: '60000', fenceRetentionMs: '60000' },
+          ...{
+            waitMs: '0',
+            channel,
+            call: '1',
+            stream: 's',
+            delayMs: '60000',
+            takesOver: '1',
+            fenceRetentionMs: '60000',
+          },
         };
         const call = { namespace, deadlineAt: Number.POSITIVE_INFINITY, ended: false };
         expect((await redis.run(acquireLockScript.bind({ lock }, args), call)).status).toBe('granted');

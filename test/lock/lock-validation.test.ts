@@ -101,7 +101,7 @@ const SCRIPT_ARGUMENTS: readonly (readonly [
 ])[] = [
   [
     acquireLockScript,
-    [TOKEN, '1000', 'owner', '1', '1', '0', '0', '1', 'channel', 'call', '', '0', '1000'],
+    [TOKEN, '1000', 'owner', '1', '1', '0', '0', '1', 'channel', 'call', '', '0', '0', '1000'],
     {
       lockToken: WRONG_TOKENS,
       ttlMs: WRONG_NUMBERS,
@@ -115,6 +115,7 @@ const SCRIPT_ARGUMENTS: readonly (readonly [
       call: [],
       stream: [],
       delayMs: [...NO_NUMBERS, '60001'],
+      takesOver: [...NO_NUMBERS, '3'],
       fenceRetentionMs: WRONG_NUMBERS,
     },
   ],

@@ -188,12 +188,12 @@ export class KeptLease implements WakeListener, Timed {
   }
 
   /**
-   * A lease that Redis does not know any more although it is not over: where the fence is still there Redis has lost
-   * nothing, so it was released.
+   * A lease that Redis does not know any more although it is not over: where the fence is still its own Redis has lost
+   * nothing, and nobody else has it, so it was released.
    */
   private unheard(fence: number): Loss {
     const fencingToken = this.terms?.fencingToken ?? 0;
-    return performance.now() < this.endsAt && fence >= fencingToken ? { reason: 'released', message: '' } : EXPIRED;
+    return performance.now() < this.endsAt && fence === fencingToken ? { reason: 'released', message: '' } : EXPIRED;
   }
 
   private end(loss: Loss | undefined): void {

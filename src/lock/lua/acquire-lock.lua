@@ -16,12 +16,14 @@
   ARGV[10] call              text     names the call among those of the service
   ARGV[11] stream            text     the stream that will keep the lock; empty = none
   ARGV[12] delayMs           integer  0..60000: how long the lock is closed when the holder gets lost
-  ARGV[13] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
+  ARGV[13] takesOver         integer  what becomes of a grant that an earlier try has: 0 = who keeps it goes on; 1 = this
+                             stream keeps it, with a whole lease; 2 = the same, and the call was answered before
+  ARGV[14] fenceRetentionMs  integer  1..31536000000, how long the fence outlives the lease
 
   Returns
     {'GRANTED', fencing_token, expires_at_ms, hold_count}
-      a new grant, or the live one of the same request as it stands (then only its `answers` is counted up; but a stream
-      takes it over from who kept it before, with a whole lease)
+      a new grant, or the live one of the same request as it stands but for `takesOver` (then only its `answers` is
+      counted up)
     {'WAITING', ticket, changes_in_ms}
       stands in the queue; after that time something may change that nobody tells of, 0 = never
     {'UPGRADE'}
@@ -45,7 +47,8 @@ local ttl_ms, permits = whole_number(ARGV[2], 1, MAX_TTL_MS), whole_number(ARGV[
 local capacity, reentrant = whole_number(ARGV[5], 1, MAX_PERMITS), whole_number(ARGV[6], 0, 1)
 local has_request, wait_ms = whole_number(ARGV[7], 0, 1), whole_number(ARGV[8], 0, MAX_WAIT_MS)
 local delay_ms = whole_number(ARGV[12], 0, MAX_DELAY_MS)
-local fence_retention_ms = whole_number(ARGV[13], 1, MAX_FENCE_RETENTION_MS)
+local takes_over = whole_number(ARGV[13], 0, 2)
+local fence_retention_ms = whole_number(ARGV[14], 1, MAX_FENCE_RETENTION_MS)
 if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken') end
 if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
 if #owner > 128 then return redis.error_reply('BADARG owner') end
@@ -55,28 +58,37 @@ if not reentrant then return redis.error_reply('BADARG reentrant') end
 if not has_request then return redis.error_reply('BADARG hasRequest') end
 if not wait_ms or wait_ms > 0 and channel == '' then return redis.error_reply('BADARG waitMs') end
 if not delay_ms then return redis.error_reply('BADARG delayMs') end
+if not takes_over then return redis.error_reply('BADARG takesOver') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
 local state, held, ticket = read_lock(lock, has_request == 1 and 'h:' .. lock_token, has_request == 1 and 'w:' .. lock_token)
 
-local holder = live_holder(held)
-if holder then
-  local is_new_lease = holder[HOLDER_ANSWERS] == 0 or stream ~= ''
-  local expires_at = is_new_lease and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
-  holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1
-  if stream ~= '' then
+-- The answer of a call whose token has a grant.
+local function answer_again(holder)
+  local is_unclaimed = holder[HOLDER_ANSWERS] == 0
+  local takes_it = stream ~= '' and (takes_over > 0 or is_unclaimed)
+  local expires_at = (is_unclaimed or takes_it) and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
+  if takes_over < 2 or is_unclaimed then holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1 end
+  holder[HOLDER_CALLS] = nil
+  if takes_it then
     holder[HOLDER_DELAY], holder[HOLDER_CHANNEL], holder[HOLDER_STREAM] = delay_ms, channel, stream
   end
   move_end(state, lock_token, holder, expires_at)
   local count = hold_count(lock, state, holder)
   write_lock(lock, state, fence_retention_ms)
-  return {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count}
+  return telling_lost(state, {'GRANTED', holder[HOLDER_FENCING_TOKEN], holder[HOLDER_EXPIRES_AT], count})
 end
+
+local holder = live_holder(held)
+if holder then return answer_again(holder) end
 
 clear_expired(lock, state)
 local group = reentrant == 1 and group_of(lock, state, owner) or nil
 if group and not covers(group, permits) then return {'UPGRADE'} end
 if not group then hand_over(lock, state) end
+-- its own place may have been the first
+holder = has_request == 1 and live_holder(state.changes['h:' .. lock_token])
+if holder then return answer_again(holder) end
 if group or state.delay_until <= now_ms and state.tail == state.head and has_room(state, permits, capacity) then
   local new = {permits, now_ms + ttl_ms, now_ms, '', owner, 1, reentrant, delay_ms, channel, stream}
   local count = grant(state, lock_token, new, group)
@@ -90,17 +102,27 @@ if wait_ms == 0 then
 end
 
 -- an earlier try of the request that waits yet: its place is this call's
-local place = ticket and tonumber(ticket) >= state.head and redis.call('HGET', lock, 'q:' .. ticket)
+local place = ticket and tonumber(ticket) >= state.head and read_field(lock, state, 'q:' .. ticket)
 local waiter = place and cmsgpack.unpack(place)
-if not waiter or waiter[WAITER_TOKEN] ~= lock_token then
+local gives_up_at = now_ms + wait_ms
+local new = {lock_token, permits, capacity, ttl_ms, gives_up_at, now_ms, owner, reentrant, delay_ms, channel, stream,
+  has_request, call}
+if has_request == 1 then new[WAITER_CALLS] = {} end
+if waiter and waiter[WAITER_TOKEN] == lock_token then
+  -- the earlier try may wait yet, and stays when this one gives up
+  new[WAITER_CALLS] = waiter[WAITER_CALLS]
+  if #new[WAITER_CALLS] == MAX_CALLS then table.remove(new[WAITER_CALLS], 1) end
+  for _, other in ipairs(new[WAITER_CALLS]) do
+    new[WAITER_GIVES_UP_AT] = math.max(new[WAITER_GIVES_UP_AT], other[CALL_GIVES_UP_AT])
+  end
+else
   ticket = decimal(state.tail)
   state.tail = state.tail + 1
   state.waiting = state.waiting + 1
 end
-local gives_up_at = now_ms + wait_ms
-put(state, 'q:' .. ticket, cmsgpack.pack({lock_token, permits, capacity, ttl_ms, gives_up_at, now_ms, owner, reentrant,
-  delay_ms, channel, stream, has_request, call}))
+if has_request == 1 then table.insert(new[WAITER_CALLS], {call, channel, gives_up_at, stream, delay_ms}) end
+put(state, 'q:' .. ticket, cmsgpack.pack(new))
 if has_request == 1 then put(state, 'w:' .. lock_token, ticket) end
-state.keep_until = math.max(state.keep_until, gives_up_at)
+state.keep_until = math.max(state.keep_until, new[WAITER_GIVES_UP_AT])
 write_lock(lock, state, fence_retention_ms)
 return telling_lost(state, {'WAITING', ticket, changes_in_ms(lock, state)})

@@ -16,7 +16,7 @@
       what was in the way
     and behind each, where leases were found over that nobody released, how many
 
-  A place that another call of the same request has taken over stays.
+  A place, or a grant not taken up yet, stays while another call of the same request waits for it.
   Atomicity: the removal and the handing over are one step.
   Retry:     safe.    Clock: Redis TIME.
 ]]
@@ -30,17 +30,46 @@ if not is_lock_token(lock_token) then return redis.error_reply('BADARG lockToken
 if not ticket then return redis.error_reply('BADARG ticket') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
+-- Takes this call out of those that wait at a place; answers whether others do.
+local function leave_place(waiter)
+  local left = {}
+  for _, other in ipairs(waiter[WAITER_CALLS] or {}) do
+    if other[CALL_ID] ~= call then left[#left + 1] = other end
+  end
+  local last = left[#left]
+  if not last then return waiter[WAITER_CALL] ~= call end
+  waiter[WAITER_CALLS], waiter[WAITER_CALL], waiter[WAITER_CHANNEL] = left, last[CALL_ID], last[CALL_CHANNEL]
+  waiter[WAITER_STREAM], waiter[WAITER_DELAY], waiter[WAITER_GIVES_UP_AT] = last[CALL_STREAM], last[CALL_DELAY], 0
+  for _, other in ipairs(left) do
+    waiter[WAITER_GIVES_UP_AT] = math.max(waiter[WAITER_GIVES_UP_AT], other[CALL_GIVES_UP_AT])
+  end
+  return true
+end
+
+-- Takes this call out of those that may take a grant up; answers whether others may.
+local function leave_grant(holder)
+  local left = {}
+  for _, other in ipairs(holder[HOLDER_CALLS] or {}) do
+    if other ~= call then left[#left + 1] = other end
+  end
+  holder[HOLDER_CALLS] = left
+  return #left > 0
+end
+
 local state, held, place = read_lock(lock, 'h:' .. lock_token, 'q:' .. decimal(ticket))
 clear_expired(lock, state)
 local field = 'q:' .. decimal(ticket)
+place = state.changes[field] == nil and place
 local holder = live_holder(held)
-local waiter = place and not (state.dead and state.dead[field]) and cmsgpack.unpack(place)
-if waiter and waiter[WAITER_TOKEN] == lock_token and waiter[WAITER_CALL] == call then
-  drop_waiter(state, ticket, waiter)
-  state.dead = state.dead or {}
-  state.dead[field] = true
+local waiter = place and cmsgpack.unpack(place)
+if waiter and waiter[WAITER_TOKEN] == lock_token then
+  if leave_place(waiter) then put(state, field, cmsgpack.pack(waiter)) else drop_waiter(state, ticket, waiter) end
 elseif holder and holder[HOLDER_ANSWERS] == 0 then
-  remove_holder(lock, state, lock_token, holder)
+  if leave_grant(holder) then
+    put_holder(state, lock_token, holder)
+  else
+    remove_holder(lock, state, lock_token, holder)
+  end
 end
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)

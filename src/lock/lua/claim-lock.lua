@@ -31,21 +31,15 @@ if not ticket then return redis.error_reply('BADARG ticket') end
 if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local state, held = read_lock(lock, 'h:' .. lock_token)
+local state = read_lock(lock)
 clear_expired(lock, state)
 hand_over(lock, state)
-local holder = live_holder(held)
-if not holder and state.last == lock_token and state.used > 0 then
-  -- handed over by this very call
-  write_lock(lock, state, fence_retention_ms)
-  local lost = state.lost
-  state, held = read_lock(lock, 'h:' .. lock_token)
-  state.lost = lost
-  holder = live_holder(held)
-end
+-- also what this very call handed over
+local holder = live_holder(read_field(lock, state, 'h:' .. lock_token))
 if holder then
   local expires_at = holder[HOLDER_ANSWERS] == 0 and now_ms + ttl_ms or holder[HOLDER_EXPIRES_AT]
   holder[HOLDER_ANSWERS] = holder[HOLDER_ANSWERS] + 1
+  holder[HOLDER_CALLS] = nil
   move_end(state, lock_token, holder, expires_at)
   local count = hold_count(lock, state, holder)
   write_lock(lock, state, fence_retention_ms)

@@ -23,18 +23,15 @@ local state = read_lock(lock)
 clear_expired(lock, state)
 if state.tail > state.head then
   -- also those that gave up behind the head, whom nobody else looks at before it is their turn
-  local dead = state.dead or {}
   local fields = redis.call('HGETALL', lock)
   for i = 1, #fields, 2 do
     local field = fields[i]
-    local waiter = string.sub(field, 1, 2) == 'q:' and not dead[field] and cmsgpack.unpack(fields[i + 1])
+    local waiter = string.sub(field, 1, 2) == 'q:' and state.changes[field] == nil and cmsgpack.unpack(fields[i + 1])
     if waiter and waiter[WAITER_GIVES_UP_AT] <= now_ms then
       drop_waiter(state, tonumber(string.sub(field, 3)), waiter)
       state.expired_waiters = state.expired_waiters + 1
-      dead[field] = true
     end
   end
-  state.dead = dead
 end
 hand_over(lock, state)
 -- where there is no room nobody looked at the queue: what is left of one that nobody stands in goes

@@ -38,8 +38,6 @@ local state = read_lock(lock)
 if expected ~= '0' and expected ~= decimal(state.fence) then return {'OTHER_TOKEN', decimal(state.fence)} end
 
 clear_expired(lock, state)
--- what it would write are the grants of owners that are alive, whose turn is over too
-state.set = {}
 local holders, tokens = {}, {}
 local fields = redis.call('HGETALL', lock)
 for i = 1, #fields, 2 do
@@ -52,6 +50,10 @@ for i = 1, #fields, 2 do
   elseif kind == 'o:' then
     put_group(state, string.sub(fields[i], 3), nil)
   end
+end
+-- also of owners that were counted anew
+for field in pairs(state.changes) do
+  if string.sub(field, 1, 2) == 'o:' then put_group(state, string.sub(field, 3), nil) end
 end
 state.used, state.ends_at, state.delay_until = 0, 0, 0
 state.fence = next_tick(state.fence)

@@ -148,17 +148,30 @@ export class Round {
     }
     this.perhaps.delete(index);
     if (reply.status === 'held') this.held.push(reply);
-    if (reply.status === 'clock_skew') this.counts.alarm(address, reply.aheadMs);
     if (reply.status === 'amnesia') this.masterAt(index).noteAmnesia();
+    if (reply.status === 'clock_skew' && this.isOnlyLate(reply.aheadMs)) {
+      this.onNoVote(index, 'late');
+      return;
+    }
+    if (reply.status === 'clock_skew') this.counts.alarm(address, reply.aheadMs);
     this.onNoVote(index, reply.status);
   }
 
-  private onNoVote(index: number, answer: 'held' | 'clock_skew' | 'amnesia' | 'failed'): void {
+  /** A master that hung finds a proposal old when it gets to it, however right its clock is. */
+  private isOnlyLate(aheadMs: number): boolean {
+    const elapsedMs = performance.now() - this.sentAt;
+    return aheadMs < 0 && -aheadMs <= elapsedMs + this.terms.maxSkewUs / 1_000;
+  }
+
+  private onNoVote(index: number, answer: 'held' | 'clock_skew' | 'amnesia' | 'failed' | 'late'): void {
     if (this.hear(index, answer)) this.act(this.ballot.refused());
   }
 
   /** Whether an answer comes in time to count for something. */
-  private hear(index: number, answer: 'granted' | 'again' | 'held' | 'clock_skew' | 'amnesia' | 'failed'): boolean {
+  private hear(
+    index: number,
+    answer: 'granted' | 'again' | 'held' | 'clock_skew' | 'amnesia' | 'failed' | 'late',
+  ): boolean {
     if (!this.silent.delete(index)) return false;
     this.counts.answered(this.masterAt(index).address, answer);
     return this.state === 'voting';

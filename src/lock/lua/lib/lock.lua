@@ -26,6 +26,7 @@ local HOLDER_REENTRANT = 7      -- 0 or 1
 local HOLDER_DELAY = 8          -- ms that the lock is closed when this holder gets lost
 local HOLDER_CHANNEL = 9        -- where the service listens that keeps the lock alive; empty = none does
 local HOLDER_STREAM = 10        -- the stream that keeps it; empty = none
+local HOLDER_CALLS = 11         -- of one that was handed over and not taken up yet: the calls that may; else absent
 
 local WAITER_TOKEN = 1
 local WAITER_PERMITS = 2
@@ -40,6 +41,15 @@ local WAITER_CHANNEL = 10
 local WAITER_STREAM = 11
 local WAITER_HAS_REQUEST = 12   -- 0 or 1: has a field w:
 local WAITER_CALL = 13          -- the call that waits
+local WAITER_CALLS = 14         -- with a request id: all its calls that wait here, see CALL_*; the last is the one above
+
+local CALL_ID = 1
+local CALL_CHANNEL = 2
+local CALL_GIVES_UP_AT = 3
+local CALL_STREAM = 4
+local CALL_DELAY = 5
+-- More calls of one request do not wait at one place: the oldest is forgotten.
+local MAX_CALLS = 8
 
 local EXCLUSIVE = 1000000000
 local MAX_PERMITS = 1000000
@@ -66,9 +76,8 @@ local function read_lock(lock, field, other_field)
     tail = tonumber(values[6] or 0),
     waiting = tonumber(values[7] or 0),
     last = values[8] or '',
-    -- what is to be written
-    set = {},
-    gone = {},
+    -- what is to be written: by field its value, or false where it is to go
+    changes = {},
     keep_until = 0,
     was = {fence = values[1], used = values[2], ends_at = values[3], delay = values[4], head = values[5],
       tail = values[6], waiting = values[7], last = values[8]},
@@ -82,13 +91,18 @@ local function read_lock(lock, field, other_field)
 end
 
 local function put(state, field, value)
-  local set = state.set
-  set[#set + 1] = field
-  set[#set + 1] = value
+  state.changes[field] = value
 end
 
 local function drop(state, field)
-  state.gone[#state.gone + 1] = field
+  state.changes[field] = false
+end
+
+-- A field as it will be; false where it is not there.
+local function read_field(lock, state, field)
+  local change = state.changes[field]
+  if change ~= nil then return change end
+  return redis.call('HGET', lock, field)
 end
 
 -- One of the lock's own fields; `value` is nil where it is to be absent.
@@ -113,8 +127,16 @@ local function write_lock(lock, state, fence_retention_ms)
   put_own(state, 'head', is_waited and decimal(state.head), was.head)
   put_own(state, 'tail', is_waited and decimal(state.tail), was.tail)
   put_own(state, 'waiting', is_waited and decimal(state.waiting), was.waiting)
-  local set, gone = state.set, state.gone
-  -- first what goes: an owner's group may go and come. unpack() takes no more than some thousands
+  local set, gone = {}, {}
+  for field, value in pairs(state.changes) do
+    if value then
+      set[#set + 1] = field
+      set[#set + 1] = value
+    else
+      gone[#gone + 1] = field
+    end
+  end
+  -- unpack() takes no more than some thousands
   for from = 1, #gone, 1000 do
     redis.call('HDEL', lock, unpack(gone, from, math.min(from + 999, #gone)))
   end
@@ -210,8 +232,6 @@ local function clear_expired(lock, state)
       if dead_channels[waiter[WAITER_CHANNEL]] then
         drop_waiter(state, tonumber(string.sub(fields[i], 3)), waiter)
         state.expired_waiters = state.expired_waiters + 1
-        state.dead = state.dead or {}
-        state.dead[fields[i]] = true
       end
     end
   end

@@ -10,7 +10,7 @@ local MAX_TOLD = 4
 local function first_waiter(lock, state)
   while state.head < state.tail do
     local field = 'q:' .. decimal(state.head)
-    local packed = not (state.dead and state.dead[field]) and redis.call('HGET', lock, field)
+    local packed = read_field(lock, state, field)
     local waiter = packed and cmsgpack.unpack(packed)
     if waiter and waiter[WAITER_GIVES_UP_AT] > now_ms then return waiter end
     if waiter then
@@ -52,13 +52,34 @@ local function grant(state, lock_token, holder, group)
   return group and group[1] or 1
 end
 
+-- Tells all calls of a waiter that it is granted the lock; answers where somebody heard it, nil where nobody did.
+local function tell_granted(waiter)
+  local message = 'G' .. waiter[WAITER_TOKEN]
+  local told, heard_on = {}, nil
+  for _, call in ipairs(waiter[WAITER_CALLS] or {}) do
+    local channel = call[CALL_CHANNEL]
+    if not told[channel] and redis.call('SPUBLISH', channel, message) > 0 then heard_on = channel end
+    told[channel] = true
+  end
+  local channel = waiter[WAITER_CHANNEL]
+  if told[channel] then return heard_on end
+  return redis.call('SPUBLISH', channel, message) > 0 and channel or nil
+end
+
+-- The calls that may take up what a waiter is granted.
+local function calls_of(waiter)
+  local calls = {}
+  for _, call in ipairs(waiter[WAITER_CALLS] or {}) do calls[#calls + 1] = call[CALL_ID] end
+  return #calls > 0 and calls or {waiter[WAITER_CALL]}
+end
+
 -- Grants the lock to those whose turn it is, as far as there is room, and wakes them. Each has CLAIM_MS to take it up; one
 -- whose service nobody hears is taken out.
 local function hand_over(lock, state)
   if state.delay_until > now_ms then return end
   local waiter = first_waiter(lock, state)
   while waiter do
-    local permits, owner, channel = waiter[WAITER_PERMITS], waiter[WAITER_OWNER], waiter[WAITER_CHANNEL]
+    local permits, owner = waiter[WAITER_PERMITS], waiter[WAITER_OWNER]
     local group = waiter[WAITER_REENTRANT] == 1 and group_of(lock, state, owner)
     if not (group and covers(group, permits)) then
       if not has_room(state, permits, waiter[WAITER_CAPACITY]) then return end
@@ -67,9 +88,10 @@ local function hand_over(lock, state)
     local lock_token = waiter[WAITER_TOKEN]
     drop_waiter(state, state.head, waiter)
     state.head = state.head + 1
-    if redis.call('SPUBLISH', channel, 'G' .. lock_token) > 0 then
+    local channel = tell_granted(waiter)
+    if channel then
       grant(state, lock_token, {permits, now_ms + CLAIM_MS, now_ms, '', owner, 0, waiter[WAITER_REENTRANT],
-        waiter[WAITER_DELAY], channel, waiter[WAITER_STREAM]}, group)
+        waiter[WAITER_DELAY], channel, waiter[WAITER_STREAM], calls_of(waiter)}, group)
       state.handed_to = channel
     else
       state.expired_waiters = state.expired_waiters + 1
