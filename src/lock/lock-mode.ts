@@ -2,5 +2,8 @@ import { DomainError } from '../errors.js';
 
 /** The error of what cannot be done where locks live. */
 export function lockMode(what: string): DomainError {
-  return new DomainError('LOCK_MODE', `${what}: not where locks live on a quorum of masters, or as those of redlock`);
+  return new DomainError(
+    'LOCK_MODE',
+    `${what}: this service cannot do that where its locks live (LOCK_REDIS_URLS, LOCK_COMPATIBLE)`,
+  );
 }

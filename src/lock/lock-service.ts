@@ -16,6 +16,7 @@ import { HoldStore } from './hold/hold-store.js';
 import { HoldStream } from './hold/hold-stream.js';
 import { holdScripts } from './hold/scripts.js';
 import { lockMetrics } from './lock-metrics.js';
+import { CountedLocks } from './masters/counted-locks.js';
 import { LockOperationStore } from './operation-store.js';
 import { lockScripts } from './scripts.js';
 import { LockStatsStore } from './stats-store.js';
@@ -89,7 +90,7 @@ export function createLockService(options: LockServiceOptions): LockService {
   const statsStore = new LockStatsStore(redis, stats, logger);
   const feed = new LockFeed({ tracking, createBroadcast });
   const rpcs = lockRpcs({
-    locks,
+    locks: remote === undefined ? store : new CountedLocks(remote.locks, stats),
     openHoldStream: (namespace) => new HoldStream({ namespace, locks: store, holds, wakes, wheel: leaseWheel }),
     operations,
     stats: statsStore,

@@ -81,6 +81,11 @@ export class LockCounts implements ProcessCounts {
     this.holds.add(heldMs);
   }
 
+  /** Where nobody knows how long they had been held. */
+  releasedCount(count: number): void {
+    this.count(COUNTER.released, count);
+  }
+
   lost(count: number): void {
     this.count(COUNTER.lost, count);
   }

@@ -166,7 +166,12 @@ export class LockStore implements LockBackend {
     const startedAt = performance.now();
     const ends = resources.map(async (resource) => {
       const lock = keys.lock(namespace, resource);
-      const terms = { ttlMs: attempt.request.ttlMs, waitMs: 0, channel: this.wakes.nameOf(namespace, lock), callId: '' };
+      const terms = {
+        ttlMs: attempt.request.ttlMs,
+        waitMs: 0,
+        channel: this.wakes.nameOf(namespace, lock),
+        callId: '',
+      };
       const reply = await this.tryTake(lock, attempt, { ...terms, takesOver: 'answered before' });
       if (reply.status !== 'granted') throw ranOut(startedAt);
       return reply.expiresAtMs;

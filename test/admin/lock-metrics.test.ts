@@ -4,7 +4,7 @@ import { hold, queueUp } from '../lock/operations-support.js';
 import { scrape } from '../support/metrics.js';
 import { until } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
-import { sharedRedisUrl } from '../support/service.js';
+import { randomNamespace, sharedRedisUrl } from '../support/service.js';
 import { openStream } from '../support/stream-client.js';
 
 /** Locks as Prometheus sees them. */
@@ -65,4 +65,24 @@ test('what is counted of locks is there by namespace and outcome, from 0 on, and
     [sample('wait_seconds_count')]: 2,
   });
   expect([...told.keys()].filter((name) => name.includes(resource))).toEqual([]);
+});
+
+test('locks on masters of their own are counted as far as those tell', async () => {
+  const service = await startServiceProcess({
+    REDIS_URL: sharedRedisUrl('standalone'),
+    LOCK_COMPATIBLE: 'redlock',
+    ADMIN_LISTEN: '127.0.0.1:0',
+  });
+  const address = String((await service.log('admin port listening')).address);
+  const locks = service.channel().of(LockServiceService);
+  const resources = [randomNamespace()];
+  const { lockToken } = await locks.acquireLock({ resources });
+  await locks.acquireLock({ resources });
+  await locks.releaseLock({ resources, lockToken });
+  await locks.releaseLock({ resources, lockToken });
+  const told = await scrape(address);
+  const labels = `namespace="${service.namespace}"`;
+  expect(told.get(`shardkeep_lock_acquire_total{${labels},result="granted"}`)).toBe(1);
+  expect(told.get(`shardkeep_lock_acquire_total{${labels},result="held"}`)).toBe(1);
+  expect(told.get(`shardkeep_lock_released_total{${labels}}`)).toBe(1);
 });
