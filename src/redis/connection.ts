@@ -214,12 +214,17 @@ const REDIRECTIONS: ReadonlySet<string> = new Set(['ASK', 'MOVED']);
 /** The first discovery of a Cluster is retried by us: node-redis gives up when no seed answers. */
 const DISCOVERY_RETRY_MS = 500;
 
+/** How long the first master waits for the others before it serves alone. */
+const FIRST_READY_MS = 2_000;
+
 class ClusterConnection implements RedisConnection {
   readonly topology = 'cluster';
   private client: ReturnType<typeof createClusterClient>;
   private readonly connectedNodes = new Set<string>();
   private readonly connectedTimes = new Map<string, number>();
   private readonly readyNodes = new Set<string>();
+  private firstReadyTimer: NodeJS.Timeout | undefined;
+  private hasServed = false;
   private closed = false;
 
   constructor(
@@ -263,12 +268,25 @@ class ClusterConnection implements RedisConnection {
       isConnected: () => this.connectedNodes.has(address) && !this.closed,
       onPrepared: () => {
         this.readyNodes.add(address);
-        this.events.onStateChange(true);
+        this.serveFirst();
       },
       onError: (error) => {
         this.logger.error({ address, err: error }, 'redis node not usable');
       },
     });
+  }
+
+  /** At the start all masters are about to connect: a service that said it is ready would refuse what is on the others. */
+  private serveFirst(): void {
+    const serve = (): void => {
+      clearTimeout(this.firstReadyTimer);
+      this.firstReadyTimer = undefined;
+      if (this.closed || this.readyNodes.size === 0) return;
+      this.hasServed = true;
+      this.events.onStateChange(true);
+    };
+    if (this.hasServed || this.client.masters.every(({ address }) => this.readyNodes.has(address))) serve();
+    else this.firstReadyTimer ??= setTimeout(serve, FIRST_READY_MS).unref();
   }
 
   connect(): void {

@@ -97,7 +97,7 @@ export class Redis {
     return this.connection.topology;
   }
 
-  /** True while commands can be served; on Cluster by at least one master. */
+  /** True while commands can be served; on Cluster by at least one master, at the start by all that come within seconds. */
   get isReady(): boolean {
     return this.ready;
   }
