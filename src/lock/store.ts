@@ -140,13 +140,14 @@ export class LockStore implements LockBackend {
         grants.set(resource, toGrant(resource, reply));
         expiresAtMs = Math.min(expiresAtMs, reply.expiresAtMs);
       }
-      if (attempt.isParked || performance.now() - startedAt >= request.ttlMs) {
+      if (attempt.keeper !== undefined) {
+        // not sooner: a try that is refused leaves those that an earlier one has to whom keeps them
+        expiresAtMs = await this.takeOver(grants, attempt);
+      } else if (attempt.isParked || performance.now() - startedAt >= request.ttlMs) {
         const outcome = await this.extendLock([...grants.keys()], lockToken, request.ttlMs, call);
         if (outcome.notHeld.length > 0) throw ranOut(startedAt);
         expiresAtMs = outcome.expiresAtMs ?? expiresAtMs;
       }
-      // not sooner: a try that is refused leaves those that an earlier one has to whom keeps them
-      if (attempt.keeper !== undefined) expiresAtMs = await this.takeOver([...grants.keys()], attempt);
     } catch (error) {
       takeBack();
       throw error;
@@ -160,11 +161,11 @@ export class LockStore implements LockBackend {
     };
   }
 
-  /** Makes the stream the keeper of all that its token holds; answers when the first lease ends. */
-  private async takeOver(resources: readonly string[], attempt: Attempt): Promise<number> {
+  /** Makes the stream the keeper of all that was granted, with whole leases; answers when the first one ends. */
+  private async takeOver(grants: ReadonlyMap<string, Grant>, attempt: Attempt): Promise<number> {
     const { namespace } = attempt.call;
     const startedAt = performance.now();
-    const ends = resources.map(async (resource) => {
+    const ends = [...grants].map(async ([resource, { fencingToken }]) => {
       const lock = keys.lock(namespace, resource);
       const terms = {
         ttlMs: attempt.request.ttlMs,
@@ -173,7 +174,8 @@ export class LockStore implements LockBackend {
         callId: '',
       };
       const reply = await this.tryTake(lock, attempt, { ...terms, takesOver: 'answered before' });
-      if (reply.status !== 'granted') throw ranOut(startedAt);
+      // one that ran out may have been granted anew, with another token than its caller would be told
+      if (reply.status !== 'granted' || reply.fencingToken !== fencingToken) throw ranOut(startedAt);
       return reply.expiresAtMs;
     });
     return Math.min(...(await Promise.all(ends)));

@@ -2,18 +2,7 @@
 -- random text and which expires with the lease. Nothing else may be kept of it, or those who use that package would not
 -- know a lock by it. So what must be known of a grant is in the last bit of the expiry: even ms as it was granted, odd when
 -- anybody was answered with it since. Needs clock.lua before it.
-local MAX_TTL_MS = 3600000
-
--- By digits, because tonumber() also takes '0x10', '1e3', ' 7' and 'nan'.
-local function whole_number(digits, min, max)
-  local number = string.match(digits, '^%d+$') and tonumber(digits)
-  if number and number >= min and number <= max then return number end
-  return nil
-end
-
-local function is_lock_token(text)
-  return #text == 32 and string.find(text, '^[%w_-]+$') ~= nil
-end
+--- @include "../../../lua/lib/arguments.lua"
 
 local function is_text(key)
   return redis.call('TYPE', key).ok == 'string'
