@@ -40,7 +40,7 @@ try: gen ## set and get a value on the service that runs at GRPC_LISTEN
 test: install redis gen build ## run every test on real Redis; ARGS picks some, and then coverage is left out
 	NODE_NO_WARNINGS=1 $(JEST) $(if $(ARGS),$(ARGS),--coverage)
 
-bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers; SUITE picks some, QUICK=1 takes 3 minutes
+bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers; SUITE picks some, QUICK=1 takes 6 minutes
 	@$(BIN)/tsx bench/run.ts $(SUITE)
 
 bench-%: ## one suite of the benchmark, such as bench-unary
@@ -95,5 +95,6 @@ $(BENCH_PEERS): bench/package.json bench/package-lock.json bench/.npmrc
 $(BENCH_BUILT): $(BUILT) $(BENCH_PEERS) $(shell find bench -name node_modules -prune -o -name '*.ts' -print) bench/tsconfig.json
 	@rm -rf dist/bench
 	$(BIN)/tsc -p bench/tsconfig.json
+	@node scripts/copy-lua.mjs dist/bench/src
 	@ln -s ../../bench/node_modules dist/bench/node_modules
 	@touch $@

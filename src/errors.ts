@@ -28,6 +28,8 @@ export const ERROR_CODES = [
   'SESSION_NOT_FOUND',
   /** The session has another version than expected; nothing was done. */
   'VERSION_MISMATCH',
+  /** Slots that a stream held were reset, or their lease ran out. */
+  'SLOTS_LOST',
   /** The rate policy of the RPC denied the call; nothing was done. */
   'RATE_LIMITED',
   /** The service has as many calls or streams in flight as it may; nothing was done. */

@@ -5,7 +5,7 @@ import { ConfigError, ListenError, loadConfig, type Config } from './config/conf
 import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
 import { startService } from './service.js';
-import { startSupervisor } from './supervisor.js';
+import { POLICIES_COPY, startSupervisor } from './supervisor.js';
 import type { WorkerMessage } from './worker-message.js';
 
 /** sysexits.h EX_CONFIG: a restart cannot help. */
@@ -15,7 +15,7 @@ const EXIT_FAILURE = 1;
 
 function configOrExit(): Config {
   try {
-    return loadConfig(process.env);
+    return loadConfig(process.env, { policiesCopy: cluster.isWorker ? process.env[POLICIES_COPY] : undefined });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`shardkeep: ${error.message}\n`);

@@ -19,6 +19,7 @@ import { ChangeFeed } from './cache/watch/change-feed.js';
 import { EvictionCounter } from './cache/watch/eviction-counter.js';
 import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
+import { PoliciesReload } from './config/policies-reload.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
@@ -26,11 +27,9 @@ import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
 import { redlockScripts } from './lock/redlock/scripts.js';
-import { rateLimitRpcs } from './ratelimit/handlers.js';
-import { RatePolicies } from './ratelimit/policies.js';
-import { createRpcGates } from './ratelimit/rpc-gate.js';
+import { createRateLimitService } from './ratelimit/rate-limit-service.js';
+import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
-import { RateLimitStore } from './ratelimit/store.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
@@ -67,7 +66,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
         ...statsScripts,
         ...allSessionScripts,
       ],
-      limit: rateLimitScripts,
+      limit: [...rateLimitScripts, ...statsScripts],
     },
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
@@ -90,8 +89,14 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   // so that its metrics are there before its first call
   cacheStats.of(config.namespace);
   const statsStore = new StatsStore(roles.cache, cacheStats, logger);
-  const policies = new RatePolicies(config.ratePolicies);
-  const rateLimitStore = new RateLimitStore(roles.limit, logger);
+  const rateLimits = createRateLimitService({
+    redis: roles.limit,
+    target: roles.targets.limit,
+    namespace: config.namespace,
+    served: config,
+    auditLog: config.auditLog,
+    logger,
+  });
   const tags = new TagTables(roles.cache, near === undefined ? undefined : cacheTracking);
   const parkedCalls = new ParkedCalls(cacheTracking);
   const evictions = new EvictionCounter(roles.cache);
@@ -147,10 +152,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     }),
     ...sessions.rpcs,
     ...locks.rpcs,
-    ...rateLimitRpcs({ store: rateLimitStore, policies }),
+    ...rateLimits.rpcs,
   ];
   const health = new Health({
     services: {
+      'envoy.service.ratelimit.v3.RateLimitService': roles.limit,
       'shardkeep.cache.v1.CacheService': roles.cache,
       'shardkeep.lock.v1.LockService': locks.readiness,
       'shardkeep.ratelimit.v1.RateLimitService': roles.limit,
@@ -159,12 +165,27 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     sidecar: config.grpc.sidecar,
     readinessGraceMs: config.grpc.readinessGraceMs,
   });
-  const rateGates = createRpcGates({ store: rateLimitStore, policies, rpcLimits: config.rpcLimits, rpcs });
+  const { limiter, policies } = rateLimits;
+  const rateGates = new RpcGates({ limiter, policies, rpcLimits: config.rpcLimits, rpcs });
+  const policiesReload = new PoliciesReload({
+    source: config.policiesSource,
+    apply: (served) => {
+      // the one that can refuse is the first
+      rateGates.replace(served.rpcLimits);
+      rateLimits.replacePolicies(served);
+      sessions.replaceProfiles(served.profiles);
+    },
+    onCurrent: (isCurrent) => {
+      health.setPoliciesCurrent(isCurrent);
+    },
+    logger,
+  });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  for (const metric of [...sessions.metrics, ...locks.metrics]) metrics.register(metric);
+  const parts = [sessions, locks, rateLimits, policiesReload];
+  for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
-    rateGateOf: (rpc) => rateGates.get(rpc),
+    rateGateOf: (rpc) => rateGates.gateOf(rpc),
     observerOf: (rpc) => metrics.observerOf(rpc),
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
@@ -194,8 +215,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     throw error;
   });
   statsStore.start();
+  rateLimits.start();
   locks.start();
   sessions.sweeper.start();
+  policiesReload.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -203,6 +226,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     metrics,
     ready,
     drain: async () => {
+      policiesReload.close();
       const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();
@@ -210,7 +234,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       locks.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
       await sweeperClosed;
-      await Promise.all([statsStore.close(), locks.close()]);
+      await Promise.all([statsStore.close(), locks.close(), rateLimits.close()]);
       feed.close();
       await cacheTracking.close();
       await stateTracking.close();

@@ -1,7 +1,11 @@
 import type { Logger } from 'pino';
 import type { Config } from './config/config.js';
+import { PoliciesCopy } from './config/policies-copy.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
 import { Workers } from './workers.js';
+
+/** Tells a worker where the copy of the policies file is; no setting, since only this process knows. */
+export const POLICIES_COPY = 'SHARDKEEP_POLICIES_COPY';
 
 export interface SupervisorOptions {
   readonly config: Config;
@@ -29,10 +33,14 @@ export interface Supervisor {
 export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
   const { plan } = config.redis;
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
+  const policies = config.policiesSource && new PoliciesCopy(config.policiesSource, logger);
   const workers = new Workers({
     count: config.workers,
     drainTimeoutMs: config.grpc.drainTimeoutMs,
-    environment: embedded === undefined ? {} : environmentOf(embedded.targets),
+    environment: {
+      ...(embedded && environmentOf(embedded.targets)),
+      ...(policies && { [POLICIES_COPY]: policies.path }),
+    },
     logger,
     onUnusable,
   });

@@ -75,7 +75,9 @@ export class UnaryCall {
 
   private readonly cancel = (): void => {
     if (this.resendTimer === undefined) {
-      this.attempt?.cancel();
+      const { attempt } = this;
+      // grpc-js does not reset a call that is cancelled in the turn in which it began, and the service would go on with it
+      process.nextTick(() => attempt?.cancel());
       return;
     }
     clearTimeout(this.resendTimer);

@@ -1,27 +1,17 @@
-import { CacheServiceService } from '../gen/shardkeep/cache/v1/cache.js';
-import { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
-import { RateLimitServiceService } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
 import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
 import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
-import type { ProfileSettings, RatePolicySettings, RpcLimitSettings } from './policies.js';
-import { readPoliciesFile } from './policies-file.js';
+import { ConfigError } from './config-error.js';
 import { planLocks } from './lock-plan.js';
+import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
-import { SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './shipped-policies.js';
 
-const RPC_NAMES = new Set(
-  [CacheServiceService, LockServiceService, RateLimitServiceService, SessionServiceService].flatMap(
-    (service: Readonly<Record<string, { readonly path: string }>>) =>
-      Object.values(service).map(({ path }) => path.slice(1)),
-  ),
-);
+export { ConfigError } from './config-error.js';
 
-export interface Config {
+export interface Config extends ServedPolicies {
   readonly logLevel: string;
   /** Whether to log what becomes of sessions. */
   readonly auditLog: boolean;
@@ -68,19 +58,10 @@ export interface Config {
     readonly quorum: QuorumPlan | undefined;
     readonly redlock: RedlockPlan | undefined;
   };
-  readonly profiles: Readonly<Record<string, ProfileSettings>>;
-  readonly ratePolicies: Readonly<Record<string, RatePolicySettings>>;
-  readonly rpcLimits: readonly RpcLimitSettings[];
+  /** Where the policies came from; undefined: they are those that ship. */
+  readonly policiesSource: PoliciesSource | undefined;
   /** Settings that were accepted but do nothing, or not what their name says. */
   readonly warnings: readonly string[];
-}
-
-/** Everything that is wrong with the settings, each with its name, in one message. */
-export class ConfigError extends Error {
-  override readonly name = 'ConfigError';
-  constructor(readonly problems: readonly string[]) {
-    super(`bad settings:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
-  }
 }
 
 /** A setting says where to listen, and this machine does not let us; another time it may. */
@@ -95,30 +76,29 @@ export class ListenError extends Error {
 const MESSAGE_OVERHEAD_BYTES = 262_144;
 const SMALLEST_MESSAGE_LIMIT = 4_194_304;
 
-export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export interface ConfigOptions {
+  /** A copy of the policies file as it was when it could last be used. */
+  readonly policiesCopy?: string | undefined;
+}
+
+export function loadConfig(
+  env: Readonly<Record<string, string | undefined>>,
+  { policiesCopy }: ConfigOptions = {},
+): Config {
   const problems: string[] = [];
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const settings = readSettings(given, problems);
 
   const defaults = ENVIRONMENT_DEFAULTS[settings.NODE_ENV];
   const warnings: string[] = [];
-  const file = readPoliciesFile(settings.POLICIES_FILE, problems, ({ rate_policies, rpc_limits = [] }, complain) => {
-    rpc_limits.forEach(({ rpc, policy }, index) => {
-      if (!RPC_NAMES.has(rpc)) complain(['rpc_limits', index, 'rpc'], 'no RPC has this name');
-      if (!Object.hasOwn({ ...SHIPPED_RATE_POLICIES, ...rate_policies }, policy)) {
-        complain(['rpc_limits', index, 'policy'], 'no rate policy has this name');
-      }
-    });
-  });
-  const profiles = {
-    ...shippedProfiles({
-      idleTtlMs: settings.SESSION_TIMEOUT === undefined ? defaults.sessionIdleTtlMs : settings.SESSION_TIMEOUT * 1_000,
-      maxSessions: settings.MAX_SESSIONS_PER_USER ?? defaults.maxSessionsPerUser,
-    }),
-    ...file?.session_profiles,
+  const sessionDefaults = {
+    idleTtlMs: settings.SESSION_TIMEOUT === undefined ? defaults.sessionIdleTtlMs : settings.SESSION_TIMEOUT * 1_000,
+    maxSessions: settings.MAX_SESSIONS_PER_USER ?? defaults.maxSessionsPerUser,
   };
-  const ratePolicies = { ...SHIPPED_RATE_POLICIES, ...file?.rate_policies };
-  const rpcLimits = file?.rpc_limits ?? SHIPPED_RPC_LIMITS;
+  const { policiesSource, policies } = readPolicies(settings.POLICIES_FILE, sessionDefaults, {
+    policiesCopy,
+    problems,
+  });
   if (settings.DEFAULT_DEADLINE_MS > settings.MAX_DEADLINE_MS) {
     problems.push('DEFAULT_DEADLINE_MS: must not be above MAX_DEADLINE_MS');
   }
@@ -166,11 +146,28 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
       nearTtlMs: settings.NEAR_CACHE_TTL_MS,
     },
     lock: { fenceRetentionMs: settings.LOCK_FENCE_RETENTION_MS, ...locks },
-    profiles,
-    ratePolicies,
-    rpcLimits,
+    ...policies,
+    policiesSource,
     warnings,
   };
+}
+
+/** What ships stands in for a file that cannot be used, while the other settings are looked at. */
+function readPolicies(
+  path: string | undefined,
+  sessionDefaults: SessionDefaults,
+  { policiesCopy, problems }: ConfigOptions & { readonly problems: string[] },
+): { readonly policiesSource: PoliciesSource | undefined; readonly policies: ServedPolicies } {
+  const shipped = servedPolicies(undefined, sessionDefaults);
+  if (path === undefined) return { policiesSource: undefined, policies: shipped };
+  try {
+    const policiesSource = PoliciesSource.read(path, sessionDefaults, policiesCopy);
+    return { policiesSource, policies: policiesSource.parse(policiesSource.text) };
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+    return { policiesSource: undefined, policies: shipped };
+  }
 }
 
 /** Put in the place of a bad value while the other settings are looked at, so that it does not look like a missing one. */

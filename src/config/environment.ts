@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { DEFAULTS } from './defaults.js';
-import { MAX_TTL_MS } from './policies.js';
+import { MAX_TTL_MS } from './common-fields.js';
 
 /** The schema of the environment variables. An empty variable counts as absent. */
 

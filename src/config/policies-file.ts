@@ -1,26 +1,45 @@
 import { readFileSync } from 'node:fs';
-import { isMap, isNode, isScalar, LineCounter, parseDocument, type Document } from 'yaml';
+import { isMap, isNode, isScalar, LineCounter, parseDocument, visit, type Document } from 'yaml';
 import type { core } from 'zod';
+import { ConfigError } from './config-error.js';
 import { policiesFileSchema, type PoliciesFile } from './policies.js';
 
 /** What is wrong at one place of the policies file, with its line. */
-type Complain = (field: core.$ZodIssue['path'], message: string) => void;
+export type Complain = (field: core.$ZodIssue['path'], message: string) => void;
+
+/** The text of a file; throws ConfigError. */
+export function readPoliciesFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ConfigError([`POLICIES_FILE: cannot read ${path}: ${describe(error)}`]);
+  }
+}
 
 /**
- * Reads the policies file; every problem is pushed with the file's name and the line. `check` looks at what the schema
- * cannot see. Answers undefined when there is no file or it cannot be used.
+ * Parses the policies file; throws ConfigError with every problem, each with the file's name and the line. `check` looks at
+ * what the schema cannot see.
  */
-export function readPoliciesFile(
-  path: string | undefined,
+export function parsePoliciesFile(
+  path: string,
+  text: string,
+  check: (file: PoliciesFile, complain: Complain) => void,
+): PoliciesFile {
+  const problems: string[] = [];
+  const file = parse(path, text, problems, check);
+  if (file === undefined || problems.length > 0) throw new ConfigError(problems);
+  return file;
+}
+
+function parse(
+  path: string,
+  text: string,
   problems: string[],
   check: (file: PoliciesFile, complain: Complain) => void,
 ): PoliciesFile | undefined {
-  if (path === undefined) return undefined;
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    problems.push(`POLICIES_FILE: cannot read ${path}: ${describe(error)}`);
+  // cut off by who writes it just now, or by mistake: not the wish for no policies
+  if (text.trim() === '') {
+    problems.push(`POLICIES_FILE: ${path}: is empty`);
     return undefined;
   }
   const lines = new LineCounter();
@@ -31,6 +50,14 @@ export function readPoliciesFile(
     }
     return undefined;
   }
+  // it would go unseen: objects take it for what they inherit
+  visit(document, {
+    Pair: (_, { key }) => {
+      if (!isScalar(key) || key.value !== '__proto__') return;
+      const line = String(lines.linePos(key.range?.[0] ?? 0).line);
+      problems.push(`POLICIES_FILE: ${path}:${line}: __proto__: must have another name`);
+    },
+  });
   let content: unknown;
   try {
     content = document.toJS() ?? {};

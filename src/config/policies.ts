@@ -1,19 +1,15 @@
 import { z } from 'zod';
+import { envoyDomains } from './envoy-domains.js';
+import { MAX_TTL_MS, name } from './common-fields.js';
 import { PROFILE_DEFAULTS } from './defaults.js';
+import { DEFAULT_IPV6_PREFIX } from '../ratelimit/subject.js';
+import { ratePolicy } from './rate-policy.js';
 
 /** The schema of the policies file (YAML). Unknown names are errors, so that a misspelling cannot be overlooked. */
 
-/** Longest TTL, lifetime and block: 365 days. */
-export const MAX_TTL_MS = 31_536_000_000;
 /** 10 minutes. */
 const MAX_ROTATION_GRACE_MS = 600_000;
-export const MIN_WINDOW_MS = 10;
-/** 30 days. */
-export const MAX_WINDOW_MS = 2_592_000_000;
-/** SLIDING_EXACT keeps 8 bytes for each unit of the limit. */
-export const MAX_EXACT_LIMIT = 8_192;
 
-const name = z.string().regex(/^[a-z0-9_-]{1,32}$/, 'must be 1 to 32 of a-z, 0-9, _ and -');
 const ttlMs = z.int().min(1).max(MAX_TTL_MS);
 
 const bindingPolicy = z.enum(['ignore', 'signal', 'reject']);
@@ -47,12 +43,6 @@ const profile = z.strictObject({
     .default(PROFILE_DEFAULTS.binding),
 });
 
-const ratePolicy = z.strictObject({
-  algorithm: z.literal('sliding_exact'),
-  limit: z.int().min(1).max(MAX_EXACT_LIMIT),
-  window_ms: z.int().min(MIN_WINDOW_MS).max(MAX_WINDOW_MS),
-});
-
 const rpcLimit = z.strictObject({
   /** `package.Service/Method`. */
   rpc: z.string(),
@@ -74,9 +64,12 @@ export const policiesFileSchema = z.strictObject({
   session_profiles: z.record(name, profile).default({}),
   rate_policies: z.record(name, ratePolicy).default({}),
   rpc_limits: z.array(rpcLimit).optional(),
+  /** Bits of an IPv6 address that are counted as one subject of the kind `ip`. */
+  ipv6_prefix: z.int().min(32).max(128).default(DEFAULT_IPV6_PREFIX),
+  envoy_domains: envoyDomains.default({}),
 });
 
 export type ProfileSettings = z.output<typeof profile>;
-export type RatePolicySettings = z.output<typeof ratePolicy>;
+export type { RatePolicySettings } from './rate-policy.js';
 export type RpcLimitSettings = z.output<typeof rpcLimit>;
 export type PoliciesFile = z.output<typeof policiesFileSchema>;

@@ -40,14 +40,20 @@ export function shippedProfiles(session: { idleTtlMs: number; maxSessions: numbe
   };
 }
 
+/** Each process admits half of the limit by itself while Redis is away. */
+const HALF_HERE = { local_fraction: 0.5 };
+
 /** Rate policies that ship; the policies file may replace them by name and add others. */
 export const SHIPPED_RATE_POLICIES: Readonly<Record<string, RatePolicySettings>> = {
-  auth: { algorithm: 'sliding_exact', limit: 5, window_ms: 15 * MINUTE_MS },
-  chat: { algorithm: 'sliding_exact', limit: 10, window_ms: 10 * SECOND_MS },
-  combat: { algorithm: 'sliding_exact', limit: 10, window_ms: 5 * SECOND_MS },
-  movement: { algorithm: 'sliding_exact', limit: 30, window_ms: SECOND_MS },
-  api: { algorithm: 'sliding_exact', limit: 100, window_ms: 15 * MINUTE_MS },
-  session_create: { algorithm: 'sliding_exact', limit: 10, window_ms: MINUTE_MS },
+  // what guards an account stays shut while nobody can count
+  auth: { algorithm: 'sliding_exact', limit: 5, window_ms: 15 * MINUTE_MS, on_redis_loss: 'deny' },
+  // a game goes on, at half of its pace
+  chat: { algorithm: 'sliding_exact', limit: 10, window_ms: 10 * SECOND_MS, on_redis_loss: HALF_HERE },
+  combat: { algorithm: 'sliding_exact', limit: 10, window_ms: 5 * SECOND_MS, on_redis_loss: HALF_HERE },
+  movement: { algorithm: 'sliding_exact', limit: 30, window_ms: SECOND_MS, on_redis_loss: HALF_HERE },
+  api: { algorithm: 'sliding_exact', limit: 100, window_ms: 15 * MINUTE_MS, on_redis_loss: 'allow' },
+  // no session can be created then anyway
+  session_create: { algorithm: 'sliding_exact', limit: 10, window_ms: MINUTE_MS, on_redis_loss: 'fail' },
 };
 
 /** Which RPCs are limited, by which policy and for whom; the policies file may replace the list. */

@@ -15,8 +15,9 @@ export interface HealthOptions {
 
 /**
  * grpc.health.v1.Health of this process:
- * `liveness` (the process; never Redis), `readiness` and "" (not draining; follows Redis, unless a sidecar) and each
- * service by its full name (its Redis answers now).
+ * `liveness` (the process; never Redis), `readiness` and "" (not draining; follows Redis, unless a sidecar), each service
+ * by its full name (its Redis answers now) and `policies` (those in force are the policies file's; nothing else follows it:
+ * the service goes on with those it has).
  */
 export class Health {
   private readonly implementation = new HealthImplementation({ liveness: 'SERVING' });
@@ -25,6 +26,7 @@ export class Health {
   private graceTimer: NodeJS.Timeout | undefined;
   private redisCounts = false;
   private draining = false;
+  private policiesCurrent = true;
 
   constructor(private readonly options: HealthOptions) {
     this.redises = [...new Set(Object.values(options.services))];
@@ -59,10 +61,16 @@ export class Health {
     for (const watch of this.watches) watch.end();
   }
 
+  setPoliciesCurrent(current: boolean): void {
+    this.policiesCurrent = current;
+    this.update();
+  }
+
   private update(): void {
     for (const [service, redis] of Object.entries(this.options.services)) {
       this.set(service, redis.isReady && !this.draining);
     }
+    this.set('policies', this.policiesCurrent && !this.draining);
     this.updateReadiness();
   }
 

@@ -159,8 +159,8 @@ function handlerOf({ rpc, ...prepared }: PreparedRpc, options: TransportOptions)
 
 /** `shardkeep.cache.v1.CacheService/Get` lives in `shardkeep/cache/v1/cache.proto`. */
 function protoFileOf(rpc: string): string {
-  const [root = '', area = '', version = ''] = rpc.split('.');
-  return `${root}/${area}/${version}/${area}.proto`;
+  const folders = rpc.split('.').slice(0, -1);
+  return `${folders.join('/')}/${folders.at(-2) ?? ''}.proto`;
 }
 
 /** Messages as bytes: the invoker decodes and encodes. */

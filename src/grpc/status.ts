@@ -61,6 +61,7 @@ export function codeOf(code: ErrorCode): Code {
     case 'SESSION_NOT_FOUND':
       return Code.NOT_FOUND;
     case 'VERSION_MISMATCH':
+    case 'SLOTS_LOST':
       return Code.ABORTED;
     case 'RATE_LIMITED':
     case 'OVERLOADED':

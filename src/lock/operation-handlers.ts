@@ -7,9 +7,9 @@ import type {
 } from '../gen/shardkeep/lock/v1/lock.js';
 import type { Implementation, StreamContext } from '../grpc/rpc.js';
 import { bytes, integer, list, text } from '../grpc/rules.js';
+import { decodeListToken, encodeListToken, MAX_PAGE_TOKEN_BYTES, type ListScope } from '../redis/list-token.js';
 import type { LockAudit } from './audit.js';
 import * as fields from './fields.js';
-import { decodeListToken, encodeListToken, MAX_PAGE_TOKEN_BYTES } from './list-token.js';
 import type { HeldCount, LockOperationStore, LockSummary } from './operation-store.js';
 import type { CountedLocks, LockStatsStore } from './stats-store.js';
 import type { LockWatcher } from './watch/lock-watcher.js';
@@ -45,12 +45,13 @@ export function operationRpcs({ operations, stats, audit, openLockWatcher }: Ope
         pageToken: bytes({ maxBytes: MAX_PAGE_TOKEN_BYTES }),
       },
       handle: async ({ prefix: beginning, pageSize, pageToken }, call) => {
-        const place = decodeListToken(call.namespace, beginning, pageToken);
+        const scope: ListScope = { of: 'locks', namespace: call.namespace, prefix: beginning };
+        const place = decodeListToken(scope, pageToken);
         if (place === undefined)
           throw invalidField('page_token', 'must be the next_page_token of a list of this prefix');
         const size = pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
         const { locks, next } = await operations.listLocks(beginning, { pageSize: size, place }, call);
-        return { locks: locks.map(toSummary), nextPageToken: encodeListToken(call.namespace, beginning, next) };
+        return { locks: locks.map(toSummary), nextPageToken: encodeListToken(scope, next) };
       },
     },
     watchLocks: {

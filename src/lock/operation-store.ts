@@ -2,9 +2,10 @@ import { performance } from 'node:perf_hooks';
 import { DomainError } from '../errors.js';
 import type { Call } from '../redis/call.js';
 import { keys, lockResourceOf, lockScanPattern } from '../redis/keys.js';
+import type { ListPlace } from '../redis/list-token.js';
+import { listPage, stopOf, type PageRequest } from '../redis/paged-list.js';
 import type { Redis } from '../redis/redis.js';
 import { rest } from '../redis/scan.js';
-import { listedMark, type ListPlace } from './list-token.js';
 import {
   cleanupLockScript,
   forceReleaseLockScript,
@@ -24,11 +25,6 @@ export interface OperationStoreOptions {
 /** How a lock stands, of its holders at most one named. */
 export interface LockSummary extends LockStateReply {
   readonly resource: string;
-}
-
-export interface PageRequest {
-  readonly pageSize: number;
-  readonly place: ListPlace;
 }
 
 export interface LockPage {
@@ -52,18 +48,10 @@ export interface CleanedUp {
 const MAX_LISTED = '100';
 /** Locks read or cleared in one step: so many scripts take Redis 1 ms. */
 const BATCH = 64;
-/** Keys of Redis that a step of a list looks at; more while it finds nothing. */
-const MIN_SCANNED = 100;
-const MAX_SCANNED = 1_000;
-/** Together about 100,000 keys: a page of a Redis full of other things ends by itself, and soon. */
-const MAX_STEPS = 100;
-const MAX_PAGE_MS = 1_000;
 const MAX_COUNTED = 100_000;
 /** One walks over all keys of Redis: more at once would leave it to nobody else. */
 const MAX_COUNTS_RUNNING = 2;
 const RETRY_AFTER_MS = 1_000;
-/** Of the time that a call has, what is left for the rest of its answer. */
-const SPARE = 0.25;
 
 /** What operators do with the locks of a namespace, on the `state` Redis. */
 export class LockOperationStore {
@@ -158,36 +146,24 @@ export class LockOperationStore {
 
   private async findLocks(
     prefix: string,
-    { pageSize, place }: PageRequest,
+    page: PageRequest,
     isWanted: (summary: LockSummary) => boolean,
     call: Call,
   ): Promise<LockPage> {
-    const scan = this.redis.pagedScan(lockScanPattern(call.namespace, prefix));
-    const stopAt = Math.min(performance.now() + MAX_PAGE_MS, stopOf(call));
-    const locks: LockSummary[] = [];
-    let next: ListPlace = place;
-    let scanned = MIN_SCANNED;
-    for (let steps = 0; steps < MAX_STEPS && !call.ended; steps++) {
-      const startedAt = performance.now();
-      const step = await scan.step(next.scan, scanned);
-      const found = this.resourcesIn(step.keys, call).filter((resource) => resource.startsWith(prefix));
-      const listed = new Set(next.listed);
-      for (let from = 0; from < found.length; from += BATCH) {
-        const batch = found.slice(from, from + BATCH).filter((resource) => !listed.has(listedMark(resource)));
-        for (const summary of await Promise.all(batch.map((resource) => this.summaryOf(resource, call)))) {
-          if (!isWanted(summary)) continue;
-          if (locks.length === pageSize) return { locks, next: { scan: step.at, listed: [...listed] } };
-          locks.push(summary);
-          listed.add(listedMark(summary.resource));
-        }
-      }
-      if (step.next === undefined) return { locks, next: undefined };
-      next = { scan: step.next, listed: [] };
-      if (locks.length === pageSize || performance.now() >= stopAt) break;
-      scanned = found.length === 0 ? Math.min(MAX_SCANNED, scanned * 2) : MIN_SCANNED;
-      await rest(startedAt);
-    }
-    return { locks, next };
+    const { items, next } = await listPage(
+      {
+        prefix,
+        scan: this.redis.pagedScan(lockScanPattern(call.namespace, prefix)),
+        nameOf: (redisKey) => lockResourceOf(call.namespace, redisKey),
+        read: async (resource) => {
+          const summary = await this.summaryOf(resource, call);
+          return isWanted(summary) ? summary : undefined;
+        },
+      },
+      page,
+      call,
+    );
+    return { locks: items, next };
   }
 
   /** All locks of the namespace, also those that only their fence is left of, a few at a time. */
@@ -206,12 +182,6 @@ export class LockOperationStore {
   private resourcesIn(page: readonly Buffer[], { namespace }: Call): string[] {
     return [...new Set(page.flatMap((redisKey) => lockResourceOf(namespace, redisKey) ?? []))];
   }
-}
-
-/** When to end, so that the answer comes in time. */
-function stopOf({ deadlineAt }: Call): number {
-  const now = performance.now();
-  return now + (deadlineAt - now) * (1 - SPARE);
 }
 
 function isInUse({ holderCount, waitingCount, delayLeftMs }: LockSummary): boolean {

@@ -3,10 +3,13 @@ import type { RpcLimitSettings } from '../config/policies.js';
 import { DomainError } from '../errors.js';
 import type { Call } from '../redis/call.js';
 import type { RatePolicies } from './policies.js';
-import type { LimitTerms, RateLimitStore } from './store.js';
+import type { RateLimiter } from './limiter.js';
+import { readerOf, type FieldReader } from './request-field.js';
+import { kindOf } from './subject.js';
+import type { LimitTerms } from './terms.js';
 
 export interface RpcGateOptions {
-  readonly store: Pick<RateLimitStore, 'checkRateLimit'>;
+  readonly limiter: Pick<RateLimiter, 'checkRateLimit'>;
   readonly policies: RatePolicies;
   readonly rpcLimits: readonly RpcLimitSettings[];
   /** Every RPC that is served. */
@@ -23,47 +26,71 @@ export type RpcGate = (request: unknown, call: Call) => Promise<void> | undefine
 interface SubjectReader {
   readonly kind: string;
   readonly policy: string;
-  /** '' where the request does not fill the field. */
-  readonly read: (request: unknown) => string;
+  readonly read: FieldReader;
 }
 
-const COST = 1;
+const ASK = { cost: 1, minCost: 0, chargeDenied: false };
 
 /**
  * The rate policies of RPCs, by their names: who is limited stands in the request's own fields. All limits of a call are checked
  * together, so a denied call is charged to none. Throws ConfigError for an RPC or a field that does not exist: a limit
  * that never acts would go unseen.
  */
-export function createRpcGates({ store, policies, rpcLimits, rpcs }: RpcGateOptions): ReadonlyMap<string, RpcGate> {
+export function createRpcGates({ limiter, policies, rpcLimits, rpcs }: RpcGateOptions): ReadonlyMap<string, RpcGate> {
   const gates = new Map<string, RpcGate>();
   for (const [rpc, readers] of readersByRpc(rpcLimits, rpcs)) {
     gates.set(rpc, (request, call) => {
       const limits = termsOf(policies, readers, request);
-      return limits.length === 0 ? undefined : charge(store, limits, call);
+      return limits.length === 0 ? undefined : charge(limiter, limits, call);
     });
   }
   return gates;
 }
 
-async function charge(store: RpcGateOptions['store'], limits: readonly LimitTerms[], call: Call): Promise<void> {
-  const decision = await store.checkRateLimit(limits, COST, call);
+/** The gates that are in force; others may take their place while RPCs are served. */
+export class RpcGates {
+  private gates: ReadonlyMap<string, RpcGate>;
+
+  constructor(private readonly options: RpcGateOptions) {
+    this.gates = createRpcGates(options);
+  }
+
+  gateOf(rpc: string): RpcGate {
+    return (request, call) => this.gates.get(rpc)?.(request, call);
+  }
+
+  /** Throws ConfigError like createRpcGates, and then changes nothing. */
+  replace(rpcLimits: readonly RpcLimitSettings[]): void {
+    this.gates = createRpcGates({ ...this.options, rpcLimits });
+  }
+}
+
+async function charge(limiter: RpcGateOptions['limiter'], limits: readonly LimitTerms[], call: Call): Promise<void> {
+  const decision = await limiter.checkRateLimit(limits, ASK, call);
   if (decision.allowed) return;
-  const longest = decision.limits.reduce((one, other) => (other.retryAfterMs > one.retryAfterMs ? other : one));
-  const { subject, policyName } = longest.terms;
+  const longest = decision.limits
+    .filter(({ denies }) => denies)
+    .reduce((one, other) => (other.retryAfterMs > one.retryAfterMs ? other : one));
+  const { subject, policy } = longest.terms;
   throw new DomainError('RATE_LIMITED', 'too many calls', {
     retryAfterMs: Math.max(1, longest.retryAfterMs),
     // the kind only: the value may be another player's
-    metadata: { policy: policyName, subject_kind: subject.slice(0, subject.indexOf(':')) },
+    metadata: { policy: policy.name, subject_kind: kindOf(subject) },
   });
 }
 
-/** A limit for each subject field that the request fills; one that two fields or entries name is charged once. */
+/**
+ * A limit for each subject field that the request fills, and those that everybody shares; one that two fields or entries
+ * name is charged once.
+ */
 function termsOf(policies: RatePolicies, readers: readonly SubjectReader[], request: unknown): LimitTerms[] {
   const limits = new Map<string, LimitTerms>();
   for (const { kind, policy, read } of readers) {
     const value = read(request);
-    const terms = value === '' ? undefined : policies.named(`${kind}:${value}`, policy);
-    if (terms !== undefined) limits.set(`${policy} ${terms.subject}`, terms);
+    const own = value === '' ? undefined : policies.named(`${kind}:${value}`, policy);
+    for (const terms of [own, policies.shared(policy)]) {
+      if (terms !== undefined) limits.set(`${policy} ${terms.countedAs}`, terms);
+    }
   }
   return [...limits.values()];
 }
@@ -97,31 +124,4 @@ function readersByRpc(
   });
   if (problems.length > 0) throw new ConfigError(problems);
   return byRpc;
-}
-
-/** A string field by its proto name, or an entry of a map as `field.key`; undefined where the message has neither. */
-function readerOf(path: string, defaults: unknown): SubjectReader['read'] | undefined {
-  const [field = '', ...rest] = path.split('.');
-  const name = field.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-  const key = rest.join('.');
-  const byDefault = fieldOf(defaults, name);
-  if (rest.length === 0 && typeof byDefault === 'string') {
-    return (request) => textOrNone(fieldOf(request, name));
-  }
-  if (key !== '' && byDefault instanceof Map) {
-    return (request) => {
-      const entries = fieldOf(request, name);
-      return entries instanceof Map ? textOrNone(entries.get(key)) : '';
-    };
-  }
-  return undefined;
-}
-
-function fieldOf(message: unknown, name: string): unknown {
-  if (typeof message !== 'object' || message === null || !Object.hasOwn(message, name)) return undefined;
-  return message[name as keyof typeof message];
-}
-
-function textOrNone(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }

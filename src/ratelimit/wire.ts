@@ -1,4 +1,9 @@
-import { CheckRateLimitRequest, type Limit, type LimitState } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
+import {
+  CheckRateLimitRequest,
+  type Headers,
+  type Limit,
+  type LimitState,
+} from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
 import type { ByteReader } from '../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength, type ByteWriter } from '../wire/byte-writer.js';
@@ -17,6 +22,10 @@ const ALLOWED = 1;
 const RETRY_AFTER_MS = 2;
 const STATES = 3;
 const ATOMIC = 4;
+const GRANTED = 5;
+const DEGRADED = 6;
+const POLICY_VERSION = 7;
+const HEADERS = 8;
 const STATE_SUBJECT = 1;
 const STATE_POLICY = 2;
 const STATE_STATUS = 3;
@@ -24,10 +33,11 @@ const STATE_LIMIT = 4;
 const STATE_REMAINING = 5;
 const STATE_RETRY_AFTER_MS = 6;
 const STATE_RESET_AT_MS = 7;
+const STATE_SHADOW = 8;
 
 export const decodeCheckRateLimitRequest = plainReader<CheckRateLimitRequest>(readPlainCheck, CheckRateLimitRequest);
 
-/** Limits under named policies, and a cost. */
+/** Limits of one subject each under named policies, and a cost. */
 function readPlainCheck(reader: ByteReader): CheckRateLimitRequest | undefined {
   const limits: Limit[] = [];
   let cost: number | undefined;
@@ -47,7 +57,7 @@ function readPlainCheck(reader: ByteReader): CheckRateLimitRequest | undefined {
         return undefined;
     }
   }
-  return { limits, cost };
+  return { limits, cost, minCost: undefined, chargeDenied: false, requestId: '', wantHeaders: false };
 }
 
 function readNamedLimit(reader: ByteReader): Limit | undefined {
@@ -66,7 +76,8 @@ function readNamedLimit(reader: ByteReader): Limit | undefined {
         return undefined;
     }
   }
-  return reader.position === end ? { subject, policy } : undefined;
+  if (reader.position !== end) return undefined;
+  return { subject, policy, cost: undefined, role: undefined, subjects: undefined };
 }
 
 /** A LimitState whose numbers are whole and below 2^53. */
@@ -80,18 +91,27 @@ export interface PlainCheckRateLimitResponse {
   readonly retryAfterMs: number;
   readonly limits: readonly PlainLimitState[];
   readonly atomic: boolean;
+  readonly granted: number;
+  readonly degraded: boolean;
+  readonly policyVersion: string;
+  readonly headers: Headers | undefined;
 }
 
 export const checkRateLimitResponseWriter: ResponseWriter<PlainCheckRateLimitResponse> = {
-  length: ({ allowed, retryAfterMs, limits, atomic }) => {
+  length: ({ allowed, retryAfterMs, limits, atomic, granted, degraded, policyVersion, headers }) => {
     let bytes = numberLength(Number(allowed)) + numberLength(retryAfterMs) + numberLength(Number(atomic));
+    bytes += numberLength(granted) + numberLength(Number(degraded)) + textLength(policyVersion);
+    if (headers !== undefined) {
+      const length = headersLength(headers);
+      bytes += 1 + varintLength(length) + length;
+    }
     for (const state of limits) {
       const length = stateLength(state);
       bytes += 1 + varintLength(length) + length;
     }
     return bytes;
   },
-  write: ({ allowed, retryAfterMs, limits, atomic }, writer) => {
+  write: ({ allowed, retryAfterMs, limits, atomic, granted, degraded, policyVersion, headers }, writer) => {
     writeNumber(writer, ALLOWED, Number(allowed));
     writeNumber(writer, RETRY_AFTER_MS, retryAfterMs);
     for (const state of limits) {
@@ -100,8 +120,27 @@ export const checkRateLimitResponseWriter: ResponseWriter<PlainCheckRateLimitRes
       writeState(writer, state);
     }
     writeNumber(writer, ATOMIC, Number(atomic));
+    writeNumber(writer, GRANTED, granted);
+    writeNumber(writer, DEGRADED, Number(degraded));
+    writeText(writer, POLICY_VERSION, policyVersion);
+    if (headers === undefined) return;
+    writer.tag(HEADERS, LENGTH_DELIMITED);
+    writer.varint(headersLength(headers));
+    textsOf(headers).forEach((text, index) => {
+      writeText(writer, index + 1, text);
+    });
   },
 };
+
+/** In the order of their field numbers, which begin with 1. */
+function textsOf(headers: Headers): readonly string[] {
+  const { rateLimit, rateLimitPolicy, xRateLimitLimit, xRateLimitRemaining, xRateLimitReset, retryAfter } = headers;
+  return [rateLimit, rateLimitPolicy, xRateLimitLimit, xRateLimitRemaining, xRateLimitReset, retryAfter];
+}
+
+function headersLength(headers: Headers): number {
+  return textsOf(headers).reduce((bytes, text) => bytes + textLength(text), 0);
+}
 
 function stateLength(state: PlainLimitState): number {
   return (
@@ -111,7 +150,8 @@ function stateLength(state: PlainLimitState): number {
     numberLength(state.limit) +
     numberLength(state.remaining) +
     numberLength(state.retryAfterMs) +
-    numberLength(state.resetAtMs)
+    numberLength(state.resetAtMs) +
+    numberLength(Number(state.shadow))
   );
 }
 
@@ -123,4 +163,5 @@ function writeState(writer: ByteWriter, state: PlainLimitState): void {
   writeNumber(writer, STATE_REMAINING, state.remaining);
   writeNumber(writer, STATE_RETRY_AFTER_MS, state.retryAfterMs);
   writeNumber(writer, STATE_RESET_AT_MS, state.resetAtMs);
+  writeNumber(writer, STATE_SHADOW, Number(state.shadow));
 }

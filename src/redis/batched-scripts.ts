@@ -118,12 +118,18 @@ function byteLengthOf(args: readonly ScriptArg[]): number {
 /** KEYS and ARGV as `lua/several-calls.lua` takes them. */
 function severalCalls(calls: readonly Waiting[]): [keys: string[], args: ScriptArg[]] {
   const keys: string[] = [];
-  const args: ScriptArg[] = [];
+  const first = calls[0]?.bound.args ?? [];
+  let areSame = true;
   for (const { bound } of calls) {
     for (const key of bound.keys) keys.push(key);
-    for (const arg of bound.args) args.push(arg);
+    areSame &&= isSame(bound.args, first);
   }
-  return [keys, [String(calls.length), packStrings(args)]];
+  const args = areSame ? first : calls.flatMap(({ bound }) => bound.args);
+  return [keys, [String(calls.length), packStrings(args), String(first.length)]];
+}
+
+function isSame(args: readonly ScriptArg[], others: readonly ScriptArg[]): boolean {
+  return args === others || args.every((arg, index) => arg === others[index]);
 }
 
 /** Parses here and not behind another promise: at this rate each one counts. */

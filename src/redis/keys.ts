@@ -147,6 +147,9 @@ export const keys = {
   /** The statistics of a namespace's locks; all in one slot. */
   lockStats: (namespace: string): StatsKeys => statsKeys(namespace, 'locks'),
 
+  /** The statistics of a namespace's rate limits; all in one slot. */
+  rateLimitStats: (namespace: string): StatsKeys => statsKeys(namespace, 'limits'),
+
   /** A lock: one hash with holders, permits, fence and queue. */
   lock: (namespace: string, resource: string): string => `${namespace}:lock:{${encodeIdentifier(resource)}}`,
 
@@ -168,16 +171,28 @@ export const keys = {
   /** On a master of a quorum: whether it votes. Not in the slot of any lock: such a master is no Cluster. */
   quorumMarker: (namespace: string): string => `${namespace}:quorum`,
 
-  /** A rate limit under a configured policy. */
+  /** A rate limit under a policy; `policy` is its name as {@link inlinePolicyName} or the policies file gives it. */
   rateLimit: (namespace: string, subject: string, policy: string): string =>
     `${namespace}:ratelimit:{${encodeIdentifier(subject)}}:${policy}`,
 
-  /**
-   * A rate limit under a policy given inline; the dots keep it apart from every configured name. The window is part of
-   * it: a ring forgets what its window no longer counts, and a longer one would miss that.
-   */
-  inlineRateLimit: (namespace: string, subject: string, name: string, windowMs: number): string =>
-    `${namespace}:ratelimit:{${encodeIdentifier(subject)}}:inline.${name}.${String(windowMs)}`,
+  /** The same under one that counts how many at once, whose record is another type of Redis. */
+  concurrency: (namespace: string, subject: string, policy: string): string =>
+    `${namespace}:concurrency:{${encodeIdentifier(subject)}}:${policy}`,
+
+  /** What people and its denials decided about a subject of rate limits. */
+  standing: (namespace: string, subject: string): string => `${namespace}:standing:{${encodeIdentifier(subject)}}`,
+
+  /** How all keys of `standing` begin whose subject begins so, and no other key. */
+  standingPrefix: (namespace: string, prefix: string): string => `${namespace}:standing:{${encodeIdentifier(prefix)}`,
+
+  /** What a check with a request id, or a reservation, was charged. */
+  reservation: (namespace: string, subject: string, id: string): string =>
+    `${namespace}:reservation:{${encodeIdentifier(subject)}}:${encodeIdentifier(id)}`,
+
+  /** Channel on which every process is told of subjects that may be admitted again, on one Redis. */
+  standings: (namespace: string): string => `${namespace}:standings`,
+  /** Channel on which that is told of one subject, in its slot. `standing`: its key. */
+  standingChannel: (standing: string): string => `${standing}:told`,
 
   /** A session. */
   session: (namespace: string, partition: number, sessionId: string): string =>
@@ -242,6 +257,11 @@ export function lockScanPattern(namespace: string, prefix: string): string {
   return scanPattern(keys.lockPrefix(namespace, prefix));
 }
 
+/** The same for `keys.standing`. */
+export function standingScanPattern(namespace: string, prefix: string): string {
+  return scanPattern(keys.standingPrefix(namespace, prefix));
+}
+
 /** The identifier that `build` makes a key of; undefined for what no identifier of a caller becomes. */
 function identifierOf(redisKey: Buffer, prefix: string, build: (identifier: string) => string): string | undefined {
   const text = redisKey.toString('utf8');
@@ -259,4 +279,9 @@ export function cacheKeyOf(namespace: string, redisKey: Buffer): string | undefi
 /** The inverse of `keys.lock`: undefined for what no resource becomes. */
 export function lockResourceOf(namespace: string, redisKey: Buffer): string | undefined {
   return identifierOf(redisKey, keys.lockPrefix(namespace, ''), (resource) => keys.lock(namespace, resource));
+}
+
+/** The inverse of `keys.standing`: undefined for what no subject becomes. */
+export function standingSubjectOf(namespace: string, redisKey: Buffer): string | undefined {
+  return identifierOf(redisKey, keys.standingPrefix(namespace, ''), (subject) => keys.standing(namespace, subject));
 }

@@ -7,7 +7,7 @@ export const addStatsScript = luaScript({
   file: './lua/add-stats.lua',
   from,
   keys: ['stats', 'hotEven', 'hotOdd'],
-  args: ['process', 'batch', 'gatheredMs', 'counts', 'ongoing', '...hot'],
+  args: ['process', 'batch', 'gatheredMs', 'counts', 'ongoing', 'parts', '...hot'],
   parse: (reply): void => {
     const reader = new ReplyReader(reply);
     const status = reader.text();
@@ -25,13 +25,32 @@ function toPlaces(list: string): Places {
   return list === '' ? [] : list.split(',').map(Number);
 }
 
+/** Counters by place, of each part of a namespace. */
+type Parts = ReadonlyMap<string, Places>;
+
+/** What `add-stats.lua` takes. Names have no spaces and no colons. */
+export function partsArgument(parts: Iterable<readonly [name: string, counts: Float64Array]>): string {
+  return Array.from(parts, ([name, counts]) => `${name}:${counts.join(',')}`).join(' ');
+}
+
+function toParts(text: string): Parts {
+  const parts = new Map<string, Places>();
+  if (text === '') return parts;
+  for (const part of text.split(' ')) {
+    const colon = part.indexOf(':');
+    if (colon < 1) throw new UnexpectedReplyError('no name of a part');
+    parts.set(part.slice(0, colon), toPlaces(part.slice(colon + 1)));
+  }
+  return parts;
+}
+
 /** What was counted of a namespace, by all processes. */
 export interface CountedStats<Counts> {
   /** Since when was counted, Unix ms of Redis's clock. */
   readonly sinceMs: number;
   readonly total: Counts;
   /** The oldest first; each by its start, Unix ms of Redis's clock. */
-  readonly minutes: readonly { readonly startMs: number; readonly counts: Counts }[];
+  readonly minutes: readonly { readonly startMs: number; readonly counts: Counts; readonly parts: Parts }[];
   /** How much of something goes on in all processes, at most 10 s ago. */
   readonly ongoing: number;
   /** So long the hot names were counted. */
@@ -56,9 +75,9 @@ export const getStatsScript = luaScript({
     if (status !== 'STATS') throw new UnexpectedReplyError(status);
     const [sinceMs, total, hotWindowMs] = [reader.number(), toPlaces(reader.text()), reader.number()];
     const ongoing = reader.number();
-    const minutes: { startMs: number; counts: Places }[] = [];
+    const minutes: { startMs: number; counts: Places; parts: Parts }[] = [];
     for (let left = reader.number(); left > 0; left--) {
-      minutes.push({ startMs: reader.number(), counts: toPlaces(reader.text()) });
+      minutes.push({ startMs: reader.number(), counts: toPlaces(reader.text()), parts: toParts(reader.text()) });
     }
     const hot: { name: string; count: number }[] = [];
     while (reader.remaining > 0) hot.push({ name: reader.text(), count: reader.number() });
@@ -84,6 +103,6 @@ export function namedStats<Name extends string>(
   return {
     ...stats,
     total: namedCounts(places, stats.total),
-    minutes: stats.minutes.map(({ startMs, counts }) => ({ startMs, counts: namedCounts(places, counts) })),
+    minutes: stats.minutes.map((minute) => ({ ...minute, counts: namedCounts(places, minute.counts) })),
   };
 }

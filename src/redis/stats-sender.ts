@@ -6,7 +6,7 @@ import { DomainError } from '../errors.js';
 import type { Call } from './call.js';
 import type { StatsKeys } from './keys.js';
 import type { Redis } from './redis.js';
-import { addStatsScript } from './stats-scripts.js';
+import { addStatsScript, partsArgument } from './stats-scripts.js';
 
 /** How often what was counted goes to Redis: about, so that a fleet does not send in step. */
 const SEND_EVERY_MS = 2_000;
@@ -21,6 +21,8 @@ const PROCESS_ID_BYTES = 9;
 export interface ProcessCounts {
   /** By place; none ever falls. */
   readonly values: Float64Array;
+  /** What of it belongs to parts of the namespace, by names without spaces and colons; whatever is counted here is in `values` too. */
+  readonly parts?: Iterable<readonly [name: string, values: Float64Array]>;
   /** On the clock of `performance.now()`. */
   readonly beganAt: number;
   /** How much of something goes on now; 0 where that is not counted. */
@@ -108,7 +110,7 @@ export class StatsSender {
   private async sendBatch(namespace: string, unsent: Unsent): Promise<void> {
     const batch = unsent.batch();
     if (batch === undefined) return;
-    const { number, gatheredMs, counts, ongoing, hot } = batch;
+    const { number, gatheredMs, counts, ongoing, parts, hot } = batch;
     const { redis, keysOf } = this.options;
     const call: Call = { namespace, deadlineAt: performance.now() + SEND_DEADLINE_MS, ended: false };
     await redis.run(
@@ -118,6 +120,7 @@ export class StatsSender {
         gatheredMs: String(gatheredMs),
         counts,
         ongoing: String(ongoing),
+        parts,
         '...hot': hot,
       }),
       call,
@@ -132,6 +135,7 @@ interface Batch {
   readonly gatheredMs: number;
   readonly counts: string;
   readonly ongoing: number;
+  readonly parts: string;
   readonly hot: readonly string[];
 }
 
@@ -139,6 +143,8 @@ interface Batch {
 class Unsent {
   /** What all batches together have. */
   private readonly inBatches: Float64Array;
+  /** The same of each part, by its counters: a part that is forgotten and comes again has others. */
+  private readonly partsInBatches = new WeakMap<Float64Array, Float64Array>();
   private waiting: Batch | undefined;
   private lastNumber = 0;
   private lastOngoing = 0;
@@ -180,7 +186,19 @@ class Unsent {
       gatheredMs,
       counts: since.join(','),
       ongoing,
+      parts: partsArgument(this.newOfParts()),
       hot: this.counts.takeHot(SENT_HOT_NAMES).flatMap(({ name, count }) => [name, String(count)]),
     };
+  }
+
+  /** What is in no batch, of the parts that have any of it. */
+  private *newOfParts(): Generator<[name: string, since: Float64Array]> {
+    for (const [name, values] of this.counts.parts ?? []) {
+      const before = this.partsInBatches.get(values);
+      const since = values.map((value, place) => value - (before?.[place] ?? 0));
+      if (since.every((count) => count === 0)) continue;
+      this.partsInBatches.set(values, values.slice());
+      yield [name, since];
+    }
   }
 }

@@ -1,5 +1,6 @@
 import { TRACK_ONLY_CEILING } from '../config/defaults.js';
 import type { ProfileSettings } from '../config/policies.js';
+import { invalidField } from '../errors.js';
 
 /** What a profile means for one session. */
 export interface SessionTerms {
@@ -23,7 +24,12 @@ export const DEFAULT_PROFILE = 'default';
 const GRANULARITY_PART = 20;
 
 export class Profiles {
-  constructor(private readonly settings: Readonly<Record<string, ProfileSettings>>) {}
+  constructor(private settings: Readonly<Record<string, ProfileSettings>>) {}
+
+  /** From now on these. Sessions that are there keep the terms that they were created under. */
+  replace(settings: Readonly<Record<string, ProfileSettings>>): void {
+    this.settings = settings;
+  }
 
   has(name: string): boolean {
     return Object.hasOwn(this.settings, name || DEFAULT_PROFILE);
@@ -33,7 +39,8 @@ export class Profiles {
   terms(name: string, idleTtlMs: number | undefined): SessionTerms {
     const profile = name || DEFAULT_PROFILE;
     const settings = this.has(profile) ? this.settings[profile] : undefined;
-    if (settings === undefined) throw new RangeError('unknown profile');
+    // it may have been taken away since the request was checked
+    if (settings === undefined) throw invalidField('profile', 'no profile has this name');
     const idle = idleTtlMs ?? settings.idle_ttl_ms;
     return {
       profile,

@@ -44,6 +44,8 @@ export interface SessionService {
   readonly metrics: readonly MetricDefinition[];
   /** Ends what runs out, from when it is started. */
   readonly sweeper: Sweeper;
+  /** For sessions that are created from now on. */
+  replaceProfiles(profiles: SessionServiceOptions['profiles']): void;
 }
 
 export const allSessionScripts: readonly AnyLuaScript[] = [
@@ -56,6 +58,7 @@ export const allSessionScripts: readonly AnyLuaScript[] = [
 
 export function createSessionService(options: SessionServiceOptions): SessionService {
   const { redis, channels, namespace, logger } = options;
+  const profiles = new Profiles(options.profiles);
   const touches = new TouchGuesses();
   const store = new SessionStore(redis, logger);
   const tokens = new TokenStore(redis, touches);
@@ -72,7 +75,7 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       logins: new LoginStore({ redis, sessions: store, tokens, touches, logger }),
       tokens,
       claims: new ClaimStore(redis, logger),
-      profiles: new Profiles(options.profiles),
+      profiles,
       sweeps,
       sweeper,
       stats: new SessionStatsStore(redis),
@@ -82,5 +85,8 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
     }),
     metrics: [...sessionMetrics({ audit, foreignTokens, sweeper }), ...watchMetrics(feed)],
     sweeper,
+    replaceProfiles: (others) => {
+      profiles.replace(others);
+    },
   };
 }

@@ -9,6 +9,7 @@ import {
   addStatsScript,
   getStatsScript,
   namedStats,
+  partsArgument,
   statsScripts,
   type CountedStats,
 } from '../../src/redis/stats-scripts.js';
@@ -28,6 +29,7 @@ interface Addition {
   readonly process: string;
   readonly counts: readonly number[];
   readonly hotKeys: readonly (readonly [key: string, reads: number])[];
+  readonly parts?: readonly (readonly [name: string, counts: readonly number[]])[];
   /** How often it is sent. */
   readonly tries: number;
 }
@@ -39,8 +41,22 @@ const addition: fc.Arbitrary<Addition> = fc.record({
   hotKeys: fc.array(fc.tuple(fc.constantFrom('k', 'ü', '{x}', ''), fc.integer({ min: 64, max: 6_400 })), {
     maxLength: 4,
   }),
+  parts: fc.uniqueArray(
+    fc.tuple(
+      fc.constantFrom('api', '(inline)', 'a-b_9'),
+      fc.array(fc.nat({ max: 2 ** 40 }), { minLength: 1, maxLength: 3 }),
+    ),
+    { selector: ([name]) => name },
+  ),
   tries: fc.constantFrom(1, 1, 2, 3),
 });
+
+/** Place by place. */
+function addTo(sums: Map<string, number[]>, name: string, counts: readonly number[]): void {
+  const sum = sums.get(name) ?? [];
+  sums.set(name, sum);
+  for (const [place, count] of counts.entries()) sum[place] = (sum[place] ?? 0) + count;
+}
 
 describe.each(TOPOLOGIES)('on %s', (topology) => {
   let redis: Redis;
@@ -59,13 +75,18 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
 
   const callOf = (namespace: string) => ({ namespace, deadlineAt: Number.POSITIVE_INFINITY, ended: false });
 
-  async function add(namespace: string, batch: number, { process, counts, hotKeys }: Addition): Promise<void> {
+  async function add(
+    namespace: string,
+    batch: number,
+    { process, counts, hotKeys, parts = [] }: Addition,
+  ): Promise<void> {
     const args = {
       process,
       batch: String(batch),
       gatheredMs: '2000',
       counts: counts.join(','),
       ongoing: '0',
+      parts: partsArgument(parts.map(([name, of]) => [name, Float64Array.from(of)])),
       '...hot': hotKeys.flatMap(([key, reads]) => [key, String(reads)]),
     };
     await redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
@@ -109,9 +130,11 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
         const namespace = randomNamespace();
         const total: number[] = [];
         const reads = new Map<string, number>();
+        const ofParts = new Map<string, number[]>();
         for (const [index, each] of additions.entries()) {
           for (let tries = 0; tries < each.tries; tries++) await add(namespace, index + 1, each);
           for (const [place, count] of each.counts.entries()) total[place] = (total[place] ?? 0) + count;
+          for (const [name, counts] of each.parts ?? []) addTo(ofParts, name, counts);
           for (const [key, more] of each.hotKeys) reads.set(key, (reads.get(key) ?? 0) + more);
         }
         // what a newer service counts is kept, too
@@ -122,6 +145,11 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
           const sum = (counted?.minutes ?? []).reduce((before, { counts }) => before + counts[name], 0);
           expect(sum).toBe(counted?.total[name]);
         }
+        const partsOfMinutes = new Map<string, number[]>();
+        for (const { parts } of counted?.minutes ?? []) {
+          for (const [name, counts] of parts) addTo(partsOfMinutes, name, counts);
+        }
+        expect(partsOfMinutes).toEqual(ofParts);
         const expected = [...reads].map(([key, of]) => ({ name: key, count: of }));
         const hottest = expected.toSorted(
           (one, other) => other.count - one.count || Buffer.compare(Buffer.from(one.name), Buffer.from(other.name)),
@@ -138,14 +166,17 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
       const { stats } = keys.cacheStats(namespace);
       const old = Array.from({ length: 70 }, (_, age) => minute - 1 - age);
       const since = String((minute - 70) * MINUTE_MS);
-      await raw.command('HSET', stats, 'since', since, 'total', '70', ...old.flatMap((each) => [String(each), '1']));
+      const fields = old.flatMap((each) => [String(each), '1', `parts:${String(each)}`, 'p:1']);
+      await raw.command('HSET', stats, 'since', since, 'total', '70', ...fields);
       const before = await get(namespace);
       expect(before?.minutes.map(({ startMs, counts }) => [startMs / MINUTE_MS - minute, counts.hits])).toEqual([
         ...Array.from({ length: 59 }, (_, index) => [index - 59, 1]),
         [0, 0],
       ]);
       await addOne(namespace, 1);
-      const left = ((await raw.command('HKEYS', stats)) as Buffer[]).map(String).filter((name) => /^\d+$/.test(name));
+      const kept = ((await raw.command('HKEYS', stats)) as Buffer[]).map(String);
+      const left = kept.filter((name) => /^\d+$/.test(name));
+      expect(kept.filter((name) => name.startsWith('parts:'))).toHaveLength(59);
       expect(left.map((each) => Number(each) - minute).toSorted((one, other) => one - other)).toEqual(
         Array.from({ length: 60 }, (_, index) => index - 59),
       );
@@ -205,6 +236,24 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     });
   });
 
+  test('the parts of a minute are bounded, and those that are kept go on counting', async () => {
+    await inOneMinute(async (_, namespace) => {
+      const parts = (from: number, count: number) =>
+        Array.from({ length: count }, (__, index) => [`p${String(from + index)}`, [1]] as const);
+      for (const [batch, from] of [0, 1_500, 0].entries()) {
+        await add(namespace, batch + 1, {
+          process: 'p',
+          counts: [1],
+          hotKeys: [],
+          parts: parts(from, 1_500),
+          tries: 1,
+        });
+      }
+      const kept = (await get(namespace))?.minutes.at(-1)?.parts ?? new Map<string, readonly number[]>();
+      expect([kept.size, kept.get('p0'), kept.get('p1999'), kept.get('p2000')]).toEqual([2_000, [2], [1], undefined]);
+    });
+  });
+
   test('processes that have not added for ten minutes are forgotten', async () => {
     await inOneMinute(async (minute, namespace) => {
       const { stats } = keys.cacheStats(namespace);
@@ -225,6 +274,7 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
         gatheredMs: '0',
         counts: '0',
         ongoing: String(ongoing),
+        parts: '',
         '...hot': [],
       };
       await redis.run(addStatsScript.bind(keys.cacheStats(namespace), args), callOf(namespace));
@@ -275,6 +325,10 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     ['no batch', { batch: '0' }],
     ['no time', { gatheredMs: 'x' }],
     ['something below zero going on', { ongoing: '-1' }],
+    ['a part without a name', { parts: ':1' }],
+    ['a part without counts', { parts: 'a:1 b' }],
+    ['a part with a count below zero', { parts: 'a:-1' }],
+    ['more than a space between parts', { parts: 'a:1  b:2' }],
     ['half a hot key', { '...hot': ['k'] }],
     ['a hot key without reads', { '...hot': ['k', '64', 'l', 'many'] }],
   ])('%s is refused, and nothing written', async (_, wrong) => {
@@ -285,6 +339,7 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
       gatheredMs: '0',
       counts: '1,2',
       ongoing: '0',
+      parts: '',
       '...hot': ['k', '64'],
       ...wrong,
     };

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { AcquireLockStatus, LockOwnershipStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { errorOf } from '../support/client-error.js';
+import { until } from '../support/redis-server.js';
 import { onEachTopology, sharedRedisUrl, startTestService } from '../support/service.js';
 
 const open: ShardkeepClient[] = [];
@@ -88,6 +89,24 @@ onEachTopology('the client', (service) => {
       controller.abort();
       expect((await errorOf(call)).code).toBe(Code.CANCELLED);
       expect(await cache.get({ key: 'x' })).toEqual({ entry: undefined });
+    });
+
+    test('a call given up in the turn that made it waits for nothing at the service', async () => {
+      const { locks } = client(service().address, { transport });
+      const resources = [`given up ${transport}`];
+      const { lockToken } = await locks.acquireLock({ resources, ttlMs: 60_000n });
+      const calls = Array.from({ length: 50 }, () => {
+        const controller = new AbortController();
+        const call = errorOf(locks.acquireLock({ resources, waitMs: 25_000n }, { signal: controller.signal }));
+        controller.abort();
+        return call;
+      });
+      for (const { code } of await Promise.all(calls)) expect(code).toBe(Code.CANCELLED);
+      // stands behind all that wait; who was given up is not in the queue, or leaves it
+      const waiting = locks.acquireLock({ resources, waitMs: 20_000n });
+      await until(async () => (await locks.getLock({ resource: resources[0] ?? '' })).waitingCount === 1n);
+      await locks.releaseLock({ resources, lockToken });
+      expect((await waiting).status).toBe(AcquireLockStatus.GRANTED);
     });
 
     test('answers the calls in flight when it is closed, and takes no more', async () => {

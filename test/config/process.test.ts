@@ -31,6 +31,17 @@ describe('the process', () => {
     expect(service.logs).toEqual([]);
   });
 
+  test('ends with 78 for what only the whole policies file shows to be wrong, with line and field', async () => {
+    const file = files.write('envoy_domains:\n  edge:\n    descriptors:\n      - key: user\n        policy: nowhere\n');
+    const service = await startServiceProcess(
+      { REDIS_URL: sharedRedisUrl('standalone'), POLICIES_FILE: file },
+      { until: 'nothing' },
+    );
+    expect(await service.exited).toEqual({ code: EXIT_CONFIG, signal: null });
+    expect(service.output.join('\n')).toContain(`${file}:5: envoy_domains.edge.descriptors.0.policy: `);
+    expect(service.logs).toEqual([]);
+  });
+
   test.each(['GRPC_LISTEN', 'ADMIN_LISTEN', 'HEALTH_LISTEN'])(
     'ends with 1 and names %s when its port is taken',
     async (setting) => {

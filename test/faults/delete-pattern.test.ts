@@ -19,7 +19,7 @@ const MANY = 100_000;
 const SOME = 40_000;
 const HELD_US = 5_000;
 /** What a service adds by itself: it counts meanwhile. */
-const STATISTICS = /:(?:stats|hot):\{(?:stats|locks):/;
+const STATISTICS = /:(?:stats|hot):\{(?:stats|locks|limits):/;
 const closers: (() => Promise<unknown>)[] = [];
 
 afterEach(async () => {

@@ -5,11 +5,11 @@ import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/sessio
 import { failureOf } from '../support/client.js';
 import { DatabaseSnapshot } from '../support/database-snapshot.js';
 import { openStream } from '../support/stream-client.js';
-import { encode, placesOf, protoRpcs, type Place, type Plain } from '../support/proto.js';
+import { encode, placesOf, protoRpcs, type Place } from '../support/proto.js';
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
 import { rows } from './bad-rows.js';
 import type { Bad } from './bad-values.js';
-import { createFixture, goodRequests, otherForms, type Fixture } from './good-requests.js';
+import { createFixture, goodRequestFor, type Fixture } from './good-requests.js';
 
 /** Every field of every RPC, as the proto's descriptors list them: a new field without a row fails here. */
 
@@ -37,20 +37,14 @@ let database: DatabaseSnapshot;
 
 beforeAll(async () => {
   database = await DatabaseSnapshot.open();
-  service = await startTestService({ REDIS_URL: database.url, POLICIES_FILE: policiesFile({ rpc_limits: [] }) });
+  const bucket = { algorithm: 'token_bucket', limit: 1_000_000, window_ms: 2_592_000_000, burst: 1_000_000_000 };
+  const policies = { rpc_limits: [], rate_policies: { bucket } };
+  service = await startTestService({ REDIS_URL: database.url, POLICIES_FILE: policiesFile(policies) });
 });
 afterAll(async () => {
   await service.stop();
   await database.close();
 });
-
-/** One that has the message at `prefix`. */
-function goodRequest(rpc: string, by: Fixture = fixture, prefix = ''): Plain {
-  const [form = ''] = prefix.split('.');
-  const make = otherForms[`${rpc} ${form}`] ?? goodRequests[rpc];
-  if (make === undefined) throw new Error(`no good request for ${rpc}`);
-  return make(by);
-}
 
 test('every field and oneof of every request has a row, and every row a field', () => {
   const known = new Set(places.map(({ id }) => id));
@@ -68,7 +62,7 @@ test('a field that nobody thought of is found out', () => {
 test.each(protoRpcs.map((rpc) => ({ rpc, ...rpc })))(
   '$name succeeds with a good request, unknown fields ignored',
   async ({ rpc, name, request }) => {
-    const good = encode(request, goodRequest(name, await createFixture(service)));
+    const good = encode(request, goodRequestFor(name, await createFixture(service)));
     const unknownField = Buffer.from([...[0xfa, 0xff, 0x03], 3, 1, 2, 3]);
     await expect(service.channel.rawRpc(rpc, Buffer.concat([good, unknownField]))).resolves.toBeInstanceOf(Buffer);
   },
@@ -83,6 +77,7 @@ describe('INVALID_ARGUMENT that names the field, and nothing written:', () => {
     // the service adds what it counted of the calls before, and has nothing more to add: a refused call counts nowhere
     await service.cache.getCacheStats({});
     await service.locks.getLockStats({});
+    await service.rateLimits.getRateLimitStats({ hottestCount: 0 });
     before = await database.take();
   });
 
@@ -92,7 +87,7 @@ describe('INVALID_ARGUMENT that names the field, and nothing written:', () => {
 
     test.each(ofRpc)('$title', async ({ place, bad }) => {
       const { rpc, prefix, name, of, excludes } = place;
-      const request = structuredClone(goodRequest(rpc.name, fixture, prefix));
+      const request = structuredClone(goodRequestFor(rpc.name, fixture, prefix));
       const message = of(request);
       for (const other of excludes) Reflect.deleteProperty(message, other);
       Object.assign(message, bad.beside);

@@ -1,5 +1,5 @@
 import { encodePageToken } from '../../src/cache/page-token.js';
-import { encodeListToken } from '../../src/lock/list-token.js';
+import { encodeListToken, type ListScope } from '../../src/redis/list-token.js';
 import {
   bytes,
   credential,
@@ -299,19 +299,22 @@ const resources = list(text(1, 512), { min: 1, max: 16, unique: true });
 const lockToken = credential('A'.repeat(32)).filter(({ what }) => what !== 'another spelling of a secret');
 const leaseMs = integer(1n, HOUR_MS);
 
-const listToken = (prefix: string, cursor = '7'): Buffer =>
-  // of whatever namespace: a right one would have to be of the service's
-  encodeListToken('elsewhere', prefix, { scan: { done: [], run: 'a'.repeat(16), cursor }, listed: [] });
+// of whatever namespace: a right one would have to be of the service's
+function listTokens(of: ListScope['of']): Bad[] {
+  const place = { scan: { done: [], run: 'a'.repeat(16), cursor: '7' }, listed: [] };
+  const token = encodeListToken({ of, namespace: 'elsewhere', prefix: '' }, place);
+  return [
+    { what: 'of another namespace', value: token },
+    { what: 'half a one', value: token.subarray(3) },
+    { what: 'not ours', value: Buffer.from('x') },
+    { what: 'too long', value: Buffer.alloc(65_537, 'a') },
+  ];
+}
 
 const lockOperations: Record<string, Row> = {
   'ListLocksRequest.prefix': textOrEmpty(0, 512),
   'ListLocksRequest.page_size': integer(0n, 1_000n, 32),
-  'ListLocksRequest.page_token': [
-    { what: 'of another namespace', value: listToken('') },
-    { what: 'half a one', value: listToken('').subarray(3) },
-    { what: 'not ours', value: Buffer.from('x') },
-    { what: 'too long', value: Buffer.alloc(65_537, 'a') },
-  ],
+  'ListLocksRequest.page_token': listTokens('locks'),
   'WatchLocksRequest.resources': [
     ...list(text(1, 512), { min: 0, max: 100, unique: true }),
     { what: 'none, and no prefix', value: [], beside: { prefix: '' } },
@@ -377,20 +380,126 @@ function inlineLimit(limit: number): unknown {
   return { subject: 'b', inline_policy: { name: 'five', algorithm: 1, limit, window_ms: '1000' } };
 }
 
+const minCost = [
+  ...integer(1n, 64n, 32),
+  { what: 'above the cost', value: 3, beside: { cost: 2 } },
+  {
+    what: 'beside a cost of one limit',
+    value: 1,
+    beside: { cost: 2, limits: [{ subject: 'a', policy_name: 'chat', cost: 1 }] },
+  },
+];
+const unknownPolicies = text(1, 32, 'nowhere', '__proto__', 'constructor');
+const subject = text(1, 256);
+const requestId = textOrEmpty(16, 128);
+const reservationId = text(1, 512, 'a b', 'a.b', 'YQ==', 'ü');
+const slots = (algorithm: number, windowMs: string): unknown => ({
+  subject: 'b',
+  inline_policy: { name: 'slots', algorithm, limit: 5, window_ms: windowMs },
+});
+
 const rateLimit: Record<string, Row> = {
   'CheckRateLimitRequest.limits': limits,
   'CheckRateLimitRequest.cost': cost,
+  'CheckRateLimitRequest.min_cost': minCost,
+  'CheckRateLimitRequest.charge_denied': bothMean,
+  'CheckRateLimitRequest.request_id': requestId,
+  'CheckRateLimitRequest.want_headers': bothMean,
+  'CheckManyRateLimitsRequest.checks': [
+    { what: 'none', value: [] },
+    { what: 'one too many', value: Array.from({ length: 101 }, () => ({ limits: [limitOf('a')] })) },
+    { what: 'one of no limit', value: [{ limits: [limitOf('a')] }, {}], at: '[1].limits' },
+  ],
+  'Check.limits': limits,
+  'Check.cost': cost,
+  'Check.min_cost': minCost,
   'PeekRateLimitRequest.limits': limits,
   'PeekRateLimitRequest.cost': cost,
+  'PeekRateLimitRequest.want_headers': bothMean,
+  'ReserveRateLimitRequest.limits': limits,
+  'ReserveRateLimitRequest.cost': cost,
+  'ReserveRateLimitRequest.min_cost': minCost,
+  'ReserveRateLimitRequest.charge_denied': bothMean,
+  'ReserveRateLimitRequest.request_id': requestId,
+  'ReserveRateLimitRequest.want_headers': bothMean,
+  'ReserveRateLimitRequest.ttl_ms': integer(0n, 86_400_000n),
+  'SettleRateLimitRequest.reservation_id': reservationId,
+  'SettleRateLimitRequest.cost': integer(0n, 64n, 32),
+  'RefundRateLimitRequest.reservation_id': reservationId,
   'ResetRateLimitRequest.limits': limits,
-  'Limit.subject': text(1, 256),
+  'OverrideRateLimitRequest.subject': subject,
+  'OverrideRateLimitRequest.policy_name': [...policyName, ...unknownPolicies],
+  'OverrideRateLimitRequest.limit': [
+    ...integer(0n, 1_000_000_000n, 32),
+    { what: 'above what a ring holds', value: 8_193, beside: { policy_name: 'chat' } },
+    { what: 'too small for the burst', value: 1, beside: { policy_name: 'bucket' } },
+  ],
+  'OverrideRateLimitRequest.ttl_ms': ttlMs,
+  'BanRequest.subject': subject,
+  'BanRequest.policy_name': [...policyName, ...unknownPolicies].filter(({ value }) => value !== ''),
+  'BanRequest.ttl_ms': ttlMs,
+  'BanRequest.reason': textOrEmpty(0, 256),
+  'UnbanRequest.subject': subject,
+  'UnbanRequest.policy_name': policyName.filter(({ value }) => value !== ''),
+  'ListBansRequest.subject_prefix': textOrEmpty(0, 256),
+  'ListBansRequest.page_size': integer(0n, 1_000n, 32),
+  'ListBansRequest.page_token': listTokens('bans'),
+  'HoldConcurrencyRequest.limits': [
+    ...limits,
+    { what: 'of another algorithm', value: [slots(6, '500'), limitOf('a')], at: '[1].policy_name' },
+    { what: 'of another algorithm inline', value: [slots(4, '500')], at: '[0].inline_policy.algorithm' },
+    { what: 'for less than a stream renews', value: [slots(6, '499')], at: '[0].inline_policy.window_ms' },
+  ],
+  'HoldConcurrencyRequest.cost': cost,
+  'Limit.subject': subject,
   'Limit.policy': [{ what: 'absent', value: undefined }],
-  'Limit.policy_name': [...policyName, ...text(1, 32, 'nowhere', '__proto__', 'constructor')],
+  'Limit.policy_name': [...policyName, ...unknownPolicies],
   'Limit.inline_policy': nested,
+  'Limit.cost': integer(1n, 64n, 32),
+  'Limit.role': policyName,
+  'Limit.subjects': [{ what: 'beside a subject', value: { by_kind: { ip: '::1' } } }],
+  'Subjects.by_kind': map(policyName, text(1, 256), { max: 16, value: 'x' }),
+  'GetRateLimitStatsRequest.hottest_count': integer(0n, 100n, 32),
   'InlinePolicy.name': policyName,
-  'InlinePolicy.algorithm': enumeration,
+  'InlinePolicy.algorithm': [...enumeration, { what: 'CALENDAR', value: 5 }],
   'InlinePolicy.limit': integer(1n, 8_192n, 32),
   'InlinePolicy.window_ms': integer(10n, 2_592_000_000n),
+  'InlinePolicy.burst': [
+    ...integer(1n, 1_000_000_000n, 32).map((bad) => ({ ...bad, beside: { algorithm: 3 } })),
+    { what: 'for another algorithm', value: 5, beside: { algorithm: 4 } },
+    {
+      what: 'back in more than 142 years',
+      value: 1_738,
+      beside: { algorithm: 3, limit: 1, window_ms: '2592000000' },
+    },
+  ],
+};
+
+const entry = (index: number): unknown => ({ key: `key-${String(index)}`, value: 'x' });
+const many = (count: number, of: (index: number) => unknown): unknown[] =>
+  Array.from({ length: count }, (_, at) => of(at));
+const anyUnits: Row = { right: 'more units than a limit has are never admitted' };
+
+const envoy: Record<string, Row> = {
+  'RateLimitRequest.domain': text(1, 256),
+  'RateLimitRequest.descriptors': [
+    { what: 'none', value: [] },
+    { what: 'one too many', value: many(17, (index) => ({ entries: [entry(index)] })) },
+    { what: 'one without entries', value: [{ entries: [entry(0)] }, {}], at: '[1].entries' },
+  ],
+  'RateLimitRequest.hits_addend': anyUnits,
+  'RateLimitDescriptor.entries': [
+    { what: 'none', value: [] },
+    { what: 'one too many', value: many(17, entry) },
+  ],
+  'RateLimitDescriptor.limit': nested,
+  'RateLimitDescriptor.hits_addend': nested,
+  'RateLimitDescriptor.Entry.key': text(1, 256),
+  'RateLimitDescriptor.Entry.value': {
+    right: 'clients of a proxy choose it, and are not let pass for what they choose',
+  },
+  'RateLimitDescriptor.RateLimitOverride.requests_per_unit': [{ what: 'too large', value: 1_000_000_001 }],
+  'RateLimitDescriptor.RateLimitOverride.unit': [...enumeration, { what: 'YEAR', value: 6 }],
 };
 
 function within(packageName: string, rows: Record<string, Row>): [string, Row][] {
@@ -404,4 +513,6 @@ export const rows: ReadonlyMap<string, Row> = new Map([
   ...within('google.protobuf', fieldMask),
   ...within('shardkeep.lock.v1', lock),
   ...within('shardkeep.ratelimit.v1', rateLimit),
+  ...within('envoy.service.ratelimit.v3', envoy),
+  ['google.protobuf.UInt64Value.value', anyUnits],
 ]);

@@ -22,9 +22,11 @@ export async function createFixture({ sessions, locks }: TestService): Promise<F
 
 type Requests = Readonly<Record<string, (fixture: Fixture) => Plain>>;
 
-const limits = [
-  { subject: 'user:1', inline_policy: { name: 'burst', algorithm: 1, limit: 100, window_ms: '1000' } },
-  { subject: 'user:2', policy_name: 'chat' },
+/** Of one subject each: a call leaves nothing that another would be answered for. */
+const limits = (): Plain[] => [
+  // nothing they write runs out while what is there is compared
+  { subject: 'user:1', inline_policy: { name: 'burst', algorithm: 1, limit: 100, window_ms: '600000' } },
+  { subject: `user:${randomUUID()}`, policy_name: 'api' },
 ];
 
 const guard = { resource: 'door', fencing_token: '9007199254740991' };
@@ -134,13 +136,43 @@ const lock: Requests = {
 };
 
 const rateLimit: Requests = {
-  CheckRateLimit: () => ({ limits, cost: 2 }),
-  PeekRateLimit: () => ({ limits, cost: 2 }),
-  ResetRateLimit: () => ({ limits }),
+  CheckRateLimit: () => ({ limits: limits(), cost: 2 }),
+  CheckManyRateLimits: () => ({ checks: [{ limits: limits(), cost: 2, min_cost: 1 }, { limits: limits() }] }),
+  PeekRateLimit: () => ({ limits: limits(), cost: 2 }),
+  ReserveRateLimit: () => ({ limits: limits(), cost: 2, request_id: randomUUID(), ttl_ms: '600000' }),
+  // of none that is there
+  SettleRateLimit: () => ({ reservation_id: 'A'.repeat(40), cost: 2 }),
+  RefundRateLimit: () => ({ reservation_id: 'A'.repeat(40) }),
+  ResetRateLimit: () => ({ limits: limits() }),
+  OverrideRateLimit: () => ({ subject: randomUUID(), policy_name: 'chat', limit: 20, ttl_ms: '600000' }),
+  Ban: () => ({ subject: randomUUID(), policy_name: 'chat', ttl_ms: '600000', reason: 'spam' }),
+  Unban: () => ({ subject: randomUUID(), policy_name: 'chat' }),
+  ListBans: () => ({ subject_prefix: 'user:', page_size: 10 }),
+  HoldConcurrency: () => ({
+    limits: [{ subject: 'user:1', inline_policy: { name: 'slots', algorithm: 6, limit: 100, window_ms: '60000' } }],
+    cost: 2,
+  }),
   ListPolicies: () => ({}),
+  GetRateLimitStats: () => ({ hottest_count: 10 }),
+};
+
+const envoy: Requests = {
+  ShouldRateLimit: () => ({
+    domain: 'edge',
+    descriptors: [
+      {
+        entries: [{ key: 'path', value: '/login' }],
+        limit: { requests_per_unit: 100, unit: 2 },
+        hits_addend: { value: 2 },
+      },
+      { entries: [{ key: 'remote_address', value: '203.0.113.7' }] },
+    ],
+    hits_addend: 1,
+  }),
 };
 
 const services: Readonly<Record<string, Requests>> = {
+  'envoy.service.ratelimit.v3.RateLimitService': envoy,
   'shardkeep.cache.v1.CacheService': cache,
   'shardkeep.session.v1.SessionService': session,
   'shardkeep.lock.v1.LockService': lock,
@@ -153,10 +185,30 @@ export const goodRequests: Requests = Object.fromEntries(
   ),
 );
 
-/** Right requests with the other messages of a oneof, by the RPC and the field. */
-export const otherForms: Requests = {
+const bySubjects = (): Plain[] => [{ subjects: { by_kind: { ip: '203.0.113.7' } }, policy_name: 'chat' }];
+const ofLimits = ['CheckRateLimit', 'PeekRateLimit', 'ReserveRateLimit', 'ResetRateLimit', 'HoldConcurrency'];
+
+/** Requests with the other messages of a oneof or field, by the RPC and the path of the message. */
+const otherForms: Requests = {
+  ...Object.fromEntries(
+    ofLimits.map((rpc) => [
+      `shardkeep.ratelimit.v1.RateLimitService/${rpc} limits[0].subjects`,
+      () => ({ limits: bySubjects() }),
+    ]),
+  ),
+  'shardkeep.ratelimit.v1.RateLimitService/CheckManyRateLimits checks[0].limits[0].subjects': () => ({
+    checks: [{ limits: bySubjects() }],
+  }),
   'shardkeep.lock.v1.LockService/HoldLocks release': ({ resource, lockToken }) => ({
     id: '1',
     release: { resources: [resource], lock_token: lockToken },
   }),
 };
+
+/** One that has the message at `prefix`. */
+export function goodRequestFor(rpc: string, fixture: Fixture, prefix = ''): Plain {
+  const [form = ''] = prefix.split('.');
+  const make = otherForms[`${rpc} ${prefix.slice(0, -1)}`] ?? otherForms[`${rpc} ${form}`] ?? goodRequests[rpc];
+  if (make === undefined) throw new Error(`no good request for ${rpc}`);
+  return make(fixture);
+}

@@ -58,7 +58,7 @@ describe.each(good)('$name', ({ rpc, bytes }) => {
 test('an empty request is INVALID_ARGUMENT where something is required', async () => {
   const lenient = [
     ...['ListPolicies', 'Watch', 'GetCacheStats', 'GetSessionStats', 'CleanupExpiredSessions', 'DestroyAllSessions'],
-    ...['ListLocks', 'CleanupExpiredLocks', 'GetLockStats'],
+    ...['ListLocks', 'CleanupExpiredLocks', 'GetLockStats', 'ListBans', 'GetRateLimitStats'],
   ];
   const strict = good.filter(({ name }) => !lenient.includes(name.slice(name.indexOf('/') + 1)));
   for (const { rpc, name } of strict) {

@@ -3,7 +3,7 @@ import { status as Code } from '@grpc/grpc-js';
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { LockSummary } from '../../src/gen/shardkeep/lock/v1/lock.js';
-import { decodeListToken, encodeListToken, type ListPlace } from '../../src/lock/list-token.js';
+import { decodeListToken, encodeListToken, type ListPlace, type ListScope } from '../../src/redis/list-token.js';
 import { failureOf } from '../support/client.js';
 import { until } from '../support/redis-server.js';
 import { onEachTopology, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
@@ -205,15 +205,17 @@ test('a token is read as it was written, and nothing else is one', () => {
   });
   fc.assert(
     fc.property(place, fc.string(), fc.nat(), fc.integer({ min: 1, max: 255 }), (written, prefix, at, flip) => {
-      const token = encodeListToken('n', prefix, written);
-      expect(decodeListToken('n', prefix, token)).toEqual(written);
-      expect(decodeListToken('m', prefix, token)).toBeUndefined();
-      expect(decodeListToken('n', `${prefix}x`, token)).toBeUndefined();
+      const scope: ListScope = { of: 'locks', namespace: 'n', prefix };
+      const token = encodeListToken(scope, written);
+      expect(decodeListToken(scope, token)).toEqual(written);
+      expect(decodeListToken({ ...scope, of: 'bans' }, token)).toBeUndefined();
+      expect(decodeListToken({ ...scope, namespace: 'm' }, token)).toBeUndefined();
+      expect(decodeListToken({ ...scope, prefix: `${prefix}x` }, token)).toBeUndefined();
       const other = Buffer.from(token);
       other[at % other.length] = (other[at % other.length] ?? 0) ^ flip;
       // what is read after all is another place of the same form
-      const read = decodeListToken('n', prefix, other);
-      if (read !== undefined) expect(encodeListToken('n', prefix, read)).toEqual(other);
+      const read = decodeListToken(scope, other);
+      if (read !== undefined) expect(encodeListToken(scope, read)).toEqual(other);
     }),
     { numRuns: 300, seed: 7 },
   );

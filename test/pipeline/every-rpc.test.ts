@@ -1,5 +1,6 @@
 import { status as Code, type ServiceError } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { RateLimitServiceService as EnvoyService } from '../../src/gen/envoy/service/ratelimit/v3/ratelimit.js';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { Failure, type Answer } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
@@ -7,7 +8,7 @@ import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ra
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { rows } from '../grpc/bad-rows.js';
 import type { Bad } from '../grpc/bad-values.js';
-import { createFixture, goodRequests, type Fixture } from '../grpc/good-requests.js';
+import { createFixture, goodRequestFor, goodRequests, type Fixture } from '../grpc/good-requests.js';
 import { codeOf, RawPipeline, responseOf } from '../support/pipeline-stream.js';
 import { encode, placesOf, protoRpcs, unaryRpcs, type ProtoRpc } from '../support/proto.js';
 import { policiesFile, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
@@ -39,7 +40,13 @@ interface Method {
   readonly responseDeserialize: (bytes: Buffer) => unknown;
 }
 
-const services = [CacheServiceService, SessionServiceService, LockServiceService, RateLimitServiceService];
+const services = [
+  CacheServiceService,
+  SessionServiceService,
+  LockServiceService,
+  RateLimitServiceService,
+  EnvoyService,
+];
 const decoders: ReadonlyMap<string, (bytes: Buffer) => unknown> = new Map(
   services.flatMap((service) =>
     Object.values<Method>(service).map((method) => [method.path.slice(1), method.responseDeserialize] as const),
@@ -114,11 +121,11 @@ function shapeOf(value: unknown, field = ''): unknown {
 /** One wrong value of every field of the RPC, as encoded requests; what the pipeline refuses for its size is left out. */
 function badRequests(rpc: ProtoRpc): Buffer[] {
   return placesOf(rpc)
-    .flatMap(({ id, name, of, excludes }) => {
+    .flatMap(({ id, name, of, excludes, prefix }) => {
       const row = rows.get(id);
       const bads = Array.isArray(row) ? (row as readonly Bad[]) : [];
       return bads.map((bad) => {
-        const request = structuredClone(goodRequests[rpc.name]?.(fixture) ?? {});
+        const request = structuredClone(goodRequestFor(rpc.name, fixture, prefix));
         const message = of(request);
         for (const other of excludes) Reflect.deleteProperty(message, other);
         Object.assign(message, bad.beside, { [name]: bad.value });

@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { CreateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
 import {
   Algorithm,
+  Enforcement,
   LimitStatus,
   RateLimitServiceService,
   type Limit,
@@ -128,7 +129,10 @@ onEachTopology(
       const { policies } = await service().rateLimits.listPolicies({});
       const names = policies.map(({ name }) => name);
       expect(names).toEqual(['api', 'auth', 'chat', 'combat', 'five', 'movement', 'session_create']);
-      expect(policies[1]).toEqual({ name: 'auth', algorithm: Algorithm.SLIDING_EXACT, limit: 5, windowMs: 900_000n });
+      expect(policies[1]).toMatchObject({
+        ...{ name: 'auth', algorithm: Algorithm.SLIDING_EXACT, limit: 5, windowMs: 900_000n },
+        enforcement: Enforcement.ON,
+      });
     });
 
     test('200 parallel checks at limit 37 admit exactly 37', async () => {

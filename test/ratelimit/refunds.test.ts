@@ -3,11 +3,13 @@ import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { DomainError } from '../../src/errors.js';
 import { rateLimitScripts } from '../../src/ratelimit/scripts.js';
-import { RateLimitStore, type LimitTerms } from '../../src/ratelimit/store.js';
+import { RateLimitStore } from '../../src/ratelimit/store.js';
+import type { LimitTerms } from '../../src/ratelimit/terms.js';
 import type { Call } from '../../src/redis/call.js';
 import type { BoundScript } from '../../src/redis/lua-script.js';
 import { Redis } from '../../src/redis/redis.js';
 import { until } from '../support/redis-server.js';
+import { ask, limitTerms } from './terms-support.js';
 import { randomNamespace, sharedRedisUrl } from '../support/service.js';
 
 /** What happens on a Cluster between the look at several subjects and their charge. */
@@ -45,13 +47,7 @@ afterAll(() => {
 
 function newCase(interfere: Interfere = () => undefined): { call: Call; limits: [LimitTerms, LimitTerms, LimitTerms] } {
   redis.interfere = interfere;
-  const terms = (subject: string, limit: number): LimitTerms => ({
-    subject,
-    policyName: 'p',
-    inline: true,
-    limit,
-    windowMs: MINUTE_MS,
-  });
+  const terms = (subject: string, limit: number): LimitTerms => limitTerms(subject, { limit, windowMs: MINUTE_MS });
   return {
     call: { namespace: randomNamespace(), deadlineAt: Number.POSITIVE_INFINITY, ended: false },
     limits: [terms('user:ada', 5), terms('ip:::1', 2), terms('guild:9', 9)],
@@ -59,7 +55,7 @@ function newCase(interfere: Interfere = () => undefined): { call: Call; limits: 
 }
 
 async function usedOf(limits: readonly LimitTerms[], call: Call): Promise<number[]> {
-  return (await other.peekRateLimit(limits, 1, call)).limits.map(({ used }) => used);
+  return (await other.peekRateLimit(limits, ask(1), call)).limits.map(({ used }) => used);
 }
 
 const unavailable = (): DomainError => new DomainError('REDIS_UNAVAILABLE', 'away');
@@ -70,11 +66,11 @@ describe('a limit that another call takes meanwhile', () => {
     const taken = limits[1];
     redis.interfere = (script, key) =>
       script === 'check-rate-limit' && key.includes(taken.subject)
-        ? other.checkRateLimit([taken], 2, call).then(() => undefined)
+        ? other.checkRateLimit([taken], ask(2), call).then(() => undefined)
         : undefined;
-    const decision = await store.checkRateLimit(limits, 1, call);
+    const decision = await store.checkRateLimit(limits, ask(1), call);
     expect(decision).toMatchObject({ allowed: false, atomic: false });
-    expect(decision.limits.map(({ over, used }) => ({ over, used }))).toEqual([
+    expect(decision.limits.map(({ denial, used }) => ({ over: denial === 'over', used }))).toEqual([
       { over: false, used: 0 },
       { over: true, used: 2 },
       { over: false, used: 0 },
@@ -87,13 +83,13 @@ describe('a limit that another call takes meanwhile', () => {
 
   test('leaves what was charged before the call', async () => {
     const { call, limits } = newCase();
-    await other.checkRateLimit([limits[0]], 3, call);
+    await other.checkRateLimit([limits[0]], ask(3), call);
     const taken = limits[1];
     redis.interfere = (script, key) =>
       script === 'check-rate-limit' && key.includes(taken.subject)
-        ? other.checkRateLimit([taken], 2, call).then(() => undefined)
+        ? other.checkRateLimit([taken], ask(2), call).then(() => undefined)
         : undefined;
-    expect((await store.checkRateLimit(limits, 1, call)).allowed).toBe(false);
+    expect((await store.checkRateLimit(limits, ask(1), call)).allowed).toBe(false);
     expect(await usedOf(limits, call)).toEqual([3, 2, 0]);
   });
 });
@@ -102,33 +98,46 @@ test.each(['REDIS_UNAVAILABLE', 'OUTCOME_UNKNOWN', 'REDIS_OUT_OF_MEMORY'] as con
   'a charge that fails with %s takes the others back and is told',
   async (code) => {
     const { call, limits } = newCase((script, key) =>
-      script === 'check-rate-limit' && key.includes('ip:') ? Promise.reject(new DomainError(code, 'x')) : undefined,
+      script === 'check-rate-limit' && key.includes('guild:') ? Promise.reject(new DomainError(code, 'x')) : undefined,
     );
-    await expect(store.checkRateLimit(limits, 2, call)).rejects.toMatchObject({ code });
+    await expect(store.checkRateLimit(limits, ask(2), call)).rejects.toMatchObject({ code });
     expect(await usedOf(limits, call)).toEqual([0, 0, 0]);
   },
 );
 
+test('of many calls at once as many are admitted as there is room for, whatever order they ask in', async () => {
+  const { call, limits } = newCase();
+  const [user, ip, guild] = limits;
+  const orders = [limits, [guild, ip, user], [ip, user, guild]];
+  const calls = Array.from({ length: 200 }, (_, index) => {
+    const from = index % 2 === 0 ? store : other;
+    return from.checkRateLimit(orders[index % orders.length] ?? limits, ask(1), call);
+  });
+  const decisions = await Promise.all(calls);
+  expect(decisions.filter(({ allowed }) => allowed)).toHaveLength(2);
+  expect(await usedOf(limits, call)).toEqual([2, 2, 2]);
+});
+
 test('a refund outlasts a Redis that is away for a moment', async () => {
   let awayUntil = Number.POSITIVE_INFINITY;
   const { call, limits } = newCase((script, key) => {
-    if (script === 'check-rate-limit' && key.includes('ip:')) return Promise.reject(unavailable());
+    if (script === 'check-rate-limit' && key.includes('guild:')) return Promise.reject(unavailable());
     if (script !== 'refund-rate-limit') return undefined;
     awayUntil = Math.min(awayUntil, performance.now() + 60);
     return performance.now() < awayUntil ? Promise.reject(unavailable()) : undefined;
   });
-  await expect(store.checkRateLimit(limits, 1, call)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+  await expect(store.checkRateLimit(limits, ask(1), call)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
   expect(await usedOf(limits, call)).toEqual([0, 0, 0]);
 });
 
 test('a refund that never comes through leaves a charge, which denies too much and not too little', async () => {
   const { call, limits } = newCase((script, key) =>
-    script === 'refund-rate-limit' || (script === 'check-rate-limit' && key.includes('ip:'))
+    script === 'refund-rate-limit' || (script === 'check-rate-limit' && key.includes('guild:'))
       ? Promise.reject(unavailable())
       : undefined,
   );
-  await expect(store.checkRateLimit(limits, 1, call)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
-  expect(await usedOf(limits, call)).toEqual([1, 0, 1]);
+  await expect(store.checkRateLimit(limits, ask(1), call)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+  expect(await usedOf(limits, call)).toEqual([1, 1, 0]);
 });
 
 test('a call that ended before it is charged is charged nowhere; one that ended after it stays charged', async () => {
@@ -144,12 +153,12 @@ test('a call that ended before it is charged is charged nowhere; one that ended 
     ended = ended || script === 'check-rate-limit';
     return undefined;
   };
-  await expect(store.checkRateLimit(limits, 1, call)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+  await expect(store.checkRateLimit(limits, ask(1), call)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
   expect(await usedOf(limits, living)).toEqual([0, 0, 0]);
 
   redis.interfere = () => undefined;
   ended = false;
-  const decision = store.checkRateLimit([limits[0]], 1, call);
+  const decision = store.checkRateLimit([limits[0]], ask(1), call);
   await Promise.resolve();
   ended = true;
   expect((await decision).allowed).toBe(true);
@@ -159,12 +168,12 @@ test('a call that ended before it is charged is charged nowhere; one that ended 
 test('a call under a shorter window does not forget what counts under a longer one', async () => {
   const { call, limits } = newCase();
   const [long] = limits;
-  const short = { ...long, limit: 10, windowMs: 10 };
-  await store.checkRateLimit([long], 5, call);
-  expect((await store.checkRateLimit([short], 1, call)).allowed).toBe(true);
+  const short = { ...long, limit: 10, policy: { ...long.policy, windowMs: 10 } };
+  await store.checkRateLimit([long], ask(5), call);
+  expect((await store.checkRateLimit([short], ask(1), call)).allowed).toBe(true);
   // charged later and for longer: when it counts no more, the short window is over for good
-  const witness = { ...short, subject: 'user:witness', windowMs: 20 };
-  await store.checkRateLimit([witness], 1, call);
+  const witness = limitTerms('user:witness', { limit: 10, windowMs: 20 });
+  await store.checkRateLimit([witness], ask(1), call);
   await until(async () => (await usedOf([witness], call))[0] === 0);
-  expect((await store.checkRateLimit([long], 1, call)).allowed).toBe(false);
+  expect((await store.checkRateLimit([long], ask(1), call)).allowed).toBe(false);
 });

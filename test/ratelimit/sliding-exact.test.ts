@@ -11,7 +11,8 @@ import {
   peekRateLimitScript,
   rateLimitScripts,
   refundRateLimitScript,
-  type CheckReply,
+  type Decision,
+  type OtherWindow,
 } from '../../src/ratelimit/scripts.js';
 import { until } from '../support/redis-server.js';
 import { randomNamespace, sharedRedisUrl } from '../support/service.js';
@@ -51,16 +52,50 @@ interface Terms {
   readonly cost: number;
 }
 
-function check(ring: string, { limit, windowMs, cost }: Terms): Promise<CheckReply> {
-  const args = { cost: String(cost), '...limits': [String(limit), String(windowMs)] };
-  return run(checkRateLimitScript.bind({ '...rings': [ring] }, args));
+const standing = keys.standing(call.namespace, 'nobody');
+
+/** ARGV of one limit of SLIDING_EXACT. */
+function limitArgs({ limit, windowMs, cost }: Terms): string[] {
+  return ['1', String(limit), String(windowMs), String(cost), 'model', ''];
+}
+
+function callArgs(terms: Terms): { calls: string; minCost: string; chargeDenied: string; '...limits': string[] } {
+  return { calls: '1', minCost: '0', chargeDenied: '0', '...limits': limitArgs(terms) };
+}
+
+/** The one limit of a decision, as the log tells of it. */
+interface Checked {
+  readonly admitted: boolean;
+  readonly nowUs: number;
+  readonly limits: readonly {
+    readonly over: boolean;
+    readonly used: number;
+    readonly retryAfterUs: number;
+    readonly resetAtUs: number;
+    readonly time: number;
+  }[];
+}
+
+function checkedOf(decision: Decision | OtherWindow): Checked {
+  if (decision.admitted === undefined) throw new Error('no limit of the calendar was asked for');
+  const admitted = decision.admitted > 0;
+  const limits = (admitted ? decision.limits : decision.deniedLimits).map(
+    ({ denial, used, retryAfterUs, resetAtUs, mark }) => ({
+      ...{ over: denial !== undefined, used, retryAfterUs, resetAtUs, time: mark },
+    }),
+  );
+  return { admitted, nowUs: decision.nowUs, limits };
+}
+
+async function check(ring: string, terms: Terms): Promise<Checked> {
+  return checkedOf(await run(checkRateLimitScript.bind({ '...limits': [standing, ring] }, callArgs(terms))));
 }
 
 /** Every unit ever admitted, oldest first. */
 class NaiveLog {
   private units: number[] = [];
 
-  decide(nowUs: number, { limit, windowMs, cost }: Terms): CheckReply['limits'][number] {
+  decide(nowUs: number, { limit, windowMs, cost }: Terms): Checked['limits'][number] {
     const windowUs = windowMs * 1_000;
     const newest = this.units.at(-1) ?? 0;
     const now = Math.max(nowUs, newest);
@@ -103,7 +138,7 @@ test('decides, counts and times like a naive log over 10^5 random weighted check
     fc.asyncProperty(scenario, async ({ windowMs, steps }) => {
       const name = randomNamespace();
       const logs = Array.from({ length: 4 }, () => new NaiveLog());
-      const admissions: { key: number; time: number }[] = [];
+      const admissions: { key: number; time: number; terms: Terms }[] = [];
       for (let at = 0; at < steps.length; at += BATCH) {
         const batch = steps.slice(at, at + BATCH);
         // sent at once, so Redis runs them in this order
@@ -116,15 +151,23 @@ test('decides, counts and times like a naive log over 10^5 random weighted check
           if (terms === undefined) return;
           const expected = logs[terms.key]?.decide(reply.nowUs, { ...terms, windowMs });
           expect(reply).toEqual({ admitted: expected?.over === false, nowUs: reply.nowUs, limits: [expected] });
-          if (reply.admitted) admissions.push({ key: terms.key, time: reply.limits[0]?.time ?? 0 });
+          if (reply.admitted)
+            admissions.push({ key: terms.key, time: reply.limits[0]?.time ?? 0, terms: { ...terms, windowMs } });
         });
         for (const [index, { refund }] of batch.entries()) {
           const admission = refund ? admissions[admissions.length - 1 - index] : undefined;
           if (admission === undefined) continue;
           const ring = ringOf(`${name}-${String(admission.key)}`);
           const bound = refundRateLimitScript.bind(
-            { ring },
-            { time: String(admission.time), windowMs: String(windowMs) },
+            { record: ring },
+            {
+              mark: String(admission.time),
+              chargedUs: String(admission.time),
+              units: String(admission.terms.cost),
+              standing: `standing:${ring}`,
+              channel: `told:${ring}`,
+              '...limits': limitArgs(admission.terms),
+            },
           );
           await run(bound);
           // a second refund of the same admission finds nothing
@@ -203,10 +246,8 @@ test('a clock set back by more than a window locks nobody out', async () => {
   const terms = { limit: 3, windowMs: 10_000, cost: 1 };
   const reply = await check(ring, terms);
   expect(reply).toMatchObject({ admitted: true, limits: [{ used: 1 }] });
-  const peek = await run(
-    peekRateLimitScript.bind({ '...rings': [ring] }, { cost: '2', '...limits': ['3', String(terms.windowMs)] }),
-  );
-  expect(peek.limits[0]?.used).toBe(1);
+  const peek = await run(peekRateLimitScript.bind({ '...limits': [standing, ring] }, callArgs({ ...terms, cost: 2 })));
+  expect(checkedOf(peek).limits[0]?.used).toBe(1);
 });
 
 test('a ring with a longer header of a later version is read, and rewritten when it is charged', async () => {

@@ -318,8 +318,8 @@ describe('between service and Redis', () => {
       scripts
         .run(
           checkRateLimitScript.bind(
-            { '...rings': rings },
-            { cost: '1', '...limits': rings.flatMap(() => ['1', '10']) },
+            { '...limits': rings },
+            { calls: '1', minCost: '0', chargeDenied: '0', '...limits': rings.flatMap(() => ['1', '10']) },
           ),
         )
         .catch(() => undefined);

@@ -30,7 +30,9 @@ const taggedKeys: readonly [string, KeyBuilder][] = [
   ['cache', (namespace, id) => keys.cache(namespace, id)],
   ['lock', (namespace, id) => keys.lock(namespace, id)],
   ['rateLimit', (namespace, id, policy) => keys.rateLimit(namespace, id, policy)],
-  ['inlineRateLimit', (namespace, id, policy) => keys.inlineRateLimit(namespace, id, policy, 1_000)],
+  ['concurrency', (namespace, id, policy) => keys.concurrency(namespace, id, policy)],
+  ['standing', (namespace, id) => keys.standing(namespace, id)],
+  ['reservation', (namespace, id, policy) => keys.reservation(namespace, id, policy)],
 ];
 
 describe('an identifier', () => {
@@ -131,11 +133,9 @@ describe('the key of a character', () => {
 
 test('keys of different types, and of named and inline policies, never meet', () => {
   fc.assert(
-    fc.property(identifier, identifier, name, name, (one, other, policy, otherPolicy) => {
+    fc.property(identifier, identifier, name, (one, other, policy) => {
       const all = taggedKeys.map(([, build], index) => build('n', index % 2 === 0 ? one : other, policy));
-      const inline = keys.inlineRateLimit('n', one, otherPolicy, 1_000);
       expect(new Set([...all, keys.meta('n'), keys.revocation('n', 1, one)]).size).toBe(all.length + 2);
-      expect(keys.rateLimit('n', one, policy)).not.toBe(inline);
     }),
     RUNS,
   );
@@ -201,7 +201,7 @@ test('a login of another user, request or partition has another key', () => {
 });
 
 test('the statistics of a namespace are keys of one slot, and of no other namespace or kind', () => {
-  const keysOf = (namespace: string, of: 'cacheStats' | 'lockStats' = 'cacheStats'): string[] => {
+  const keysOf = (namespace: string, of: 'cacheStats' | 'lockStats' | 'rateLimitStats' = 'cacheStats'): string[] => {
     const { stats, hotEven, hotOdd } = keys[of](namespace);
     return [stats, hotEven, hotOdd];
   };
@@ -211,9 +211,9 @@ test('the statistics of a namespace are keys of one slot, and of no other namesp
       expect(new Set(keysOf(one, 'lockStats').map((key) => calculateSlot(key))).size).toBe(1);
       const stats = keysOf(one);
       expect(new Set(stats.map((key) => calculateSlot(key))).size).toBe(1);
-      const others = [...keysOf(other), ...keysOf(one, 'lockStats')];
+      const others = [...keysOf(other), ...keysOf(one, 'lockStats'), ...keysOf(one, 'rateLimitStats')];
       const all = [...stats, ...others, keys.tags(one), keys.cache(one, `stats:${one}`)];
-      expect(new Set(all).size).toBe(stats.length * 3 + 2);
+      expect(new Set(all).size).toBe(stats.length * 4 + 2);
     }),
   );
 });
@@ -230,11 +230,18 @@ describe('the key of a lock that users of redlock share', () => {
     lock: keys.lock,
     lockPrefix: keys.lockPrefix,
     lockStats: keys.lockStats,
+    rateLimitStats: keys.rateLimitStats,
     lockWakes: () => [],
     lockWake: () => [],
     quorumMarker: keys.quorumMarker,
     rateLimit: (namespace, id) => keys.rateLimit(namespace, id, 'chat'),
-    inlineRateLimit: (namespace, id) => keys.inlineRateLimit(namespace, id, 'chat', 1_000),
+    concurrency: (namespace, id) => keys.concurrency(namespace, id, 'chat'),
+    standing: keys.standing,
+    standingPrefix: keys.standingPrefix,
+    reservation: (namespace, id) => keys.reservation(namespace, id, 'x'),
+    // channels are not in the keyspace
+    standings: () => [],
+    standingChannel: () => [],
     session: (namespace, id) => keys.session(namespace, 7, id),
     sessions: (namespace) => keys.sessions(namespace, 7),
     character: (namespace, id) => keys.character(namespace, 7, id, id),

@@ -16,7 +16,7 @@ export const READING_COMMANDS: ReadonlySet<string> = new Set([
 
 /** What frees memory or only keeps something alive must work while Redis is out of memory, and nothing else may. */
 const ALLOWED_OUT_OF_MEMORY =
-  /^(?:validate|rotate|touch|extend|delete|release|give-back|remove|destroy|refund|reset|cleanup|detach|renew|revoke|sweep|fail|cancel|force)(?:-|$)|^check-format$|^claim-lock$/;
+  /^(?:validate|rotate|touch|extend|delete|release|give-back|remove|destroy|refund|reset|settle|cleanup|detach|renew|revoke|sweep|fail|cancel|force)(?:-|$)|^check-format$|^claim-lock$|^unban$/;
 
 const KNOWN_FLAGS = new Set(['no-writes', 'allow-oom']);
 const SECTIONS = ['Returns', 'Atomicity', 'Retry', 'Clock'];
@@ -106,14 +106,26 @@ function withoutComments(text: string): string {
   return text.replace(STRING_OR_COMMENT, (match) => (match.startsWith('--') ? '' : match));
 }
 
-/** Takes out the functions of included files that this script does not need: what they do does not count. */
+/**
+ * Takes out the functions of included files that this script does not need: what they do does not count. One that a table
+ * has under a name, `name = function`, is needed when something of that name is called.
+ */
 function withoutUnusedFunctions(body: string): string {
-  for (const [definition, name = ''] of body.matchAll(/^local function (\w+)\([\s\S]*?^end$/gm)) {
-    const uses = body.match(new RegExp(`\\b${name}\\b`, 'g')) ?? [];
-    const inside = definition.match(new RegExp(`\\b${name}\\b`, 'g')) ?? [];
+  for (const start of body.matchAll(/^( *)local function (\w+)\(/gm)) {
+    const [, indent = '', name = ''] = start;
+    const definition = new RegExp(`^[\\s\\S]*?^${indent}end$`, 'm').exec(body.slice(start.index))?.[0] ?? '';
+    const named = new RegExp(`\\b${name}\\b`, 'g');
+    const uses = withoutUncalledEntries(body).match(named) ?? [];
+    const inside = withoutUncalledEntries(definition, body).match(named) ?? [];
     if (uses.length === inside.length) return withoutUnusedFunctions(body.replace(definition, () => ''));
   }
   return body;
+}
+
+function withoutUncalledEntries(text: string, body = text): string {
+  return text.replace(/^ *(\w+) = \w+,$/gm, (entry, key: string) =>
+    new RegExp(`\\.${key}\\b`).test(body) ? entry : '',
+  );
 }
 
 /** Takes out `redis.call(…)` and its like, with everything between the brackets. */

@@ -23,7 +23,7 @@ const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
 function loadRoot(): protobuf.Root {
   const root = new protobuf.Root();
-  root.resolvePath = (_, target) => (target.startsWith('shardkeep/') ? join(PROTO_DIR, target) : target);
+  root.resolvePath = (_, target) => (/^(?:shardkeep|envoy)\//.test(target) ? join(PROTO_DIR, target) : target);
   const files = readdirSync(PROTO_DIR, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.proto'));
   root.loadSync(files, { keepCase: true }).resolveAll();
   return root;

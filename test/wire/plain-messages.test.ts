@@ -132,15 +132,27 @@ describe('a request is read as by the generated code:', () => {
   test('CheckRateLimitRequest', () => {
     const inline = fc.record({
       ...{ name: words, algorithm: fc.constant(Algorithm.SLIDING_EXACT), limit: int32, windowMs: int64 },
+      burst: fc.option(int32, { nil: undefined }),
     });
+    // what is not written by hand is left to the generated code
+    const rarely = <Value>(value: fc.Arbitrary<Value>): fc.Arbitrary<Value | undefined> =>
+      fc.oneof({ weight: 9, arbitrary: fc.constant(undefined) }, value);
+    const rare = fc.constantFrom(false, false, false, false, true);
     const policy = fc.oneof(
       { weight: 4, arbitrary: words.map((value) => ({ $case: 'policyName' as const, value })) },
       fc.constant(undefined),
       inline.map((value) => ({ $case: 'inlinePolicy' as const, value })),
     );
     const request = fc.record({
-      limits: fc.array(fc.record({ subject: words, policy }), { maxLength: 3 }),
+      limits: fc.array(
+        fc.record({
+          ...{ subject: words, policy, cost: rarely(int32), role: rarely(words) },
+          subjects: rarely(fc.record({ byKind: fc.constant(new Map([['ip', '::1']])) })),
+        }),
+        { maxLength: 3 },
+      ),
       cost: fc.option(int32, { nil: undefined }),
+      ...{ minCost: rarely(int32), chargeDenied: rare, requestId: fc.constantFrom('', '', '', 'x'), wantHeaders: rare },
     });
     const read = readsAsGenerated<CheckRateLimitRequest>(decodeCheckRateLimitRequest, CheckRateLimitRequest, request);
     expect(read).toBeGreaterThan(READ_AT_LEAST);
@@ -181,11 +193,20 @@ describe('a response is written as by the generated code:', () => {
     const limit = fc.nat({ max: 2 ** 31 - 1 });
     const state = fc.record({
       ...{ subject: words, policy: words, limit, remaining: limit, retryAfterMs: whole, resetAtMs: whole },
+      shadow: fc.boolean(),
       status: fc.constantFrom(LimitStatus.OK, LimitStatus.NEAR, LimitStatus.OVER),
     });
     const response = fc.record({
       ...{ allowed: fc.boolean(), retryAfterMs: whole, atomic: fc.boolean() },
+      ...{ granted: limit, degraded: fc.boolean(), policyVersion: words },
       limits: fc.array(state, { maxLength: 3 }),
+      headers: fc.option(
+        fc.record({
+          ...{ rateLimit: words, rateLimitPolicy: words, xRateLimitLimit: words, xRateLimitRemaining: words },
+          ...{ xRateLimitReset: words, retryAfter: words },
+        }),
+        { nil: undefined },
+      ),
     });
     fc.assert(
       fc.property(response, (answer) => {

@@ -4,7 +4,7 @@ import { DomainError } from '../../errors.js';
 import { keys, lockResourceOf } from '../../redis/keys.js';
 import { redisUnavailable } from '../../redis/errors.js';
 import type { Change, Topic, TopicWatcher } from '../../redis/watch/topic.js';
-import { LIST_BEGIN, type ListPlace } from '../list-token.js';
+import { LIST_BEGIN, type ListPlace } from '../../redis/list-token.js';
 import type { LockOperationStore, LockSummary } from '../operation-store.js';
 import { callOfItsOwn } from '../waiting.js';
 import type { LockFeed } from './lock-feed.js';

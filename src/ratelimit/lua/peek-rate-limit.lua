@@ -2,25 +2,30 @@
 --[[
   peek-rate-limit: answer what check-rate-limit would, and charge nothing.
 
-  KEYS[1..n] rings  string  <ns>:ratelimit:{<subject>}:<policy>, one a limit, none twice
+  KEYS[1..n] limits  hash and string or ZSET  for each limit <ns>:standing:{<subject>} and its record
 
-  ARGV[1] cost       integer   1..64, units of every limit
-  ARGV[2..n] limits  integers  for each key: limit 1..8192 (not below cost), window in ms 10..2592000000
+  ARGV[1] calls         1
+  ARGV[2] minCost       integer  0..64, as check-rate-limit takes it
+  ARGV[3] chargeDenied  0
+  ARGV[4..n] limits     as check-rate-limit takes them
 
   Returns
-    {'ADMITTED', now_us, …}  every limit would admit
-    {'DENIED', now_us, …}    at least one would not
-      and for each key: over (1 = this limit denies), used now, retry_after_us, reset_at_us, 0
+    {'ADMITTED', now_us, units, …}  every limit would admit
+    {'DENIED', now_us, 0, …}        at least one would not
+    {'CLOCK', now_us}               a window of the calendar is not now's
+      and for each limit: over (as check-rate-limit answers it), used now, capacity, retry_after_us, reset_at_us, 0
 
   Atomicity: one look at all limits.
   Retry:     safe.    Clock: Redis TIME.
 ]]
 --- @include "../../redis/lua/clock.lua"
---- @include "lib/sliding-exact.lua"
-local rings = KEYS
-local call, bad = plan_all(rings, ARGV)
-if not call then return redis.error_reply(bad) end
+--- @include "lib/decide.lua"
+local limits, terms = KEYS, ARGV
+local plans, admitted = plan_call(limits, 1, terms, 1)
+if not plans then
+  if admitted then return redis.error_reply(admitted) end
+  return {'CLOCK', now_us}
+end
 
-local reply = {call.admitted and 'ADMITTED' or 'DENIED', now_us}
-for _, plan in ipairs(call.plans) do append_limit(reply, plan, plan.used, plan.ring.newest, 0) end
-return reply
+if admitted then return reply_of('ADMITTED', plans[1].units, plans) end
+return reply_of('DENIED', 0, plans)

@@ -1,39 +1,35 @@
 #!lua flags=allow-oom
 --[[
-  refund-rate-limit: take back one admission of one limit.
+  refund-rate-limit: take back one charge of one limit.
 
-  KEYS[1] ring  string  <ns>:ratelimit:{<subject>}:<policy>
+  KEYS[1] record  string or ZSET  of the limit
 
-  ARGV[1] time      integer  µs, as check-rate-limit answered it
-  ARGV[2] windowMs  integer  10..2592000000, the limit's window
+  ARGV[1] mark       integer  as check-rate-limit answered it
+  ARGV[2] chargedUs  integer  the time it answered with it
+  ARGV[3] units      integer  1..10^9, how many were charged
+  ARGV[4] standing   string   key of the subject's standing, as services are told it
+  ARGV[5] channel    string   where they are told of what was taken back; in the same slot
+  ARGV[6..n] limits  the one limit, as check-rate-limit takes it
 
   Returns
     {units}  how many units were taken back; 0 when they were before, or count no more
 
-  Atomicity: the ring is never seen without a unit that still counts.
-  Retry:     safe: no two admissions of a key have the same time.    Clock: Redis TIME.
+  Atomicity: the limit is never seen without a unit that still counts.
+  A charge that was forgotten by a reset, or made before the clock was set back, is not taken back from others.
+  Retry:     safe for SLIDING_EXACT and CONCURRENCY, where each charge has a name of its own; takes back once more for
+             the others.    Clock: Redis TIME.
 ]]
 --- @include "../../redis/lua/clock.lua"
---- @include "lib/sliding-exact.lua"
-local key = KEYS[1]
-local time, window_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
-if not time or time < 1 then return redis.error_reply('BADARG time') end
-if not window_ms or window_ms < 1 then return redis.error_reply('BADARG windowMs') end
+--- @include "lib/decide.lua"
+local record, terms = KEYS[1], ARGV
+local mark, charged_us, units = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local standing, channel = ARGV[4], ARGV[5]
+if not mark or mark < 1 then return redis.error_reply('BADARG mark') end
+if not charged_us or charged_us < 1 then return redis.error_reply('BADARG chargedUs') end
+if not units or units < 1 or units > LARGEST_LIMIT then return redis.error_reply('BADARG units') end
+local plan = limit_plan(standing, record, terms, 5)
+if not plan then return redis.error_reply('BADARG limits') end
 
-local ring = read_ring(key)
-if not ring then return redis.error_reply('WRONGTYPE the key holds no ring') end
-local window_us = window_ms * 1000
-local used = used_units(ring, ring_now(ring, window_us), window_us)
-local charged = struct.pack('>I8', time)
-local kept = {}
-for _, slot in ipairs(newest_slots(ring, used)) do
-  if slot ~= charged then kept[#kept + 1] = slot end
-end
-local refunded = used - #kept
-if refunded == 0 then return {0} end
-if #kept == 0 then
-  redis.call('DEL', key)
-else
-  redis.call('SET', key, pack_ring(ring, kept, ring.capacity), 'KEEPTTL')
-end
+local refunded = plan.operations.refund(plan, charged_us, mark, units, 0)
+if refunded > 0 then redis.call('SPUBLISH', channel, standing) end
 return {refunded}

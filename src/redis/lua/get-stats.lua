@@ -11,10 +11,10 @@
 
   Returns
     {'NOTHING'}  nothing was counted for long
-    {'STATS', since, total, windowMs, ongoing, n, start, counts, …, name, count, …}
+    {'STATS', since, total, windowMs, ongoing, n, start, counts, parts, …, name, count, …}
                  numbers are decimal strings; since when, Unix ms, and the list of counters; how long the hot names were
                  counted; what is going on in all processes; n minutes, the oldest first: its start, Unix ms, and its
-                 list, empty where nothing was counted; the hot names, the hottest first
+                 list, empty where nothing was counted, and that of each part; the hot names, the hottest first
 
   Atomicity: one look.
   Retry:     safe.    Clock: Redis TIME.
@@ -43,6 +43,7 @@ local reply = {'STATS', decimal(since), total, decimal(math.max(window_ms, 0)), 
 for minute = first, now_minute do
   reply[#reply + 1] = decimal(minute * MINUTE_MS)
   reply[#reply + 1] = read[decimal(minute)] or ''
+  reply[#reply + 1] = read[STATS_PARTS .. decimal(minute)] or ''
 end
 if limit == 0 then return reply end
 

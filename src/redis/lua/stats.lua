@@ -4,6 +4,8 @@
 --   since        Unix ms: when counting began
 --   total        what was counted since then: a list of decimal integers, each counter at its place
 --   <minute>     what was added in that Unix minute, the same; kept for 60 minutes
+--   parts:<minute> of what was added then what belongs to parts of the namespace, such as policies: each a name, a colon
+--                and a list, with spaces between them; kept as long
 --   even, odd    the Unix minute that the zset of even or odd minutes is of
 --   of:<process> the last addition of a service process and its Unix minute; kept for 10 minutes
 --   now:<process> how much of something was going on in the process, and when it said so, Unix ms; counts for 10 seconds,
@@ -14,6 +16,7 @@ local STATS_SINCE = 'since'
 local STATS_TOTAL = 'total'
 local STATS_EVEN = 'even'
 local STATS_ODD = 'odd'
+local STATS_PARTS = 'parts:'
 local STATS_PROCESS = 'of:'
 local STATS_ONGOING = 'now:'
 local STATS_MINUTES = 60
@@ -21,6 +24,8 @@ local STATS_PROCESS_MINUTES = 10
 local STATS_ONGOING_MS = 10000
 local STATS_KEPT_MS = 604800000
 local STATS_HOT_NAMES = 500
+-- of one minute; more are not kept
+local STATS_MAX_PARTS = 2000
 -- a zset is read until the end of the minute after its own
 local STATS_HOT_KEPT_MS = 180000
 local MINUTE_MS = 60000
@@ -40,6 +45,23 @@ local function add_counts(one, other)
   return table.concat(sums, ',')
 end
 
+-- The sums of two texts of parts, by name.
+local function add_parts(one, other)
+  local names, lists = {}, {}
+  for _, parts in ipairs({one or '', other}) do
+    for name, counts in string.gmatch(parts, '([^ :]+):([%d,]+)') do
+      if lists[name] then
+        lists[name] = add_counts(lists[name], counts)
+      elseif #names < STATS_MAX_PARTS then
+        names[#names + 1] = name
+        lists[name] = counts
+      end
+    end
+  end
+  for i, name in ipairs(names) do names[i] = name .. ':' .. lists[name] end
+  return table.concat(names, ' ')
+end
+
 -- How much is going on in a process by what it said last: nothing where that was too long ago.
 local function ongoing_in(said)
   local count, at = string.match(said, '^(%d+) (%d+)$')
@@ -48,6 +70,7 @@ end
 
 -- Whether nobody needs a field of the hash any more.
 local function is_over(stats, field)
+  if string.sub(field, 1, #STATS_PARTS) == STATS_PARTS then field = string.sub(field, #STATS_PARTS + 1) end
   if string.find(field, '^%d+$') then return tonumber(field) <= now_minute - STATS_MINUTES end
   if string.sub(field, 1, #STATS_ONGOING) == STATS_ONGOING then return ongoing_in(redis.call('HGET', stats, field)) == 0 end
   if string.sub(field, 1, #STATS_PROCESS) ~= STATS_PROCESS then return false end

@@ -1,11 +1,18 @@
 import { Buffer } from 'node:buffer';
 import { createHash } from 'node:crypto';
-import { SCAN_BEGIN, type ScanPlace } from '../redis/paged-scan.js';
+import { SCAN_BEGIN, type ScanPlace } from './paged-scan.js';
 
 /**
- * The page token of ListLocks. A token is data of the caller when it comes back, so all of it is checked before it reaches
- * Redis.
+ * The page token of the lists that go through the keys of Redis. A token is data of the caller when it comes back, so all
+ * of it is checked before it reaches Redis.
  */
+
+/** Which list a token is of: another one takes it for none of its own. */
+export interface ListScope {
+  readonly of: 'locks' | 'bans';
+  readonly namespace: string;
+  readonly prefix: string;
+}
 
 /** Where a list goes on. */
 export interface ListPlace {
@@ -24,30 +31,31 @@ const HEX = `[0-9a-f]{${String(DIGITS)}}`;
 const TOKEN = new RegExp(`^(${HEX}):((?:${HEX})*):((?:${HEX})?):(\\d{1,20}):((?:${HEX})*)$`);
 const MAX_CURSOR = 2n ** 64n - 1n;
 
-/** A resource among those that were listed. */
-export function listedMark(resource: string): string {
-  return digitsOf(resource);
+/** A name among those that were listed. */
+export function listedMark(name: string): string {
+  return digitsOf(name);
 }
 
-export function encodeListToken(namespace: string, prefix: string, place: ListPlace | undefined): Buffer {
+export function encodeListToken(scope: ListScope, place: ListPlace | undefined): Buffer {
   if (place === undefined) return Buffer.alloc(0);
   const { done, run, cursor } = place.scan;
-  const parts = [scopeOf(namespace, prefix), done.join(''), run, cursor, place.listed.join('')];
+  const parts = [scopeDigits(scope), done.join(''), run, cursor, place.listed.join('')];
   return Buffer.from(parts.join(':'), 'latin1');
 }
 
-/** Undefined for what is no token of a list of this prefix. */
-export function decodeListToken(namespace: string, prefix: string, token: Uint8Array): ListPlace | undefined {
+/** Undefined for what is no token of this list. */
+export function decodeListToken(scope: ListScope, token: Uint8Array): ListPlace | undefined {
   if (token.length === 0) return LIST_BEGIN;
   const match = TOKEN.exec(Buffer.from(token).toString('latin1'));
   if (match === null) return undefined;
-  const [, scope, done = '', run = '', cursor = '', listed = ''] = match;
-  if (scope !== scopeOf(namespace, prefix) || BigInt(cursor) > MAX_CURSOR) return undefined;
+  const [, ofScope, done = '', run = '', cursor = '', listed = ''] = match;
+  if (ofScope !== scopeDigits(scope) || BigInt(cursor) > MAX_CURSOR) return undefined;
   return { scan: { done: inDigits(done), run, cursor }, listed: inDigits(listed) };
 }
 
-function scopeOf(namespace: string, prefix: string): string {
-  return digitsOf(`${namespace}:${prefix}`);
+function scopeDigits({ of, namespace, prefix }: ListScope): string {
+  // neither of the first two has a colon
+  return digitsOf(`${of}:${namespace}:${prefix}`);
 }
 
 function digitsOf(text: string): string {
