@@ -6,6 +6,7 @@ import { FULL, QUICK, type Suite } from './harness/suite.js';
 import { cache } from './suites/cache.js';
 import { cpu } from './suites/cpu.js';
 import { growth } from './suites/growth.js';
+import { limits } from './suites/limits.js';
 import { locks } from './suites/locks.js';
 import { mixed } from './suites/mixed.js';
 import { pipeline } from './suites/pipeline.js';
@@ -16,7 +17,7 @@ import { unary } from './suites/unary.js';
 
 /** Runs the suites named by the arguments, all without any; QUICK=1 is a short look that is only printed. Usually run by `make bench`. */
 
-const SUITES: readonly Suite[] = [unary, pipeline, serial, cpu, mixed, cache, sessions, locks, growth, seeds];
+const SUITES: readonly Suite[] = [unary, pipeline, serial, cpu, mixed, cache, sessions, locks, limits, growth, seeds];
 const ORDER = SUITES.map(({ name }) => name);
 
 const named = process.argv.slice(2);

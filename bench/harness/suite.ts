@@ -1,5 +1,5 @@
 import type { Section } from './section.js';
-import type { Scope } from './scope.js';
+import { Scope } from './scope.js';
 
 export interface Pace {
   readonly quick: boolean;
@@ -27,4 +27,18 @@ export interface Suite {
 /** The steps of something that grows: all of them, or for a short look the ends. */
 export function stepsOf(steps: readonly number[], { quick }: Pace): readonly number[] {
   return quick ? steps.filter((_, index) => index === 0 || index === steps.length - 1) : steps;
+}
+
+/** Ends what a part of a suite has started before the next one begins, so that no Redis full of keys stands beside it. */
+export async function inScopeOfItsOwn<Result>(
+  context: SuiteContext,
+  run: (context: SuiteContext) => Promise<Result>,
+): Promise<Result> {
+  const scope = new Scope();
+  context.scope.onClose(() => scope.close());
+  try {
+    return await run({ ...context, scope });
+  } finally {
+    await scope.close();
+  }
 }

@@ -2,6 +2,7 @@ import { createClient, createCluster } from 'redis';
 import { BEST, failLoudly, redisAddress } from './best-settings.js';
 import { openMixedByHand } from './by-hand-mixed.js';
 import { CACHE_TTL_MS, cacheKeys, forEachOf, pick, valueOf, type Target } from './fixtures.js';
+import { openLimitsByHand } from './limits-by-hand.js';
 import type { LoadPlan } from './protocol.js';
 
 /** The baseline: node-redis in the game server's own process, without a service between. */
@@ -13,6 +14,7 @@ interface Commands {
 
 export async function openByHand(plan: LoadPlan): Promise<Target> {
   if (plan.workload === 'mixed') return openMixedByHand(plan);
+  if (plan.workload === 'limits') return openLimitsByHand(plan);
   if (plan.workload !== 'get') throw new Error(`nothing written by hand for ${plan.workload}`);
   const best = plan.target === 'by-hand-best';
   const commands = await (plan.address.startsWith('redis+cluster:')

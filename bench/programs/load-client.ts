@@ -1,4 +1,6 @@
 import { openByHand } from './by-hand.js';
+import type { Target } from './fixtures.js';
+import { openLimitsLibrary } from './limits-library.js';
 import { LoadLoop } from './load-loop.js';
 import type { LoadCommand, LoadPlan, LoadReport } from './protocol.js';
 import { openService } from './service-workloads.js';
@@ -9,8 +11,13 @@ import { openService } from './service-workloads.js';
  */
 
 const plan = JSON.parse(process.argv[2] ?? '') as LoadPlan;
-const target = plan.target.startsWith('service') ? await openService(plan) : await openByHand(plan);
+const target = await open();
 const load = new LoadLoop(target.operations, plan);
+
+async function open(): Promise<Target> {
+  if (plan.target === 'library') return openLimitsLibrary(plan);
+  return plan.target.startsWith('service') ? openService(plan) : openByHand(plan);
+}
 
 function report(message: LoadReport): void {
   process.send?.(message);

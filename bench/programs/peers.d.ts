@@ -30,6 +30,7 @@ declare module 'rate-limiter-flexible' {
       readonly keyPrefix: string;
       readonly points: number;
       readonly duration: number;
+      readonly inMemoryBlockOnConsumed?: number;
     });
     consume(key: string, points: number): Promise<RateLimiterRes>;
   }

@@ -1,6 +1,9 @@
+import type { LimitPolicyName } from './limit-policies.js';
+
 /** What the runner and the processes it starts say to each other. */
 
-export type TargetName = 'service-pipeline' | 'service-unary' | 'by-hand-default' | 'by-hand-best';
+/** `library`: the service's own limiter in the process of whoever asks, without gRPC. */
+export type TargetName = 'service-pipeline' | 'service-unary' | 'by-hand-default' | 'by-hand-best' | 'library';
 
 export type WorkloadName =
   | 'get'
@@ -18,6 +21,7 @@ export type WorkloadName =
   | 'rotateSession'
   | 'destroySession'
   | 'checkRateLimit'
+  | 'limits'
   | 'lock'
   | 'mixed';
 
@@ -36,6 +40,27 @@ export interface LoadPlan {
   readonly keysExist?: boolean;
   /** Of the sessions. Absent: `default`. */
   readonly profile?: string;
+  /** Of the workload `limits`. */
+  readonly limits?: LimitsPlan;
+}
+
+/** What each operation of the workload `limits` asks. */
+export interface LimitsPlan {
+  /** So many, one at random an operation. */
+  readonly subjects: number;
+  /** Policies of `limit-policies.ts` that limit the subject. */
+  readonly policies: readonly LimitPolicyName[];
+  /**
+   * How they are asked for: in one check; in a check each, all at once or one after the other; or `checks` subjects under
+   * the first policy, in one CheckManyRateLimits.
+   */
+  readonly as: 'one check' | 'at once' | 'in turn' | 'many';
+  /** Of `many`, and of a single policy `at once`. Absent: 1. */
+  readonly checks?: number;
+  /** True: every answer has to be a denial, and is one from the first operation on. */
+  readonly denied?: boolean;
+  /** True: asked in a way that no other check shares a script's call with. */
+  readonly alone?: boolean;
 }
 
 export type LoadCommand =

@@ -21,6 +21,7 @@ import {
   valueOf,
   type Target,
 } from './fixtures.js';
+import { limitsOperation, serviceChecks, spend } from './limits.js';
 import type { Operation } from './load-loop.js';
 import type { LoadPlan, WorkloadName } from './protocol.js';
 import { connectService, type ServiceClient } from './service-client.js';
@@ -57,6 +58,7 @@ export async function openService(plan: LoadPlan): Promise<Target> {
   const [first] = clients;
   if (first === undefined) throw new Error('a load process needs a connection');
   const fixtures = await prepare(first, plan);
+  if (plan.limits !== undefined) await spend(serviceChecks(first), plan.limits);
   return {
     operations: clients.map((client) => operationsOf(client, fixtures, plan)[plan.workload]),
     stock: async (count) => {
@@ -186,6 +188,7 @@ function operationsOf(
     destroySession: () =>
       client.sessions.destroySession({ sessionId: taken(fixtures.stockedSessions).sessionId, reason: 'logout' }),
     checkRateLimit,
+    limits: limitsOperation(serviceChecks(client), plan.limits),
     lock,
     mixed: mixed({ validate: validateSession, get, set, limit: checkRateLimit, lock }),
   };

@@ -1,7 +1,5 @@
 import { freemem } from 'node:os';
-import { Scope } from '../harness/scope.js';
 import type { GoalResult, Plot, Table } from '../harness/section.js';
-import type { SuiteContext } from '../harness/suite.js';
 
 /** What one question about the cache adds to the section. */
 export interface CachePart {
@@ -23,20 +21,6 @@ const NEEDED_BYTES = 2 * 2 ** 30;
 
 export function hasRoom(): boolean {
   return freemem() > NEEDED_BYTES;
-}
-
-/** Ends what a part has started before the next one begins, so that no Redis full of keys stands beside it. */
-export async function inScopeOfItsOwn<Result>(
-  context: SuiteContext,
-  run: (context: SuiteContext) => Promise<Result>,
-): Promise<Result> {
-  const scope = new Scope();
-  context.scope.onClose(() => scope.close());
-  try {
-    return await run({ ...context, scope });
-  } finally {
-    await scope.close();
-  }
 }
 
 export function formatCount(count: number): string {

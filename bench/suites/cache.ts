@@ -1,7 +1,7 @@
 import { skipped, type Section } from '../harness/section.js';
-import type { Suite, SuiteContext } from '../harness/suite.js';
+import { inScopeOfItsOwn, type Suite, type SuiteContext } from '../harness/suite.js';
 import { measureMemory } from './cache-memory.js';
-import { hasRoom, inScopeOfItsOwn, type CachePart } from './cache-part.js';
+import { hasRoom, type CachePart } from './cache-part.js';
 import { measurePattern } from './cache-pattern.js';
 import { measureReads } from './cache-reads.js';
 import { measureTags } from './cache-tags.js';

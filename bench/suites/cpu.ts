@@ -1,18 +1,17 @@
-import { monotonicUs, readCpuProfile } from '../harness/cpu-profile.js';
 import { LoadProcess } from '../harness/programs.js';
 import { interleave } from '../harness/rounds.js';
-import { sampleLoad, sampleSpan, type Sample } from '../harness/sample.js';
+import { sampleLoad, type Sample } from '../harness/sample.js';
 import { cpuOf, sampleTable } from '../harness/sample-table.js';
 import { atMost, type Table } from '../harness/section.js';
-import { startService, startStandalone, type BenchRedis } from '../harness/servers.js';
+import { startService, startStandalone } from '../harness/servers.js';
 import { spread } from '../harness/statistics.js';
-import type { Suite, SuiteContext } from '../harness/suite.js';
+import type { Suite } from '../harness/suite.js';
 import type { LoadPlan } from '../programs/protocol.js';
+import { profileService } from './service-profile.js';
 
 const IN_FLIGHT = 256;
 const GET_GOAL_US = 5;
 const SCRIPT_GOAL_US = 12;
-const TOP = 10;
 
 const WORKLOADS = {
   get: 'Get',
@@ -39,7 +38,12 @@ export const cpu: Suite = {
     await service.stop();
     const profiles: Table[] = [];
     for (const workload of ['get', 'validateSession'] as const) {
-      profiles.push(...(await profile(context, redis, workload)));
+      const tables = await profileService(context, WORKLOADS[workload], {
+        inFlight: IN_FLIGHT,
+        start: (nodeArgs) => startService(scope, { redis, nodeArgs }),
+        load: ({ address }) => LoadProcess.start(scope, plan(workload, address)),
+      });
+      profiles.push(...tables);
     }
     return {
       title: 'CPU time of the service',
@@ -79,45 +83,4 @@ function plan(workload: Workload, address: string): LoadPlan {
     connections: 1,
     latencies: false,
   };
-}
-
-/** Where the time of one call goes. */
-async function profile({ scope, pace, say }: SuiteContext, redis: BenchRedis, workload: Workload): Promise<Table[]> {
-  say(`profile of ${WORKLOADS[workload]}`);
-  const folder = await scope.folder();
-  const nodeArgs = ['--cpu-prof', '--cpu-prof-interval=200', `--cpu-prof-dir=${folder}`];
-  const service = await startService(scope, { redis, nodeArgs });
-  const client = await LoadProcess.start(scope, plan(workload, service.address));
-  await client.warm(IN_FLIGHT, pace.warmUpMs * 3);
-  const fromUs = monotonicUs();
-  const { cpuUs } = await sampleSpan({ service: [service.pid] }, async () => [
-    await client.measure(pace.measureMs * 2),
-  ]);
-  const toUs = monotonicUs();
-  await client.stop();
-  await service.stop();
-  const { busyUs, functions } = await readCpuProfile(folder, { fromUs, toUs });
-  const cells = (where: string, selfUs: number): string[] => [
-    where,
-    `${((100 * selfUs) / busyUs).toFixed(1)} %`,
-    ((selfUs / busyUs) * (cpuUs.service ?? 0)).toFixed(2),
-  ];
-  const byFile = new Map<string, number>();
-  for (const { where, name, selfUs } of functions) {
-    const file = where === 'V8' ? `V8 ${name}` : where.replace(/:\d+$/, '');
-    byFile.set(file, (byFile.get(file) ?? 0) + selfUs);
-  }
-  const files = [...byFile].sort(([, a], [, b]) => b - a);
-  return [
-    {
-      title: `Where the service’s time goes in ${WORKLOADS[workload]}: the first ${TOP} functions by self time`,
-      columns: ['function', 'where', 'share', 'µs/op'],
-      rows: functions.slice(0, TOP).map(({ name, where, selfUs }) => [name, ...cells(where, selfUs)]),
-    },
-    {
-      title: `The same by file`,
-      columns: ['file', 'share', 'µs/op'],
-      rows: files.slice(0, TOP).map(([file, selfUs]) => cells(file, selfUs)),
-    },
-  ];
 }
