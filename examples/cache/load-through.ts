@@ -1,4 +1,4 @@
-import { connect, type ShardkeepClient } from '../../src/client/index.js';
+import { connect, type Rpc } from '../../src/client/index.js';
 import { GetOrLeaseStatus as Status } from '../../src/gen/shardkeep/cache/v1/cache.js';
 
 interface Source {
@@ -8,7 +8,7 @@ interface Source {
 }
 
 /** Reads a key, and where nobody has it loads it once for the whole fleet, whoever else asks meanwhile. */
-async function loadThrough(cache: ShardkeepClient['cache'], key: string, source: Source): Promise<Buffer | undefined> {
+async function loadThrough(cache: Rpc['cache'], key: string, source: Source): Promise<Buffer | undefined> {
   // the others wait up to 2 s for the one that loads; a loader that dies is followed by the next one after 5 s
   const found = await cache.getOrLease({ key, leaseMs: 5_000n, waitMs: 2_000n });
   // STALE too is good enough while somebody else loads
@@ -35,7 +35,7 @@ async function loadThrough(cache: ShardkeepClient['cache'], key: string, source:
 }
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051', { timeoutMs: 3_000 });
-const { cache } = shardkeep;
+const { cache } = shardkeep.rpc;
 let loads = 0;
 const board: Source = {
   load: () => Promise.resolve(Buffer.from(`board ${String(++loads)}`)),

@@ -1,7 +1,7 @@
 import { connect } from '../../src/client/index.js';
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051', { timeoutMs: 1_000 });
-const { sessions, locks, cache } = shardkeep;
+const { sessions, locks, cache } = shardkeep.rpc;
 
 const login = await sessions.createSession({ userId: 'ada' });
 const check = await sessions.validateSession({ sessionToken: login.sessionToken });

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { connect, type ShardkeepClient } from '../../src/client/index.js';
+import { connect, type Rpc } from '../../src/client/index.js';
 import { AcquireLockStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 
 /** Moves an item between two players; nobody else touches either inventory meanwhile. */
-async function trade(shardkeep: ShardkeepClient, from: string, to: string, item: string): Promise<string> {
+async function trade(shardkeep: Rpc, from: string, to: string, item: string): Promise<string> {
   const { locks, cache } = shardkeep;
   const resources = [`inventory:${from}`, `inventory:${to}`];
   // whichever order two trades name them in, they are taken in one order: no deadlock
@@ -26,6 +26,6 @@ async function trade(shardkeep: ShardkeepClient, from: string, to: string, item:
 }
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051');
-const trades = [trade(shardkeep, 'ada', 'bob', 'sword'), trade(shardkeep, 'bob', 'ada', 'shield')];
+const trades = [trade(shardkeep.rpc, 'ada', 'bob', 'sword'), trade(shardkeep.rpc, 'bob', 'ada', 'shield')];
 for (const outcome of await Promise.all(trades)) console.log(outcome);
 await shardkeep.close();

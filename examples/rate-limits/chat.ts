@@ -3,7 +3,7 @@ import { connect } from '../../src/client/index.js';
 import { Algorithm } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051');
-const { rateLimits } = shardkeep;
+const { rateLimits } = shardkeep.rpc;
 const guild = `guild:${randomUUID()}`;
 
 /** A player's own limit, from the policies that ship, and one that the guild shares. */

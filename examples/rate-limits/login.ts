@@ -11,7 +11,7 @@ async function mayLogIn(ip: string, id: string): Promise<string> {
     ['user', id],
   ]);
   const policy = { $case: 'policyName', value: 'login' } as const;
-  const answer = await shardkeep.rateLimits.checkRateLimit({
+  const answer = await shardkeep.rpc.rateLimits.checkRateLimit({
     limits: [{ subject: '', policy, subjects: { byKind } }],
   });
   if (answer.allowed) return 'let in';

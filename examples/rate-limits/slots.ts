@@ -55,7 +55,7 @@ console.log('the next match has begun');
 
 // an operator resets the limit: the service sees it when it renews the slot, within a third of `windowMs`
 const shardkeep = connect(address);
-await shardkeep.rateLimits.resetRateLimit({ limits });
+await shardkeep.rpc.rateLimits.resetRateLimit({ limits });
 const why = await next.lost;
 console.log(why.code === status.ABORTED ? 'SLOTS_LOST: the match is stopped' : why.message);
 await shardkeep.close();

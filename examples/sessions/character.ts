@@ -3,7 +3,7 @@ import { connect, ShardkeepError } from '../../src/client/index.js';
 import { CharacterClaimPolicy } from '../../src/gen/shardkeep/session/v1/session.js';
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051', { timeoutMs: 3_000 });
-const { sessions, cache } = shardkeep;
+const { sessions, cache } = shardkeep.rpc;
 const userId = `ada-${randomUUID()}`;
 const character = `char:${userId}`;
 

@@ -7,7 +7,7 @@ import {
 } from '../../src/gen/shardkeep/session/v1/session.js';
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051', { timeoutMs: 3_000 });
-const { sessions } = shardkeep;
+const { sessions } = shardkeep.rpc;
 
 // A login: the password was right. With a request_id a retry after a lost answer gets the same session.
 const requestId = randomBytes(16).toString('hex');

@@ -1,28 +1,38 @@
-import { Client, credentials } from '@grpc/grpc-js';
-import { CacheServiceService } from '../gen/shardkeep/cache/v1/cache.js';
-import { LockServiceService } from '../gen/shardkeep/lock/v1/lock.js';
-import { RateLimitServiceService } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { SessionServiceService } from '../gen/shardkeep/session/v1/session.js';
-import { HAND_WRITTEN } from './hand-written.js';
-import { clientMethod, type CallOptions, type ServiceClient, type ServiceDefinition } from './method.js';
-import { PipelineTransport } from './pipeline-transport.js';
-import type { Transport } from './transport.js';
-import { UnaryTransport } from './unary-transport.js';
+import { Client } from '@grpc/grpc-js';
+import { Cache, type CacheOptions } from './cache/cache.js';
+import { credentialsOf, type CredentialOptions } from './credentials.js';
+import { Health } from './health.js';
+import { Locks } from './locks/locks.js';
+import { SILENT, type Logger } from './logger.js';
+import { RateLimits } from './rate-limits/rate-limits.js';
+import { rpcOver, type Rpc } from './rpc/rpc.js';
+import { StreamChannel } from './rpc/stream-channel.js';
+import { Sessions } from './sessions/sessions.js';
+import { PipelineTransport } from './transport/pipeline-transport.js';
+import { RetryingTransport, type RetryOptions } from './transport/retrying-transport.js';
+import { UnaryTransport } from './transport/unary-transport.js';
 
-export interface ConnectOptions {
+export interface ConnectOptions extends CredentialOptions {
   /** `pipeline` sends the calls of a tick as one frame, and falls back to `unary` where the service has no pipeline. */
   readonly transport?: 'pipeline' | 'unary';
   /** For calls that name no timeout; 2,000 by default. */
   readonly timeoutMs?: number;
+  readonly retry?: RetryOptions;
+  readonly cache?: CacheOptions;
+  /** What goes wrong without failing a call, as a cache write that was lost, is said here. A pino logger fits. */
+  readonly logger?: Logger;
 }
 
 /** A connection to a shardkeep service. A request belongs to the client until its call is answered. */
 export interface ShardkeepClient {
-  readonly cache: ServiceClient<typeof CacheServiceService>;
-  readonly sessions: ServiceClient<typeof SessionServiceService>;
-  readonly locks: ServiceClient<typeof LockServiceService>;
-  readonly rateLimits: ServiceClient<typeof RateLimitServiceService>;
-  /** Waits for the answers of calls in flight, then closes; later calls fail with UNAVAILABLE. */
+  readonly cache: Cache;
+  readonly sessions: Sessions;
+  readonly locks: Locks;
+  readonly rateLimits: RateLimits;
+  readonly health: Health;
+  /** The RPCs in the messages of the proto, for what the rest does not offer. */
+  readonly rpc: Rpc;
+  /** Ends streams, waits for the answers of calls in flight, then closes; later calls fail with UnavailableError. */
   close(): Promise<void>;
 }
 
@@ -39,11 +49,13 @@ const UNLIMITED = -1;
 
 /**
  * Connects to `host:port` or `unix:/path`. Returns at once: the first calls wait for the connection, up to their timeout.
- * While the service is away calls fail at once with UNAVAILABLE; the connection comes back by itself.
+ * While the service is away calls fail soon with UnavailableError; the connection comes back by itself.
  */
 export function connect(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const { transport: kind = 'pipeline', timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-  const client = new Client(address, credentials.createInsecure(), {
+  const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS, logger = SILENT } = options;
+  const { channel, channelOptions, metadata } = credentialsOf(address, options);
+  const client = new Client(address, channel, {
+    ...channelOptions,
     'grpc.initial_reconnect_backoff_ms': INITIAL_RECONNECT_MS,
     'grpc.max_reconnect_backoff_ms': MAX_RECONNECT_MS,
     'grpc.max_receive_message_length': UNLIMITED,
@@ -54,33 +66,24 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     // a connection of its own: clients of one process would share one, and so one worker of the service
     'grpc.use_local_subchannel_pool': 1,
   });
-  const unary = new UnaryTransport(client, timeoutMs);
-  const transport = kind === 'unary' ? unary : new PipelineTransport(client, { defaultTimeoutMs: timeoutMs, unary });
+  const unary = new UnaryTransport(client, { defaultTimeoutMs, metadata });
+  const carrier = kind === 'unary' ? unary : new PipelineTransport(client, { defaultTimeoutMs, metadata, unary });
+  const transport = new RetryingTransport(carrier, defaultTimeoutMs, options.retry);
+  const streams = new StreamChannel(client, metadata);
+  const rpc = rpcOver(transport, unary, streams);
+  const cache = new Cache(rpc, { ...options.cache, logger });
   return {
-    cache: serviceClient(CacheServiceService, transport),
-    sessions: serviceClient(SessionServiceService, transport),
-    locks: serviceClient(LockServiceService, transport),
-    rateLimits: serviceClient(RateLimitServiceService, transport),
+    cache,
+    sessions: new Sessions(rpc.sessions, logger),
+    locks: new Locks(rpc.locks, logger),
+    rateLimits: new RateLimits(rpc.rateLimits, logger),
+    health: new Health(rpc.health),
+    rpc,
     close: async () => {
+      streams.close();
       await transport.close();
+      await unary.close();
       client.close();
     },
   };
-}
-
-const NO_OPTIONS: CallOptions = {};
-
-function serviceClient<Service extends ServiceDefinition>(
-  service: Service,
-  transport: Transport,
-): ServiceClient<Service> {
-  const unary = Object.entries(service).filter(([, method]) => !method.requestStream && !method.responseStream);
-  const functions = unary.map(([name, definition]) => {
-    const generated = clientMethod(definition);
-    const method = { ...generated, ...HAND_WRITTEN[generated.name] };
-    const call = (request: object, options: CallOptions = NO_OPTIONS): Promise<unknown> =>
-      transport.call(method, request, options);
-    return [name, call] as const;
-  });
-  return Object.fromEntries(functions) as unknown as ServiceClient<Service>;
 }

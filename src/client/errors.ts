@@ -12,9 +12,12 @@ export interface ShardkeepErrorOptions {
   readonly fields?: readonly string[] | undefined;
 }
 
-/** How a call failed. Decide by `code`, or by `reason` where you need more; the message is for people and changes. */
+/**
+ * How a call failed. Decide by the class or by `code`, or by `reason` where you need more; the message is for people and
+ * changes.
+ */
 export class ShardkeepError extends Error {
-  override readonly name = 'ShardkeepError';
+  override readonly name: string = 'ShardkeepError';
   /** A code of docs/errors.md; '' where there is none. */
   readonly reason: string;
   /** What the service tells beyond the reason. */
@@ -38,19 +41,98 @@ export class ShardkeepError extends Error {
   }
 }
 
+/** Given up by the caller's signal; a write may or may not have happened. */
+export class CancelledError extends ShardkeepError {
+  override readonly name = 'CancelledError';
+}
+
+/** No answer in time; a write may or may not have happened. */
+export class DeadlineExceededError extends ShardkeepError {
+  override readonly name = 'DeadlineExceededError';
+}
+
+/** The request is wrong, and nothing was done; `fields` names what. */
+export class InvalidArgumentError extends ShardkeepError {
+  override readonly name = 'InvalidArgumentError';
+}
+
+/** What the call is about is not there, or no more. */
+export class NotFoundError extends ShardkeepError {
+  override readonly name = 'NotFoundError';
+}
+
+/** The state does not allow it, and nothing was done; `reason` says why. */
+export class FailedPreconditionError extends ShardkeepError {
+  override readonly name = 'FailedPreconditionError';
+}
+
+/** Somebody else was faster: read again and decide anew. */
+export class AbortedError extends ShardkeepError {
+  override readonly name = 'AbortedError';
+}
+
+/** Overload, a rate policy of the RPC, too large a message, or a Redis without memory; nothing was done. */
+export class ResourceExhaustedError extends ShardkeepError {
+  override readonly name = 'ResourceExhaustedError';
+}
+
+/** The service, or the Redis behind it, is away. */
+export class UnavailableError extends ShardkeepError {
+  override readonly name = 'UnavailableError';
+  /** The connection broke under the call: a write may or may not have happened. Otherwise it has not. */
+  get outcomeUnknown(): boolean {
+    return this.reason === 'OUTCOME_UNKNOWN';
+  }
+}
+
+/** No credential, or not a good one. */
+export class UnauthenticatedError extends ShardkeepError {
+  override readonly name = 'UnauthenticatedError';
+}
+
+/** The credential does not allow the call. */
+export class PermissionDeniedError extends ShardkeepError {
+  override readonly name = 'PermissionDeniedError';
+}
+
+/** The service is older than this client. */
+export class UnimplementedError extends ShardkeepError {
+  override readonly name = 'UnimplementedError';
+}
+
+const CLASSES: Readonly<Partial<Record<Code, typeof ShardkeepError>>> = {
+  [Code.CANCELLED]: CancelledError,
+  [Code.DEADLINE_EXCEEDED]: DeadlineExceededError,
+  [Code.INVALID_ARGUMENT]: InvalidArgumentError,
+  [Code.NOT_FOUND]: NotFoundError,
+  [Code.FAILED_PRECONDITION]: FailedPreconditionError,
+  [Code.ABORTED]: AbortedError,
+  [Code.RESOURCE_EXHAUSTED]: ResourceExhaustedError,
+  [Code.UNAVAILABLE]: UnavailableError,
+  [Code.UNAUTHENTICATED]: UnauthenticatedError,
+  [Code.PERMISSION_DENIED]: PermissionDeniedError,
+  [Code.UNIMPLEMENTED]: UnimplementedError,
+};
+
+/** The error of this code, in the class that is made for it. */
+export function shardkeepError(code: Code, message: string, options: ShardkeepErrorOptions = {}): ShardkeepError {
+  const ErrorOfCode = CLASSES[code] ?? ShardkeepError;
+  return new ErrorOfCode(code, message, options);
+}
+
 /** The call was not sent, or is known not to have been started. */
 export function notSent(message: string): ShardkeepError {
-  return new ShardkeepError(Code.UNAVAILABLE, message);
+  return shardkeepError(Code.UNAVAILABLE, message);
 }
 
 /** The call cannot be made as it was asked for; nothing was sent. */
-export function invalidArgument(message: string): ShardkeepError {
-  return new ShardkeepError(Code.INVALID_ARGUMENT, message);
+export function invalidArgument(message: string, fields: readonly string[] = []): ShardkeepError {
+  return shardkeepError(Code.INVALID_ARGUMENT, message, { fields });
 }
 
 /** The call was sent and its answer is lost. */
 export function outcomeUnknown(message: string): ShardkeepError {
-  return new ShardkeepError(Code.UNAVAILABLE, message, { reason: 'OUTCOME_UNKNOWN' });
+  return shardkeepError(Code.UNAVAILABLE, message, { reason: 'OUTCOME_UNKNOWN' });
 }
 
 /** Of a unary call that grpc-js failed. Proxies send details of their own: what cannot be read is as if it were not there. */
@@ -58,13 +140,13 @@ export function errorOfStatus(status: { code: Code; details: string; metadata: M
   const [packed] = status.metadata.get('grpc-status-details-bin');
   const details = Buffer.isBuffer(packed) ? readable(packed) : undefined;
   // code and message are those of the trailers, which everybody on the way has seen
-  return new ShardkeepError(status.code, status.details, details?.options);
+  return shardkeepError(status.code, status.details, details?.options);
 }
 
 /** Of an encoded google.rpc.Status; throws where it is none. */
 export function errorOfDetails(status: Buffer): ShardkeepError {
   const { code, message, options } = readDetails(status);
-  return new ShardkeepError(code, message, options);
+  return shardkeepError(code, message, options);
 }
 
 interface StatusDetails {

@@ -30,7 +30,7 @@ async function start(workers: number, env: Environment = {}): Promise<{ service:
 /** Does every kind of thing that is counted over a connection of its own. */
 async function useCache(address: string): Promise<void> {
   const client = connect(address, { timeoutMs: 30_000 });
-  const { cache } = client;
+  const { cache } = client.rpc;
   await cache.set({ key: KEY, ...entry });
   await cache.set({ key: KEY, ...entry, condition: { $case: 'ifAbsent', value: true } });
   await cache.getMany({ keys: [KEY, KEY, 'no such'] });
@@ -94,7 +94,8 @@ test('workers are added up, and of one that is gone its counters stay and its me
   expect(await sample('shardkeep_cache_near_max_bytes')).toBe(2 * MAX_BYTES);
   expect(await sample('shardkeep_cache_near_bytes')).toBe(0);
   const clients = Array.from({ length: 8 }, () => connect(service.address, { timeoutMs: 30_000 }));
-  for (const { cache } of clients) await cache.get({ key: 'near', consistency: Consistency.NEAR });
+  for (const { cache } of clients.map(({ rpc }) => rpc))
+    await cache.get({ key: 'near', consistency: Consistency.NEAR });
   await Promise.all(clients.map((client) => client.close()));
   // each worker keeps its own
   expect(await sample('shardkeep_cache_near_entries')).toBe(2);

@@ -24,7 +24,7 @@ test.each([1, 2])(
     const clients = Array.from({ length: 8 }, (_, index) =>
       connect(service.address, { timeoutMs: 30_000, transport: index % 2 === 0 ? 'pipeline' : 'unary' }),
     );
-    for (const { cache } of clients) {
+    for (const { cache } of clients.map(({ rpc }) => rpc)) {
       await Promise.all(Array.from({ length: 25 }, () => cache.get({ key: 'k' })));
       await errorOf(cache.get({ key: '' }));
     }
@@ -53,7 +53,7 @@ test('counters never fall when workers are replaced or killed, and a scrape mean
   let called = 0;
   const callAll = async (): Promise<void> => {
     const clients = Array.from({ length: 8 }, () => connect(service.address, { timeoutMs: 30_000 }));
-    await Promise.all(clients.map(({ cache }) => cache.get({ key: 'k' })));
+    await Promise.all(clients.map(({ rpc }) => rpc.cache.get({ key: 'k' })));
     await Promise.all(clients.map((client) => client.close()));
     called += clients.length;
   };

@@ -160,7 +160,7 @@ onEachTopology('what GetCacheStats counts', (service) => {
       connect(address, { timeoutMs: 30_000 }),
       connect(address, { timeoutMs: 30_000, transport: 'unary' }),
     ];
-    const answers = await Promise.all(clients.map((client) => client.cache.getCacheStats({ hotKeyLimit: 0 })));
+    const answers = await Promise.all(clients.map((client) => client.rpc.cache.getCacheStats({ hotKeyLimit: 0 })));
     expect(answers[0]?.totals).toEqual(answers[1]?.totals);
     expect(answers[0]?.totals?.sets).toBeGreaterThan(0n);
     await Promise.all(clients.map((client) => client.close()));

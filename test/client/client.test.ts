@@ -10,7 +10,7 @@ const open: ShardkeepClient[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
   // no deadline of these tests is about how fast this machine is
-  const connected = connect(address, { timeoutMs: 30_000, ...options });
+  const connected = connect(address, { timeoutMs: 30_000, retry: { maxAttempts: 1 }, ...options });
   open.push(connected);
   return connected;
 }
@@ -24,7 +24,7 @@ const TRANSPORTS = ['pipeline', 'unary'] as const;
 onEachTopology('the client', (service) => {
   describe.each(TRANSPORTS)('over %s', (transport) => {
     test('answers what was set, with version and time to live', async () => {
-      const { cache } = client(service().address, { transport });
+      const { cache } = client(service().address, { transport }).rpc;
       const value = Buffer.from([0, 1, 0xff, 0xfe]);
       const { stored, version } = await cache.set({ key: 'a', value, expiry: { $case: 'ttlMs', value: 60_000n } });
       expect(stored).toBe(true);
@@ -36,14 +36,14 @@ onEachTopology('the client', (service) => {
     });
 
     test('tells an empty value and one without expiry from a miss', async () => {
-      const { cache } = client(service().address, { transport });
+      const { cache } = client(service().address, { transport }).rpc;
       await cache.set({ key: 'empty', value: Buffer.alloc(0), expiry: { $case: 'noExpiry', value: true } });
       const { entry } = await cache.get({ key: 'empty' });
       expect(entry).toMatchObject({ value: Buffer.alloc(0), ttlMs: undefined });
     });
 
     test('creates, validates and destroys a session', async () => {
-      const { sessions } = client(service().address, { transport });
+      const { sessions } = client(service().address, { transport }).rpc;
       const userId = `user ${transport}`;
       const { session, sessionToken } = await sessions.createSession({ userId, metadata: new Map([['ip', '::1']]) });
       expect(await sessions.validateSession({ sessionToken })).toMatchObject({ session: { userId } });
@@ -52,7 +52,7 @@ onEachTopology('the client', (service) => {
     });
 
     test('acquires and releases a lock, and checks a limit', async () => {
-      const { locks, rateLimits } = client(service().address, { transport });
+      const { locks, rateLimits } = client(service().address, { transport }).rpc;
       const acquired = await locks.acquireLock({ resources: [`trade ${transport}`], ttlMs: 5_000n });
       expect(acquired.status).toBe(AcquireLockStatus.GRANTED);
       const { lockToken } = acquired;
@@ -65,14 +65,14 @@ onEachTopology('the client', (service) => {
     });
 
     test('tells which fields were wrong, by the reason of the catalogue', async () => {
-      const { cache } = client(service().address, { transport });
+      const { cache } = client(service().address, { transport }).rpc;
       const error = await errorOf(cache.touch({ keys: ['', 'x'], expiry: { $case: 'ttlMs', value: 0n } }));
       expect(error).toMatchObject({ code: Code.INVALID_ARGUMENT, reason: 'INVALID_FIELD' });
       expect(error.fields).toEqual(['keys[0]', 'ttl_ms']);
     });
 
     test('fails a request that is no message, and goes on', async () => {
-      const { cache } = client(service().address, { transport });
+      const { cache } = client(service().address, { transport }).rpc;
       const wrong = { key: 'k', value: 'text' as unknown as Buffer };
       expect((await errorOf(cache.set(wrong))).code).toBe(Code.INVALID_ARGUMENT);
       const other = cache.get({ key: 'k' });
@@ -82,7 +82,7 @@ onEachTopology('the client', (service) => {
     });
 
     test('gives a call up by its signal, also before it begins', async () => {
-      const { cache } = client(service().address, { transport });
+      const { cache } = client(service().address, { transport }).rpc;
       expect((await errorOf(cache.get({ key: 'x' }, { signal: AbortSignal.abort() }))).code).toBe(Code.CANCELLED);
       const controller = new AbortController();
       const call = cache.get({ key: 'x' }, { signal: controller.signal });
@@ -92,7 +92,7 @@ onEachTopology('the client', (service) => {
     });
 
     test('a call given up in the turn that made it waits for nothing at the service', async () => {
-      const { locks } = client(service().address, { transport });
+      const { locks } = client(service().address, { transport }).rpc;
       const resources = [`given up ${transport}`];
       const { lockToken } = await locks.acquireLock({ resources, ttlMs: 60_000n });
       const calls = Array.from({ length: 50 }, () => {
@@ -111,23 +111,25 @@ onEachTopology('the client', (service) => {
 
     test('answers the calls in flight when it is closed, and takes no more', async () => {
       const closing = client(service().address, { transport });
-      const calls = Array.from({ length: 100 }, (_, index) => closing.cache.get({ key: `closing ${String(index)}` }));
+      const calls = Array.from({ length: 100 }, (_, index) =>
+        closing.rpc.cache.get({ key: `closing ${String(index)}` }),
+      );
       const closed = closing.close();
       expect(await Promise.all(calls)).toHaveLength(100);
       await closed;
-      expect((await errorOf(closing.cache.get({ key: 'x' }))).code).toBe(Code.UNAVAILABLE);
+      expect((await errorOf(closing.rpc.cache.get({ key: 'x' }))).code).toBe(Code.UNAVAILABLE);
     });
 
     test('may be closed twice, also while calls are in flight', async () => {
       const closing = client(service().address, { transport });
-      const call = closing.cache.get({ key: 'closing' });
+      const call = closing.rpc.cache.get({ key: 'closing' });
       await Promise.all([closing.close(), closing.close()]);
       expect(await call).toEqual({ entry: undefined });
       await closing.close();
     });
 
     test('takes any timeout, however long', async () => {
-      const { cache } = client(service().address, { transport });
+      const { cache } = client(service().address, { transport }).rpc;
       for (const timeoutMs of [Infinity, Number.MAX_SAFE_INTEGER]) {
         expect(await cache.get({ key: 'not there' }, { timeoutMs })).toEqual({ entry: undefined });
       }
@@ -135,7 +137,7 @@ onEachTopology('the client', (service) => {
   });
 
   test('keeps 5,000 calls of one tick apart', async () => {
-    const { cache } = client(service().address);
+    const { cache } = client(service().address).rpc;
     const names = Array.from({ length: 5_000 }, (_, index) => `many ${String(index)}`);
     await Promise.all(names.map((key) => cache.set({ key, value: Buffer.from(key) })));
     const answers = await Promise.all(names.map((key) => cache.get({ key })));
@@ -143,7 +145,7 @@ onEachTopology('the client', (service) => {
   });
 
   test('sends what is too large for the pipeline as a unary call', async () => {
-    const { cache } = client(service().address);
+    const { cache } = client(service().address).rpc;
     const value = Buffer.alloc(1_000_000, 'large');
     expect(await cache.set({ key: 'large', value })).toMatchObject({ stored: true });
     expect((await cache.get({ key: 'large' })).entry?.value.equals(value)).toBe(true);
@@ -152,7 +154,7 @@ onEachTopology('the client', (service) => {
 
 test('the client holds back what the service does not take at once', async () => {
   const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone'), MAX_STREAM_CALLS: '3' });
-  const { cache } = client(service.address);
+  const { cache } = client(service.address).rpc;
   const counts = await Promise.all(Array.from({ length: 500 }, () => cache.increment({ key: 'n', delta: 1n })));
   expect(new Set(counts.map(({ value }) => value)).size).toBe(500);
   await service.stop();

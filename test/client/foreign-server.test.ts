@@ -22,7 +22,7 @@ import {
 const clients: ShardkeepClient[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const connected = connect(address, { timeoutMs: 30_000, ...options });
+  const connected = connect(address, { timeoutMs: 30_000, retry: { maxAttempts: 1 }, ...options });
   clients.push(connected);
   return connected;
 }
@@ -45,7 +45,7 @@ test('without the pipeline, a wrong request that waits for the stream fails alon
       },
     },
   });
-  const { cache } = client(address);
+  const { cache } = client(address).rpc;
   const controller = new AbortController();
   // a number where the proto has 64 bits cannot be encoded
   const wrong = cache.set({ key: 'k', expiry: { $case: 'ttlMs', value: 60_000 as unknown as bigint } });
@@ -70,7 +70,7 @@ describe.each(TRANSPORTS)('a server with details of its own, over %s', (transpor
       },
     });
     const connected = client(address, { transport });
-    const error = await errorOf(connected.cache.get({ key: 'x' }));
+    const error = await errorOf(connected.rpc.cache.get({ key: 'x' }));
     // nothing may hold it
     await connected.close();
     return error;
@@ -112,7 +112,7 @@ describe.each(['open', 'closing'] as const)('a client that is %s', (state) => {
     });
     const held: Answer[] = [];
     const connected = client(server.address);
-    const calls = Array.from({ length: 10 }, () => connected.cache.get({ key: 'x' }));
+    const calls = Array.from({ length: 10 }, () => connected.rpc.cache.get({ key: 'x' }));
     const closed = state === 'closing' ? connected.close() : undefined;
     expect(await Promise.all(calls)).toEqual(calls.map(() => ({ entry: undefined })));
     await closed;
@@ -132,7 +132,7 @@ test('a call that has not left when its stream breaks goes on the next one', asy
       stream.on('end', () => stream.end());
     },
   });
-  const { cache } = client(server.address);
+  const { cache } = client(server.address).rpc;
   const calls = [cache.get({ key: 'answered' }), cache.get({ key: 'not sent' })];
   expect(await Promise.all(calls)).toEqual([{ entry: undefined }, { entry: undefined }]);
   expect(server.streams).toHaveLength(2);
@@ -148,7 +148,7 @@ test('a server that greets each stream with `draining` is backed off from, and c
       stream.on('end', () => stream.end());
     },
   });
-  const { cache } = client(server.address);
+  const { cache } = client(server.address).rpc;
   expect(await cache.get({ key: 'x' }, { timeoutMs: 10_000 })).toEqual({ entry: undefined });
   expect(openedAtMs).toHaveLength(5);
   const gapsMs = openedAtMs.slice(1).map((atMs, index) => atMs - (openedAtMs[index] ?? 0));
@@ -170,7 +170,7 @@ describe('calls that were not started because their service drains', () => {
       },
     });
     const connected = client(server.address, { timeoutMs: 10_000 });
-    const calls = Array.from({ length: 10 }, () => connected.cache.get({ key: 'x' }));
+    const calls = Array.from({ length: 10 }, () => connected.rpc.cache.get({ key: 'x' }));
     const closed = state === 'closing' ? connected.close() : undefined;
     expect(await Promise.all(calls)).toEqual(calls.map(() => ({ entry: undefined })));
     await closed;
@@ -195,14 +195,14 @@ describe('calls that were not started because their service drains', () => {
 
   test.each(TRANSPORTS)('are sent again as unary calls over %s', async (transport) => {
     const { address } = await startForeignServer(refusingServer(4));
-    const { cache } = client(address, { transport, timeoutMs: 10_000 });
+    const { cache } = client(address, { transport, timeoutMs: 10_000 }).rpc;
     expect(await cache.get({ key: 'x' })).toEqual({ entry: undefined });
   });
 
   test.each(TRANSPORTS)('fail as such when their time is over, over %s', async (transport) => {
     let refused = 0;
     const { address } = await startForeignServer(refusingServer(Infinity, () => refused++));
-    const { cache } = client(address, { transport, timeoutMs: 300 });
+    const { cache } = client(address, { transport, timeoutMs: 300 }).rpc;
     const { code, reason } = await errorOf(cache.get({ key: 'x' }));
     // its time ends between two attempts, or in the middle of one
     expect([`${String(Code.DEADLINE_EXCEEDED)} `, `${String(Code.UNAVAILABLE)} DRAINING`]).toContain(
@@ -223,7 +223,7 @@ describe('calls that were not started because their service drains', () => {
         );
     };
     const { address } = await startForeignServer(refusingServer(Infinity, giveUp));
-    const { cache } = client(address, { transport, timeoutMs: 60_000 });
+    const { cache } = client(address, { transport, timeoutMs: 60_000 }).rpc;
     expect((await errorOf(cache.get({ key: 'x' }, { signal: controller.signal }))).code).toBe(Code.CANCELLED);
   });
 });
@@ -244,7 +244,7 @@ test('a call that is given up on a stream that drains is given up at the service
   const ids = new Promise<readonly number[]>((resolve) => {
     givenUp = resolve;
   });
-  const { cache } = client(server.address);
+  const { cache } = client(server.address).rpc;
   const controller = new AbortController();
   const held = errorOf(cache.get({ key: 'held' }, { signal: controller.signal }));
   await until(() => server.streams.length === 2);
@@ -267,7 +267,7 @@ test('thousands of calls that time out at once are given up in frames that a ser
       stream.on('end', () => stream.end());
     },
   });
-  const { cache } = client(address);
+  const { cache } = client(address).rpc;
   const controller = new AbortController();
   const calls = Array.from({ length: CALLS }, () => errorOf(cache.get({ key: 'x' }, { signal: controller.signal })));
   // the calls have left when one behind them has failed
@@ -286,7 +286,7 @@ test('calls that ended while they waited leave their place to others', async () 
       stream.on('end', () => stream.end());
     },
   });
-  const { cache } = client(server.address);
+  const { cache } = client(server.address).rpc;
   await until(() => server.streams.length === 1);
   const waiting = Array.from({ length: PLACES }, () => errorOf(cache.get({ key: 'x' }, { timeoutMs: 100 })));
   expect((await errorOf(cache.get({ key: 'one too many' }))).code).toBe(Code.RESOURCE_EXHAUSTED);
@@ -306,7 +306,7 @@ test('close() ends an idle stream of a service that says nothing', async () => {
     },
   });
   const connected = client(address);
-  await connected.cache.get({ key: 'x' });
+  await connected.rpc.cache.get({ key: 'x' });
   await connected.close();
   expect(ended).toHaveLength(1);
   await Promise.all(ended);
@@ -326,7 +326,7 @@ test('close() ends the streams of a service that says nothing, also one that dra
     },
   });
   const connected = client(server.address);
-  expect((await errorOf(connected.cache.get({ key: 'x' }, { timeoutMs: 100 }))).code).toBe(Code.DEADLINE_EXCEEDED);
+  expect((await errorOf(connected.rpc.cache.get({ key: 'x' }, { timeoutMs: 100 }))).code).toBe(Code.DEADLINE_EXCEEDED);
   await until(() => ended.length === 2);
   await connected.close();
   await Promise.all(ended);

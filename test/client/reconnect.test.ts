@@ -18,7 +18,7 @@ const redises: RedisServer[] = [];
 const sockets: string[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const connected = connect(address, options);
+  const connected = connect(address, { retry: { maxAttempts: 1 }, ...options });
   clients.push(connected);
   return connected;
 }
@@ -47,7 +47,7 @@ test('after a kill -9 of the service calls in flight have an unknown outcome, la
   const redis = await ownRedis();
   const env = { REDIS_URL: redis.url, GRPC_LISTEN: `unix:${socketPath()}`, NAMESPACE: randomNamespace() };
   const first = await startServiceProcess(env);
-  const { cache } = client(env.GRPC_LISTEN);
+  const { cache } = client(env.GRPC_LISTEN).rpc;
   await cache.increment({ key: 'n', delta: 1n });
 
   redis.signal('SIGSTOP');
@@ -69,8 +69,8 @@ test('a unary call that was in flight at a kill -9 has an unknown outcome, and o
   const redis = await ownRedis();
   const listen = `unix:${socketPath()}`;
   const service = await startServiceProcess({ REDIS_URL: redis.url, GRPC_LISTEN: listen });
-  const unary = client(listen, { transport: 'unary' }).cache;
-  const pipeline = client(listen).cache;
+  const unary = client(listen, { transport: 'unary' }).rpc.cache;
+  const pipeline = client(listen).rpc.cache;
   const value = Buffer.alloc(300_000);
   await unary.increment({ key: 'n', delta: 1n });
   await pipeline.set({ key: 'large', value });
@@ -90,7 +90,7 @@ test('a unary call that was in flight at a kill -9 has an unknown outcome, and o
 
 test('a client may be there before its service', async () => {
   const listen = `unix:${socketPath()}`;
-  const { cache } = client(listen);
+  const { cache } = client(listen).rpc;
   expect((await errorOf(cache.get({ key: 'x' }))).code).toBe(Code.UNAVAILABLE);
   await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone'), GRPC_LISTEN: listen });
   await until(async () => (await cache.get({ key: 'x' })).entry === undefined);
@@ -103,7 +103,7 @@ test('a service that is restarted under load counts each call that it answered, 
     NAMESPACE: randomNamespace(),
   };
   const first = await startServiceProcess(env);
-  const { cache } = client(env.GRPC_LISTEN);
+  const { cache } = client(env.GRPC_LISTEN).rpc;
   await cache.increment({ key: 'n', delta: 0n });
 
   let stopping = false;
@@ -139,7 +139,7 @@ test('a client that is closed while its service drains tells what was not sent',
   const redis = await ownRedis();
   const service = await startServiceProcess({ REDIS_URL: redis.url, MAX_STREAM_CALLS: '16' });
   const connected = client(service.address);
-  const { cache } = connected;
+  const { cache } = connected.rpc;
   await cache.increment({ key: 'n', delta: 1n });
 
   redis.signal('SIGSTOP');
@@ -161,13 +161,13 @@ test('a client that is closed while its service drains tells what was not sent',
     expect((failure as Error).message).not.toContain('OK');
   }
   const next = await startServiceProcess({ REDIS_URL: redis.url, NAMESPACE: service.namespace });
-  const { value } = await client(next.address).cache.increment({ key: 'n', delta: 0n });
+  const { value } = await client(next.address).rpc.cache.increment({ key: 'n', delta: 0n });
   expect(Number(value)).toBe(1 + outcomes.length - failures.length);
 });
 
 test('a service that is frozen lets no call wait longer than its timeout', async () => {
   const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
-  const { cache } = client(service.address);
+  const { cache } = client(service.address).rpc;
   await cache.get({ key: 'x' });
   service.signal('SIGSTOP');
   const calls = Array.from({ length: 20 }, () => errorOf(cache.get({ key: 'x' }, { timeoutMs: 150 })));
@@ -193,7 +193,7 @@ test('a service without the pipeline gets unary calls', async () => {
       else resolve(bound);
     });
   });
-  const { cache } = client(`127.0.0.1:${String(port)}`);
+  const { cache } = client(`127.0.0.1:${String(port)}`).rpc;
   // the calls that waited for the stream, and those after it
   for (let round = 0; round < 2; round++) {
     const answers = await Promise.all([cache.get({ key: 'a' }), cache.get({ key: 'b' })]);

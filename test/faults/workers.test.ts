@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 function client(address: string): ShardkeepClient {
-  const connected = connect(address, { timeoutMs: 10_000 });
+  const connected = connect(address, { timeoutMs: 10_000, retry: { maxAttempts: 1 } });
   clients.push(connected);
   return connected;
 }
@@ -45,7 +45,7 @@ test('SIGHUP replaces the workers one by one, and no call fails', async () => {
   let answered = 0;
   let stopping = false;
   const load = Array.from({ length: 6 }, async () => {
-    const { cache } = client(service.address);
+    const { cache } = client(service.address).rpc;
     while (!stopping) {
       try {
         await Promise.all(Array.from({ length: 10 }, () => cache.increment({ key: 'n', delta: 1n })));
@@ -65,21 +65,21 @@ test('SIGHUP replaces the workers one by one, and no call fails', async () => {
   await Promise.all(load);
 
   expect(failures).toEqual([]);
-  expect(Number((await client(service.address).cache.increment({ key: 'n', delta: 0n })).value)).toBe(answered);
+  expect(Number((await client(service.address).rpc.cache.increment({ key: 'n', delta: 0n })).value)).toBe(answered);
   expect(workerPids(service)).toHaveLength(4);
   await until(() => !before.some(isAlive));
 });
 
 test('a worker that is killed is replaced, the others serve on, and embedded Redis keeps what it has', async () => {
   const service = await startServiceProcess({ WORKERS: '2', EMBEDDED_REDIS: '1' });
-  const { sessionToken } = await client(service.address).sessions.createSession({ userId: 'ada' });
+  const { sessionToken } = await client(service.address).rpc.sessions.createSession({ userId: 'ada' });
   const [first = 0] = workerPids(service);
   process.kill(first, 'SIGKILL');
   await service.log('worker died');
   await until(() => workerPids(service).length === 3);
   // a new connection goes to whichever worker takes it
   for (let round = 0; round < 4; round++) {
-    const { sessions } = client(service.address);
+    const { sessions } = client(service.address).rpc;
     await until(async () => (await sessions.validateSession({ sessionToken })).session?.userId === 'ada');
     expect((await sessions.listUserSessions({ userId: 'ada' })).sessions).toHaveLength(1);
   }
@@ -88,7 +88,7 @@ test('a worker that is killed is replaced, the others serve on, and embedded Red
 test('SIGTERM answers what is in flight, ends every worker and exits 0', async () => {
   const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone'), WORKERS: '3' });
   const calls = Array.from({ length: 12 }, async () => {
-    const { cache } = client(service.address);
+    const { cache } = client(service.address).rpc;
     await cache.get({ key: 'k' });
     return Promise.all(Array.from({ length: 50 }, () => cache.increment({ key: 'n', delta: 1n })));
   });
@@ -110,11 +110,11 @@ describe('calls that a frozen Redis holds are answered, though', () => {
     redises.push(redis);
     const service = await startServiceProcess({ REDIS_URL: redis.url, WORKERS: '2' }, { ownGroup: true });
     const callers = Array.from({ length: 6 }, () => client(service.address));
-    await Promise.all(callers.map(({ cache }) => cache.get({ key: 'k' })));
+    await Promise.all(callers.map(({ rpc }) => rpc.cache.get({ key: 'k' })));
     redis.signal('SIGSTOP');
-    const calls = Promise.all(callers.map(({ cache }) => cache.increment({ key: 'n' }, { timeoutMs: 10_000 })));
+    const calls = Promise.all(callers.map(({ rpc }) => rpc.cache.increment({ key: 'n' }, { timeoutMs: 10_000 })));
     // on its way to a worker before anything else
-    await Promise.all(callers.map(({ rateLimits }) => rateLimits.listPolicies({})));
+    await Promise.all(callers.map(({ rpc }) => rpc.rateLimits.listPolicies({})));
     return { service, redis, calls };
   }
 
@@ -196,7 +196,7 @@ test('one process alone takes no notice of SIGHUP', async () => {
   const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
   service.signal('SIGHUP');
   await service.log(({ level }) => level === 40);
-  expect(await client(service.address).cache.get({ key: 'k' })).toEqual({ entry: undefined });
+  expect(await client(service.address).rpc.cache.get({ key: 'k' })).toEqual({ entry: undefined });
 });
 
 test.each(['1', '2'])('nobody who reads the log keeps nothing alive: WORKERS=%s', async (workers) => {
@@ -204,7 +204,7 @@ test.each(['1', '2'])('nobody who reads the log keeps nothing alive: WORKERS=%s'
   const pids = [service.pid, ...workerPids(service)];
   const { address } = service;
   service.closeOutput();
-  await client(address).cache.get({ key: 'k' });
+  await client(address).rpc.cache.get({ key: 'k' });
   service.signal('SIGTERM');
   await service.exited;
   await until(() => !pids.some(isAlive));

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from '@jest/globals';
-import { connect, type ShardkeepClient } from '../../src/client/index.js';
+import { connect, type Rpc } from '../../src/client/index.js';
 import { AcquireLockStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { until } from '../support/redis-server.js';
 import { randomNamespace, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
@@ -26,7 +26,7 @@ const cases = MODES.flatMap(([mode, env]) => TRANSPORTS.map((transport) => ({ mo
 async function locksOf(
   env: Readonly<Record<string, string>>,
   transport: (typeof TRANSPORTS)[number],
-): Promise<ShardkeepClient['locks']> {
+): Promise<Rpc['locks']> {
   const service = await startTestService({
     REDIS_URL: sharedRedisUrl('standalone'),
     ...env,
@@ -34,7 +34,7 @@ async function locksOf(
   services.push(service);
   const client = connect(service.address, { transport, timeoutMs: 30_000 });
   open.push(client);
-  return client.locks;
+  return client.rpc.locks;
 }
 
 test.each(cases)(

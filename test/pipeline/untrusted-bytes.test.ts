@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { decodeGetRequest } from '../../src/cache/wire.js';
-import { HAND_WRITTEN } from '../../src/client/hand-written.js';
+import { HAND_WRITTEN } from '../../src/client/transport/hand-written.js';
 import { Consistency, GetRequest, GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { Failure, PipelineRequest, PipelineResponse } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import { ValidateSessionRequest } from '../../src/gen/shardkeep/session/v1/session.js';

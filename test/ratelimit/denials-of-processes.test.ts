@@ -186,7 +186,7 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
         ];
         const before = await limitsRead();
         const answers = await Promise.all(
-          connections.flatMap(({ rateLimits }) =>
+          connections.flatMap(({ rpc: { rateLimits } }) =>
             Array.from({ length: 200 }, () => rateLimits.checkRateLimit({ limits })),
           ),
         );

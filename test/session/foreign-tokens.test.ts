@@ -43,7 +43,7 @@ describe('a service', () => {
       fields: ['session_token'],
     });
     // on the pipeline
-    await client.sessions.validateSession({ sessionToken: forged });
+    await client.rpc.sessions.validateSession({ sessionToken: forged });
     const stats = await sessions.getSessionStats({});
     expect(stats.foreignTokenCount).toBe(3n);
     expect(stats.foreignTokenSources).toEqual([{ source: PEER, count: 3n }]);

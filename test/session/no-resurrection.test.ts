@@ -1,6 +1,6 @@
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { connect, ShardkeepError, type ShardkeepClient } from '../../src/client/index.js';
+import { connect, ShardkeepError, type Rpc, type ShardkeepClient } from '../../src/client/index.js';
 import { ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
 import { makeMutant, type Mutation } from '../support/mutant.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
@@ -24,7 +24,7 @@ const IN_FLIGHT = 100;
 const AT_ONCE = 10;
 const TOMBSTONE_FORMAT = 2;
 
-type Sessions = ShardkeepClient['sessions'];
+type Sessions = Rpc['sessions'];
 
 interface Player {
   readonly userId: string;
@@ -140,7 +140,7 @@ describe.each(TOPOLOGIES)('on %s a session that was ended stays ended:', (topolo
   function sessionsOf(address: string): Sessions {
     const client = connect(address, { timeoutMs: 30_000 });
     clients.push(client);
-    return client.sessions;
+    return client.rpc.sessions;
   }
 
   beforeAll(async () => {
@@ -191,7 +191,7 @@ describe('a build that brings sessions back is found out, which', () => {
     const client = connect(service.address, { timeoutMs: 30_000 });
     const books = new SessionBooks(redis, namespace);
     const { end, rounds } = ends.DestroySession;
-    const wrong = await race(client.sessions, books, end, rounds.standalone);
+    const wrong = await race(client.rpc.sessions, books, end, rounds.standalone);
     await client.close();
     await service.stop();
     await redis.close();

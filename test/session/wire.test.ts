@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { HAND_WRITTEN } from '../../src/client/hand-written.js';
+import { HAND_WRITTEN } from '../../src/client/transport/hand-written.js';
 import {
   SessionClientField,
   ValidateSessionRequest,

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { decodeGetRequest, getResponseWriter } from '../../src/cache/wire.js';
 import { readEntry } from '../../src/cache/entry.js';
-import { HAND_WRITTEN } from '../../src/client/hand-written.js';
+import { HAND_WRITTEN } from '../../src/client/transport/hand-written.js';
 import { Consistency, GetRequest, GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { PipelineRequest, PipelineResponse } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
 import {

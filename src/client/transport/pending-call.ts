@@ -1,4 +1,4 @@
-import { NO_SLOT, type Timed } from '../wire/deadline-wheel.js';
+import { NO_SLOT, type Timed } from '../../wire/deadline-wheel.js';
 import type { ClientMethod } from './method.js';
 
 /** Who a call belongs to. */

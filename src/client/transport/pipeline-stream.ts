@@ -1,7 +1,7 @@
-import { Metadata, status as Code, type Client, type ClientDuplexStream, type StatusObject } from '@grpc/grpc-js';
-import { readAnswerFrame, type AnswerFrameVisitor, type PipelineLimits } from '../wire/answer-frame.js';
-import { ByteWriter } from '../wire/byte-writer.js';
-import { beginCall, writeCancelledId, writeMethod } from '../wire/request-frame.js';
+import { status as Code, type Client, type ClientDuplexStream, type Metadata, type StatusObject } from '@grpc/grpc-js';
+import { readAnswerFrame, type AnswerFrameVisitor, type PipelineLimits } from '../../wire/answer-frame.js';
+import { ByteWriter } from '../../wire/byte-writer.js';
+import { beginCall, writeCancelledId, writeMethod } from '../../wire/request-frame.js';
 import { CallsInFlight } from './calls-in-flight.js';
 import type { ClientMethod } from './method.js';
 import type { CallCarrier, PendingCall } from './pending-call.js';
@@ -51,13 +51,14 @@ export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
 
   constructor(
     client: Client,
+    metadata: Metadata,
     private readonly events: PipelineStreamEvents,
   ) {
     this.flushSoon = () => {
       this.flushScheduled = false;
       this.flush();
     };
-    this.stream = client.makeBidiStreamRequest<Buffer, Buffer>(PIPELINE_PATH, identity, identity, new Metadata(), {});
+    this.stream = client.makeBidiStreamRequest<Buffer, Buffer>(PIPELINE_PATH, identity, identity, metadata, {});
     this.stream.on('data', (bytes: Buffer) => {
       this.receive(bytes);
     });

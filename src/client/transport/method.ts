@@ -1,4 +1,4 @@
-import type { ByteWriter } from '../wire/byte-writer.js';
+import type { ByteWriter } from '../../wire/byte-writer.js';
 
 /** One unary RPC as the client calls it. */
 export interface ClientMethod {
@@ -28,19 +28,16 @@ export interface MethodDefinition {
 
 export type ServiceDefinition = Readonly<Record<string, MethodDefinition>>;
 
-type RequestOf<Method extends MethodDefinition> = ReturnType<Method['requestDeserialize']>;
-type ResponseOf<Method extends MethodDefinition> = ReturnType<Method['responseDeserialize']>;
+export type RequestOf<Method extends MethodDefinition> = ReturnType<Method['requestDeserialize']>;
+export type ResponseOf<Method extends MethodDefinition> = ReturnType<Method['responseDeserialize']>;
 
 export interface CallOptions {
   /** How long to wait for the answer; the client's default where it is absent. */
   readonly timeoutMs?: number;
   /** Gives the call up: it fails with CANCELLED, and a write may or may not have happened. */
   readonly signal?: AbortSignal;
-}
-
-interface Unary {
-  readonly requestStream: false;
-  readonly responseStream: false;
+  /** A second try of this request does no harm, as when it has a `requestId`. Known by itself of RPCs the proto calls safe. */
+  readonly retrySafe?: boolean;
 }
 
 const MAX_TIMEOUT_MS = 0xffffffff;
@@ -49,14 +46,6 @@ const MAX_TIMEOUT_MS = 0xffffffff;
 export function wholeTimeoutMs(timeoutMs: number): number {
   return Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMEOUT_MS);
 }
-
-/** A service's unary RPCs as functions. A field that a request leaves out has its default. */
-export type ServiceClient<Service extends ServiceDefinition> = {
-  readonly [Method in keyof Service as Service[Method] extends Unary ? Method : never]: (
-    request: Partial<RequestOf<Service[Method]>>,
-    options?: CallOptions,
-  ) => Promise<ResponseOf<Service[Method]>>;
-};
 
 export function clientMethod(definition: MethodDefinition): ClientMethod {
   // the decoding of nothing is the message of defaults

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import { Metadata, status as Code, type Client, type ClientUnaryCall, type ServiceError } from '@grpc/grpc-js';
-import { errorOfStatus, outcomeUnknown, ShardkeepError } from './errors.js';
+import { status as Code, type Metadata, type Client, type ClientUnaryCall, type ServiceError } from '@grpc/grpc-js';
+import { errorOfStatus, outcomeUnknown, type ShardkeepError, shardkeepError } from '../errors.js';
 import type { ClientMethod } from './method.js';
 
 /** Between attempts; the first follows at once, because the connection to the service that drains is left by then. */
@@ -8,6 +8,8 @@ const RESEND_BASE_MS = 25;
 const RESEND_MAX_MS = 1_000;
 
 export interface UnaryCallOptions {
+  /** What the call carries, as the credential. */
+  readonly metadata: () => Metadata;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
 }
@@ -39,7 +41,7 @@ export class UnaryCall {
       identity,
       (bytes) => method.decode(bytes, 0, bytes.length),
       this.payload,
-      new Metadata(),
+      this.options.metadata(),
       { deadline: Date.now() + this.deadlineAt - performance.now() },
       (error, response) => {
         if (error !== null) {
@@ -81,7 +83,7 @@ export class UnaryCall {
       return;
     }
     clearTimeout(this.resendTimer);
-    this.reject(new ShardkeepError(Code.CANCELLED, 'cancelled; the call was not started'));
+    this.reject(shardkeepError(Code.CANCELLED, 'cancelled; the call was not started'));
   };
 
   private forgetSignal(): void {

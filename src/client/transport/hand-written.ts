@@ -1,9 +1,13 @@
 import { Buffer } from 'node:buffer';
-import type { GetRequest, GetResponse } from '../gen/shardkeep/cache/v1/cache.js';
-import type { GetSessionRequest, SessionClient, ValidateSessionRequest } from '../gen/shardkeep/session/v1/session.js';
-import { ByteReader } from '../wire/byte-reader.js';
-import { LENGTH_DELIMITED, VARINT, varintLength } from '../wire/byte-writer.js';
-import { textLength, writeText } from '../wire/fields.js';
+import type { GetRequest, GetResponse } from '../../gen/shardkeep/cache/v1/cache.js';
+import type {
+  GetSessionRequest,
+  SessionClient,
+  ValidateSessionRequest,
+} from '../../gen/shardkeep/session/v1/session.js';
+import { ByteReader } from '../../wire/byte-reader.js';
+import { LENGTH_DELIMITED, VARINT, varintLength } from '../../wire/byte-writer.js';
+import { textLength, writeText } from '../../wire/fields.js';
 import type { ClientMethod, RequestWriter } from './method.js';
 
 /** Messages of the RPCs that are called most, read and written by hand. A test holds them to the generated code. */

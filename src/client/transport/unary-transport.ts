@@ -1,8 +1,14 @@
-import { status as Code, type Client } from '@grpc/grpc-js';
-import { invalidArgument, notSent, ShardkeepError } from './errors.js';
+import { status as Code, type Client, type Metadata } from '@grpc/grpc-js';
+import { invalidArgument, notSent, shardkeepError } from '../errors.js';
 import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
 import type { Transport } from './transport.js';
 import { UnaryCall } from './unary-call.js';
+
+export interface UnaryTransportOptions {
+  readonly defaultTimeoutMs: number;
+  /** What each call carries, as the credential. */
+  readonly metadata: () => Metadata;
+}
 
 /** Each call as a unary RPC: for requests too large for the pipeline, and for services or proxies without it. */
 export class UnaryTransport implements Transport {
@@ -11,7 +17,7 @@ export class UnaryTransport implements Transport {
 
   constructor(
     private readonly client: Client,
-    private readonly defaultTimeoutMs: number,
+    private readonly options: UnaryTransportOptions,
   ) {}
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
@@ -27,14 +33,14 @@ export class UnaryTransport implements Transport {
   send(method: ClientMethod, payload: Buffer, options: CallOptions): Promise<unknown> {
     if (this.closed) return Promise.reject(notSent('the client is closed'));
     if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
-    if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
-    const { timeoutMs = this.defaultTimeoutMs, signal } = options;
+    if (options.signal?.aborted === true) return Promise.reject(shardkeepError(Code.CANCELLED, 'cancelled'));
+    const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
     const answer = new Promise<unknown>((resolve, reject) => {
       new UnaryCall(
         this.client,
         method,
         payload,
-        { timeoutMs: wholeTimeoutMs(timeoutMs), signal },
+        { timeoutMs: wholeTimeoutMs(timeoutMs), signal, metadata: this.options.metadata },
         resolve,
         reject,
       ).send();

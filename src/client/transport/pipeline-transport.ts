@@ -1,9 +1,16 @@
 import { performance } from 'node:perf_hooks';
-import { status as Code, type Client } from '@grpc/grpc-js';
-import type { PipelineLimits } from '../wire/answer-frame.js';
-import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import { status as Code, type Client, type Metadata } from '@grpc/grpc-js';
+import type { PipelineLimits } from '../../wire/answer-frame.js';
+import { DeadlineWheel } from '../../wire/deadline-wheel.js';
 import { CallQueue } from './call-queue.js';
-import { errorOfDetails, invalidArgument, notSent, outcomeUnknown, ShardkeepError } from './errors.js';
+import {
+  errorOfDetails,
+  invalidArgument,
+  notSent,
+  outcomeUnknown,
+  type ShardkeepError,
+  shardkeepError,
+} from '../errors.js';
 import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
@@ -17,6 +24,8 @@ const BACKOFF_MAX_MS = 2_000;
 
 export interface PipelineTransportOptions {
   readonly defaultTimeoutMs: number;
+  /** What each stream carries, as the credential. */
+  readonly metadata: () => Metadata;
   /** For what the pipeline cannot take. */
   readonly unary: UnaryTransport;
 }
@@ -60,7 +69,7 @@ export class PipelineTransport implements Transport, CallOwner {
     if (this.unaryOnly) return this.options.unary.call(method, request, options);
     if (this.outage !== undefined) return Promise.reject(notSent(this.outage));
     if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
-    if (options.signal?.aborted === true) return Promise.reject(new ShardkeepError(Code.CANCELLED, 'cancelled'));
+    if (options.signal?.aborted === true) return Promise.reject(shardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
       const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
       const wholeMs = wholeTimeoutMs(timeoutMs);
@@ -73,7 +82,7 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   expire(call: PendingCall): void {
-    this.fail(call, new ShardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
+    this.fail(call, shardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
     call.stream?.cancel(call);
   }
 
@@ -96,7 +105,7 @@ export class PipelineTransport implements Transport, CallOwner {
   private begin(call: PendingCall): void {
     if (this.hasRoom && this.queue.size === 0) this.send(call);
     else if (this.queue.size < MAX_QUEUED) this.enqueue(call);
-    else this.fail(call, new ShardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
+    else this.fail(call, shardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
   }
 
   private enqueue(call: PendingCall): void {
@@ -152,7 +161,7 @@ export class PipelineTransport implements Transport, CallOwner {
   private open(): void {
     this.limits = undefined;
     this.outage = undefined;
-    const stream = new PipelineStream(this.client, {
+    const stream = new PipelineStream(this.client, this.options.metadata(), {
       onOpen: (limits) => {
         if (this.stream !== stream) return;
         this.limits = limits;
@@ -242,7 +251,7 @@ export class PipelineTransport implements Transport, CallOwner {
       if (call.stream === this.stream) this.failedAttempts = 0;
       this.fail(call, error);
     } catch {
-      this.fail(call, new ShardkeepError(Code.INTERNAL, 'the answer cannot be decoded'));
+      this.fail(call, shardkeepError(Code.INTERNAL, 'the answer cannot be decoded'));
     }
   }
 
@@ -275,7 +284,7 @@ export class PipelineTransport implements Transport, CallOwner {
 
   private obey(signal: AbortSignal, call: PendingCall): void {
     const abort = (): void => {
-      this.fail(call, new ShardkeepError(Code.CANCELLED, `cancelled; ${fateOf(call)}`));
+      this.fail(call, shardkeepError(Code.CANCELLED, `cancelled; ${fateOf(call)}`));
       call.stream?.cancel(call);
     };
     signal.addEventListener('abort', abort, { once: true });

@@ -1,0 +1,58 @@
+import { HAND_WRITTEN } from '../transport/hand-written.js';
+import {
+  clientMethod,
+  type CallOptions,
+  type MethodDefinition,
+  type RequestOf,
+  type ResponseOf,
+  type ServiceDefinition,
+} from '../transport/method.js';
+import type { Transport } from '../transport/transport.js';
+import type { DuplexMessageStream, MessageStream } from './message-stream.js';
+import type { StreamChannel, StreamOptions } from './stream-channel.js';
+
+interface Unary {
+  readonly requestStream: false;
+  readonly responseStream: false;
+}
+
+interface Duplex {
+  readonly requestStream: true;
+  readonly responseStream: true;
+}
+
+type Function<Method extends MethodDefinition> = Method extends Unary
+  ? (request: Partial<RequestOf<Method>>, options?: CallOptions) => Promise<ResponseOf<Method>>
+  : Method extends Duplex
+    ? (options?: StreamOptions) => DuplexMessageStream<Partial<RequestOf<Method>>, ResponseOf<Method>>
+    : (request: Partial<RequestOf<Method>>, options?: StreamOptions) => MessageStream<ResponseOf<Method>>;
+
+/**
+ * The RPCs of a service as functions, in the messages of the proto. A field that a request leaves out has its default; a
+ * message in it is written whole.
+ */
+export type ServiceClient<Service extends ServiceDefinition> = {
+  readonly [Method in keyof Service]: Function<Service[Method]>;
+};
+
+const NO_OPTIONS: CallOptions = {};
+
+export function serviceClient<Service extends ServiceDefinition>(
+  service: Service,
+  transport: Transport,
+  streams: StreamChannel,
+): ServiceClient<Service> {
+  const functions = Object.entries(service).map(
+    ([name, definition]) => [name, functionOf(definition, transport, streams)] as const,
+  );
+  return Object.fromEntries(functions) as unknown as ServiceClient<Service>;
+}
+
+function functionOf(definition: MethodDefinition, transport: Transport, streams: StreamChannel): unknown {
+  if (definition.requestStream) return (options: StreamOptions = {}) => streams.duplex(definition, options);
+  const generated = clientMethod(definition);
+  const method = { ...generated, ...HAND_WRITTEN[generated.name] };
+  if (definition.responseStream)
+    return (request: object, options: StreamOptions = {}) => streams.serverStream(definition, request, options);
+  return (request: object, options: CallOptions = NO_OPTIONS) => transport.call(method, request, options);
+}

@@ -1,0 +1,61 @@
+import type { Client, Metadata } from '@grpc/grpc-js';
+import { status as Code } from '@grpc/grpc-js';
+import { shardkeepError } from '../errors.js';
+import { clientMethod, type MethodDefinition } from '../transport/method.js';
+import { DuplexMessageStream, MessageStream, type MessageStreamOptions } from './message-stream.js';
+
+export interface StreamOptions {
+  /** Gives the stream up. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Opens stream RPCs, and gives up those that are open when the client closes. */
+export class StreamChannel {
+  private readonly open = new Set<MessageStream<unknown>>();
+  private closed = false;
+
+  constructor(
+    private readonly client: Client,
+    /** What each stream carries, as the credential. */
+    private readonly metadata: () => Metadata,
+  ) {}
+
+  serverStream(definition: MethodDefinition, request: object, { signal }: StreamOptions): MessageStream<unknown> {
+    const { path, responseDeserialize } = definition;
+    const { encode } = clientMethod(definition);
+    this.throwIfClosed();
+    return this.track((onOver) => {
+      const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
+      return new MessageStream(call, { signal, onOver });
+    });
+  }
+
+  duplex(definition: MethodDefinition, { signal }: StreamOptions): DuplexMessageStream<object, unknown> {
+    const { path, responseDeserialize } = definition;
+    const { encode } = clientMethod(definition);
+    this.throwIfClosed();
+    return this.track((onOver) => {
+      const call = this.client.makeBidiStreamRequest(path, encode, responseDeserialize, this.metadata());
+      return new DuplexMessageStream(call, { signal, onOver });
+    });
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const stream of this.open) stream.cancel();
+  }
+
+  private throwIfClosed(): void {
+    if (this.closed) throw shardkeepError(Code.UNAVAILABLE, 'the client is closed');
+  }
+
+  private track<Stream extends MessageStream<unknown>>(
+    begin: (onOver: MessageStreamOptions['onOver']) => Stream,
+  ): Stream {
+    const stream = begin(() => {
+      this.open.delete(stream);
+    });
+    this.open.add(stream);
+    return stream;
+  }
+}

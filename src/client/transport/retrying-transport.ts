@@ -1,0 +1,105 @@
+import { performance } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ShardkeepError, UnavailableError } from '../errors.js';
+import type { CallOptions, ClientMethod } from './method.js';
+import { RETRY_SAFE } from './retry-safe.js';
+import type { Transport } from './transport.js';
+
+export interface RetryOptions {
+  /** With the first; 3 by default, 1 for none. */
+  readonly maxAttempts?: number;
+  /** Before the second attempt, doubled for each further one, half of it at random; 25 by default. */
+  readonly baseDelayMs?: number;
+  /** 1,000 by default. */
+  readonly maxDelayMs?: number;
+  /**
+   * Retries are for the single failure, not for the outage: each failed attempt takes 1 of this budget, each success gives 0.1
+   * back, and while half of it or less is left nothing is retried. 20 by default. As gRPC's A6 proposal throttles retries.
+   */
+  readonly budget?: number;
+}
+
+const BUDGET_PER_SUCCESS = 0.1;
+
+/**
+ * Tries a call again that failed with UNAVAILABLE, within its timeout: one that is known not to have been done, and one whose
+ * fate is unknown where a second time does no harm.
+ */
+export class RetryingTransport implements Transport {
+  private readonly maxAttempts: number;
+  private readonly baseDelayMs: number;
+  private readonly maxDelayMs: number;
+  private readonly maxBudget: number;
+  private budget: number;
+  private closed = false;
+
+  constructor(
+    private readonly inner: Transport,
+    private readonly defaultTimeoutMs: number,
+    options: RetryOptions = {},
+  ) {
+    this.maxAttempts = options.maxAttempts ?? 3;
+    this.baseDelayMs = options.baseDelayMs ?? 25;
+    this.maxDelayMs = options.maxDelayMs ?? 1_000;
+    this.maxBudget = options.budget ?? 20;
+    this.budget = this.maxBudget;
+  }
+
+  call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
+    const startedAt = performance.now();
+    return this.inner
+      .call(method, request, options)
+      .then(this.succeeded, (error: unknown) => this.retry(method, request, options, startedAt, 1, error));
+  }
+
+  close(): Promise<void> {
+    this.closed = true;
+    return this.inner.close();
+  }
+
+  private readonly succeeded = (response: unknown): unknown => {
+    if (this.budget < this.maxBudget) this.budget = Math.min(this.maxBudget, this.budget + BUDGET_PER_SUCCESS);
+    return response;
+  };
+
+  private async retry(
+    method: ClientMethod,
+    request: object,
+    options: CallOptions,
+    startedAt: number,
+    attempt: number,
+    error: unknown,
+  ): Promise<unknown> {
+    if (!(error instanceof UnavailableError)) throw error;
+    this.budget = Math.max(0, this.budget - 1);
+    const retrySafe = options.retrySafe ?? RETRY_SAFE.has(method.name);
+    if (this.closed || attempt >= this.maxAttempts || this.budget <= this.maxBudget / 2) throw error;
+    if (error.outcomeUnknown && !retrySafe) throw error;
+
+    const { timeoutMs = this.defaultTimeoutMs, signal } = options;
+    const delayMs = this.delayMs(attempt, error);
+    const leftMs = timeoutMs - (performance.now() - startedAt) - delayMs;
+    if (leftMs <= 0) throw error;
+    try {
+      await delay(delayMs, undefined, signal === undefined ? {} : { signal });
+    } catch {
+      // given up between two attempts: what is known of the last one is what is known of the call
+      throw error;
+    }
+    try {
+      return this.succeeded(await this.inner.call(method, request, { ...options, timeoutMs: leftMs }));
+    } catch (next) {
+      return this.retry(method, request, options, startedAt, attempt + 1, worseOf(error, next));
+    }
+  }
+
+  private delayMs(attempt: number, error: ShardkeepError): number {
+    const ceiling = Math.min(this.baseDelayMs * 2 ** (attempt - 1), this.maxDelayMs);
+    return Math.max(error.retryAfterMs ?? 0, ceiling / 2 + Math.random() * (ceiling / 2));
+  }
+}
+
+/** A later attempt that was not even sent does not make it known what became of an earlier one. */
+function worseOf(earlier: UnavailableError, later: unknown): unknown {
+  return later instanceof UnavailableError && earlier.outcomeUnknown ? earlier : later;
+}
