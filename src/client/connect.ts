@@ -1,5 +1,9 @@
 import { Client } from '@grpc/grpc-js';
 import { Cache, type CacheOptions } from './cache/cache.js';
+import { Degrading } from './cache/degrading.js';
+import { ServiceSource } from './cache/entries.js';
+import { RequestMemo } from './cache/request-memo.js';
+import { SharedLoads } from './cache/shared-loads.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
 import { Locks } from './locks/locks.js';
@@ -71,7 +75,21 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   const transport = new RetryingTransport(carrier, defaultTimeoutMs, options.retry);
   const streams = new StreamChannel(client, metadata);
   const rpc = rpcOver(transport, unary, streams);
-  const cache = new Cache(rpc, { ...options.cache, logger });
+  const closing = new AbortController();
+  const cache = new Cache(
+    {
+      rpc: rpc.cache,
+      source: new ServiceSource(rpc.cache),
+      degrading: new Degrading(options.cache ?? {}, logger),
+      memo: new RequestMemo(),
+      loads: new SharedLoads(),
+      onWritten: () => undefined,
+      defaultTimeoutMs,
+      closing: closing.signal,
+      logger,
+    },
+    options.cache ?? {},
+  );
   return {
     cache,
     sessions: new Sessions(rpc.sessions, logger),
@@ -80,6 +98,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     health: new Health(rpc.health),
     rpc,
     close: async () => {
+      closing.abort();
       streams.close();
       await transport.close();
       await unary.close();

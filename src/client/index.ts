@@ -1,5 +1,23 @@
 /** The TypeScript SDK of shardkeep. */
 export { status as Code } from '@grpc/grpc-js';
+export type { Cache, CacheOptions, DeletedPattern, DeletePatternOptions, InvalidateOptions } from './cache/cache.js';
+export type { CacheAsideOptions, WarmOutcome } from './cache/cache-aside.js';
+export { CacheKeys } from './cache/cache-keys.js';
+export { binary } from './cache/codec/binary.js';
+export type { Codec } from './cache/codec/codec.js';
+export { json } from './cache/codec/json.js';
+export { messagePack } from './cache/codec/message-pack.js';
+export type { ValueOptions } from './cache/codec/value-format.js';
+export type { AddedToSet, AddToSetOptions, GetListOptions, PushToListOptions } from './cache/collections.js';
+export type { Incremented, IncrementOptions } from './cache/counters.js';
+export type { CircuitOptions, DegradingOptions } from './cache/degrading.js';
+export type { CacheEntry, Guard, SetEntry, SetOptions, Stored } from './cache/entries.js';
+export type { EntryExpiryOptions, ExpiryOptions } from './cache/expiry.js';
+export type { LoadContext, Loader } from './cache/loader.js';
+export type { CacheCounts, CacheStats, CacheStatsOptions } from './cache/stats.js';
+export { TtlMs } from './cache/ttl-presets.js';
+export type { WarmEntry, WarmManyOptions, WarmProgress, WarmStep } from './cache/warming.js';
+export type { WriteThroughOptions } from './cache/write-through.js';
 export { connect, type ConnectOptions, type ShardkeepClient } from './connect.js';
 export type { TlsOptions } from './credentials.js';
 export {
@@ -8,6 +26,7 @@ export {
   DeadlineExceededError,
   FailedPreconditionError,
   InvalidArgumentError,
+  LoadFailedError,
   NotFoundError,
   PermissionDeniedError,
   ResourceExhaustedError,
