@@ -250,7 +250,7 @@ export class Cache {
   }
 
   /** Warms many keys, a few at a time; one that fails stops nobody. */
-  warmMany(entries: readonly WarmEntry<never>[], options: WarmManyOptions = {}): Promise<WarmProgress> {
+  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmProgress> {
     return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), options);
   }
 

@@ -4,9 +4,11 @@ import { invalidArgument } from '../errors.js';
 import type { CacheAsideOptions, WarmOutcome } from './cache-aside.js';
 import type { Loader } from './loader.js';
 
-export interface WarmEntry<Value = unknown> extends CacheAsideOptions<Value> {
+export interface WarmEntry extends Omit<CacheAsideOptions, 'tags'> {
   readonly key: string;
-  readonly loader: Loader<Value>;
+  readonly loader: Loader<unknown>;
+  /** Names by which `invalidateByTag` ends the entry; at most 32. */
+  readonly tags?: readonly string[];
 }
 
 export interface WarmProgress {
@@ -38,8 +40,8 @@ export interface WarmManyOptions {
 
 /** Warms entries a few at a time; one that fails stops nobody. */
 export async function warmMany(
-  entries: readonly WarmEntry<never>[],
-  warm: (entry: WarmEntry<never>) => Promise<WarmOutcome>,
+  entries: readonly WarmEntry[],
+  warm: (entry: WarmEntry) => Promise<WarmOutcome>,
   options: WarmManyOptions,
 ): Promise<WarmProgress> {
   const { concurrency = 4, maxPerSecond = Infinity, onProgress, signal } = options;
