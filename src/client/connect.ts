@@ -1,4 +1,5 @@
 import { Client } from '@grpc/grpc-js';
+import { runAtBoot } from './boot.js';
 import { Cache, type CacheOptions } from './cache/cache.js';
 import { Degrading } from './cache/degrading.js';
 import { ServiceSource } from './cache/entries.js';
@@ -25,6 +26,11 @@ export interface ConnectOptions extends CredentialOptions {
   readonly cache?: CacheOptions;
   /** What goes wrong without failing a call, as a cache write that was lost, is said here. A pino logger fits. */
   readonly logger?: Logger;
+  /**
+   * Runs once, when the service first says that it serves, to warm the cache for example. Nothing waits for it; what it throws
+   * is logged. Its signal aborts when the client closes.
+   */
+  readonly onBoot?: (client: ShardkeepClient, signal: AbortSignal) => Promise<void> | void;
 }
 
 /** A connection to a shardkeep service. A request belongs to the client until its call is answered. */
@@ -90,7 +96,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     },
     options.cache ?? {},
   );
-  return {
+  const shardkeep: ShardkeepClient = {
     cache,
     sessions: new Sessions(rpc.sessions, logger),
     locks: new Locks(rpc.locks, logger),
@@ -105,4 +111,9 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
       client.close();
     },
   };
+  const { onBoot } = options;
+  if (onBoot !== undefined) {
+    void runAtBoot(shardkeep.health, () => onBoot(shardkeep, closing.signal), { closing: closing.signal, logger });
+  }
+  return shardkeep;
 }
