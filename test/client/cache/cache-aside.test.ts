@@ -85,7 +85,7 @@ onEachTopology('cacheAside', (service) => {
     await cache.set(key, 'old', options);
     await until(async () => (await cache.getEntry(key))?.stale === true);
     const broken = () => Promise.reject(new RangeError('no database'));
-    expect(await cache.cacheAside(key, broken, { ...options, whileStale: 'wait' })).toBe('old');
+    expect(await cache.cacheAside<string>(key, broken, { ...options, whileStale: 'wait' })).toBe('old');
     expect(await cache.cacheAside(key, () => 'fresh', { ...options, whileStale: 'wait' })).toBe('fresh');
   });
 
