@@ -49,7 +49,7 @@ export async function login(sessions: Sessions, request: Partial<SessionLogin> =
   return result;
 }
 
-/** Without what a touch changes. */
-export function untouched({ lastActiveMs: _lastActiveMs, expiresAtMs: _expiresAtMs, ...rest }: Session): object {
-  return rest;
+/** With what a touch changes set to 0. */
+export function untouched(session: Session): Session {
+  return { ...session, lastActiveMs: 0, expiresAtMs: 0 };
 }

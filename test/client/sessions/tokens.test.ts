@@ -38,7 +38,9 @@ onEachTopology(
       // who proves anew who they are is at home there
       const rotated = await sessions().rotateSession(sessionToken, { client: away, reauthenticated: true });
       if (rotated.status !== 'rotated') throw new Error(rotated.status);
-      expect(await sessions().validateSession(rotated.sessionToken, { client: away })).toMatchObject({ status: 'valid' });
+      expect(await sessions().validateSession(rotated.sessionToken, { client: away })).toMatchObject({
+        status: 'valid',
+      });
     });
 
     test('wants a fresh proof where it is asked for', async () => {
