@@ -16,7 +16,7 @@ BENCH_BUILT := dist/bench/.built
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test bench lint types proto contract image demo clean
+.PHONY: help install redis gen build run try test bench lint docs types proto contract image demo clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -51,6 +51,9 @@ lint: gen ## eslint, formatting, import rules, length of files
 	$(BIN)/prettier --check --log-level warn .
 	$(BIN)/depcruise --config .dependency-cruiser.mjs src test examples scripts
 	node scripts/check-file-length.mjs
+
+docs: gen ## API reference of the TypeScript client and its integrations, in docs/reference
+	$(BIN)/typedoc
 
 types: gen ## check the types of everything
 	$(BIN)/tsc --noEmit -p tsconfig.json
