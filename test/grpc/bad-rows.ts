@@ -323,6 +323,7 @@ const lockOperations: Record<string, Row> = {
   'ForceReleaseLockRequest.resource': text(1, 512),
   'ForceReleaseLockRequest.reason': text(1, 256),
   'ForceReleaseLockRequest.expected_fencing_token': integer(0n, BigInt(INT64_MAX)),
+  'ForceReleaseLockRequest.after_leases': bothMean,
   'GetLockStatsRequest.hottest_count': integer(0n, 100n, 32),
 };
 
