@@ -97,14 +97,18 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     options.cache ?? {},
   );
   const shardkeep: ShardkeepClient = {
+  const locks = new Locks(rpc.locks, { timeoutMs: defaultTimeoutMs, logger });
+  return {
     cache,
     sessions: new Sessions(rpc.sessions, logger),
-    locks: new Locks(rpc.locks, logger),
+    locks,
     rateLimits: new RateLimits(rpc.rateLimits, logger),
     health: new Health(rpc.health),
     rpc,
     close: async () => {
       closing.abort();
+      // before its streams are given up, which would leave the locks to their leases
+      await locks.close();
       streams.close();
       await transport.close();
       await unary.close();

@@ -36,6 +36,26 @@ export {
   UnimplementedError,
 } from './errors.js';
 export type { Health, HealthStatus } from './health.js';
+export type { AcquireLockResult, Lock, LockRefusal } from './locks/acquire-outcome.js';
+export type { AcquireLockOptions, HoldLockOptions, LockTerms } from './locks/acquire-request.js';
+export type { HeldLock } from './locks/held-lease.js';
+export { LockLostError, LockNotAcquiredError, type LockLoss } from './locks/lock-errors.js';
+export type {
+  CheckedFencingToken,
+  CleanedUpLocks,
+  ExtendLockResult,
+  ForceReleaseLockOptions,
+  ForceReleaseLockResult,
+  ListLocksOptions,
+  LockStatsOptions,
+  ReleaseLockResult,
+  WatchedLocks,
+  WatchLocksOptions,
+} from './locks/lock-operations.js';
+export type { LockGrant, LockHolder, LockState, LockSummary, LockWaiter } from './locks/lock-state.js';
+export type { HotLock, LockStats } from './locks/lock-stats.js';
+export type { Locks } from './locks/locks.js';
+export type { LockedBody } from './locks/with-lock.js';
 export type { Logger } from './logger.js';
 export type { DuplexMessageStream, MessageStream } from './rpc/message-stream.js';
 export type { Rpc } from './rpc/rpc.js';

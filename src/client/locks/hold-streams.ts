@@ -1,0 +1,102 @@
+import { performance } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
+import { status as Code } from '@grpc/grpc-js';
+import { invalidArgument, shardkeepError, UnavailableError } from '../errors.js';
+import type { Logger } from '../logger.js';
+import type { Rpc } from '../rpc/rpc.js';
+import type { Lock, LockRefusal } from './acquire-outcome.js';
+import { throwIfAborted, type HoldRequest } from './acquire-request.js';
+import type { HeldLease } from './held-lease.js';
+import { HoldStream } from './hold-stream.js';
+
+export interface LockHolderOptions {
+  /** For calls that name no timeout. */
+  readonly timeoutMs: number;
+  readonly logger: Logger;
+}
+
+export interface HoldCallOptions {
+  /** How long the answer may take beyond the wait. */
+  readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Takes locks and keeps them. */
+export interface LockHolders {
+  hold(request: HoldRequest, options: HoldCallOptions): Promise<HeldLease | LockRefusal>;
+  /** Loses all locks, and releases them. */
+  close(): Promise<void>;
+}
+
+/** As many as the client tries for other calls. */
+const MAX_ATTEMPTS = 3;
+const BASE_DELAY_MS = 25;
+const MAX_DELAY_MS = 1_000;
+/** 23 days: setTimeout fires at once for more than 2^31 ms, and a wait comes on top. */
+const MAX_TIMEOUT_MS = 2_000_000_000;
+
+/**
+ * Locks by HoldLocks. All share one stream, or a further one where it has as many as it may; it is opened when it is needed,
+ * and ends after the last lock. One that breaks takes its locks along; what was asked on it is asked again on another.
+ */
+export class HoldStreams implements LockHolders {
+  private readonly streams = new Set<HoldStream>();
+  private isClosed = false;
+
+  constructor(
+    private readonly rpc: Rpc['locks'],
+    private readonly options: LockHolderOptions,
+  ) {}
+
+  async hold(request: HoldRequest, options: HoldCallOptions): Promise<HeldLease | LockRefusal> {
+    const { timeoutMs = this.options.timeoutMs, signal } = options;
+    if (Number.isNaN(timeoutMs)) throw invalidArgument('timeoutMs is not a number');
+    const giveUpAt = performance.now() + request.waitMs;
+    const deadlineAt = giveUpAt + Math.min(timeoutMs, MAX_TIMEOUT_MS);
+    let [failures, drains] = [0, 0];
+    for (;;) {
+      const waitMs = Math.max(0, Math.floor(giveUpAt - performance.now()));
+      try {
+        return await this.streamFor(request.resources.length).hold(request, { waitMs, deadlineAt, signal });
+      } catch (error) {
+        if (!(error instanceof UnavailableError) || this.isClosed) throw error;
+        // a service that drains has not begun, and its successor may be there already
+        const isDraining = error.reason === 'DRAINING';
+        const delayMs = isDraining && drains === 0 ? 0 : (error.retryAfterMs ?? 0) + backoffMs(failures + drains);
+        if (isDraining) drains++;
+        else failures++;
+        if (failures >= MAX_ATTEMPTS || performance.now() + delayMs >= deadlineAt) throw error;
+        await delay(delayMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+        throwIfAborted(signal);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    await Promise.all([...this.streams].map((stream) => stream.close()));
+  }
+
+  private streamFor(resources: number): HoldStream {
+    if (this.isClosed) throw shardkeepError(Code.UNAVAILABLE, 'the client is closed');
+    for (const stream of this.streams) if (stream.hasRoomFor(resources)) return stream;
+    const { timeoutMs, logger } = this.options;
+    const stream = new HoldStream(this.rpc.holdLocks(), {
+      timeoutMs: Math.min(timeoutMs, MAX_TIMEOUT_MS),
+      logger,
+      releaseElsewhere: async ({ resources: names, lockToken }: Lock) => {
+        await this.rpc.releaseLock({ resources: [...names], lockToken });
+      },
+      onOver: (over) => {
+        this.streams.delete(over);
+      },
+    });
+    this.streams.add(stream);
+    return stream;
+  }
+}
+
+function backoffMs(before: number): number {
+  const ceiling = Math.min(BASE_DELAY_MS * 2 ** before, MAX_DELAY_MS);
+  return ceiling / 2 + Math.random() * (ceiling / 2);
+}
