@@ -96,9 +96,8 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     },
     options.cache ?? {},
   );
-  const shardkeep: ShardkeepClient = {
   const locks = new Locks(rpc.locks, { timeoutMs: defaultTimeoutMs, logger });
-  return {
+  const shardkeep: ShardkeepClient = {
     cache,
     sessions: new Sessions(rpc.sessions, logger),
     locks,
