@@ -176,10 +176,10 @@ test('a hundred callers load once', async () => {
 test("a player's evening goes as it is told", async () => {
   const output = await outputOf('node_modules/.bin/tsx', ['examples/sessions/play.ts']);
   expect(output.split('\n')).toEqual([
-    "plays: true [ 'player' ]",
-    'asked again: true new proof: true',
-    'still plays: true Back at six',
-    'out: true maintenance Back at six',
+    "plays: [ 'player' ]",
+    'asked again: step_up · new proof: true',
+    'still plays: Back at six',
+    'out: revoked maintenance, Back at six',
     '',
   ]);
 });
