@@ -17,7 +17,7 @@ BENCH_BUILT := dist/bench/.built
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test bench lint types proto contract package client-size image demo clean
+.PHONY: help install redis gen build run try test bench lint types proto contract package client-size image demo examples clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -80,6 +80,9 @@ image: ## build the container image shardkeep:VERSION
 
 demo: install $(if $(REDIS_NAMED),,redis) build ## two shards and 20 simulated players; ARGS for more
 	@$(BIN)/tsx examples/tiny-shard/main.ts $(ARGS)
+
+examples: install redis build ## run every example on a service of its own; ARGS picks some by name
+	@node scripts/run-examples.mjs $(ARGS)
 
 clean: ## remove what was generated and built
 	rm -rf dist coverage src/gen
