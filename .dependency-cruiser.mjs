@@ -58,10 +58,17 @@ export default {
       to: { path: '^src/', pathNot: '^src/(client|gen|wire)/' },
     },
     {
+      name: 'integrations-stand-on-the-client',
+      comment: 'Each is published as a path of its own, and needs one framework.',
+      severity: 'error',
+      from: { path: '^src/integrations/([^/]+)/' },
+      to: { path: '^src/', pathNot: ['^src/client/', '^src/integrations/$1/'] },
+    },
+    {
       name: 'the-service-needs-no-client',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/client/' },
-      to: { path: '^src/client/' },
+      from: { path: '^src/', pathNot: '^src/(client|integrations)/' },
+      to: { path: '^src/(client|integrations)/' },
     },
     {
       name: 'the-wire-format-is-below-all',

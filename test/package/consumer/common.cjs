@@ -1,12 +1,12 @@
-/* global Buffer, console */
+/* global console */
 const { connect } = require('shardkeep/client');
 
 /** A stranger's program in CommonJS. */
 
 const [, , address] = process.argv;
 const shardkeep = connect(address, { timeoutMs: 10_000 });
-shardkeep.rpc.cache
-  .set({ key: 'common', value: Buffer.from('bow') })
-  .then(() => shardkeep.rpc.cache.get({ key: 'common' }))
-  .then(({ entry }) => console.log(entry.value.toString()))
+shardkeep.cache
+  .set('common', { weapon: 'bow' })
+  .then(() => shardkeep.cache.get('common'))
+  .then(({ weapon }) => console.log(weapon))
   .finally(() => shardkeep.close());

@@ -1,11 +1,11 @@
-/* global Buffer, console */
+/* global console */
 import { connect } from 'shardkeep/client';
 
 /** A stranger's program in JavaScript. */
 
 const [, , address] = process.argv;
 const shardkeep = connect(address, { timeoutMs: 10_000 });
-await shardkeep.rpc.cache.set({ key: 'plain', value: Buffer.from('axe') });
-const { entry } = await shardkeep.rpc.cache.get({ key: 'plain' });
-console.log(entry.value.toString());
+await shardkeep.cache.set('plain', { weapon: 'axe' });
+const { weapon } = await shardkeep.cache.get('plain');
+console.log(weapon);
 await shardkeep.close();

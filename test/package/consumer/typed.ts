@@ -1,34 +1,38 @@
-import { connect, InvalidArgumentError, type ConnectOptions, type ShardkeepClient } from 'shardkeep/client';
+import { CacheKeys, connect, InvalidArgumentError, type ConnectOptions, type ShardkeepClient } from 'shardkeep/client';
 
 /** A stranger's program in TypeScript; compiled once as an ES module and once as CommonJS, where nothing awaits on top. */
 
-const TTL_MS = 60_000n;
+interface Profile {
+  readonly level: number;
+}
 
-async function shopAndTrade({ rpc, health }: ShardkeepClient): Promise<string> {
-  const login = await rpc.sessions.createSession({ userId: 'ada', metadata: new Map([['ip', '203.0.113.9']]) });
-  const seen = await rpc.sessions.validateSession({ sessionToken: login.sessionToken });
+async function play({ cache, sessions, health, rpc }: ShardkeepClient): Promise<string> {
+  const login = await sessions.createSession({ userId: 'ada', metadata: { ip: '203.0.113.9' } });
+  if (login.status !== 'created') return login.status;
+  const check = await sessions.validateSession(login.sessionToken);
+  const player: string = check.status === 'valid' ? check.session.userId : check.status;
+  await sessions.destroySession(login.session.sessionId);
+
+  const profile = await cache.cacheAside<Profile>(CacheKeys.user('ada'), () => ({ level: 7 }), {
+    ttlMs: 60_000,
+  });
+  const level: number | undefined = profile?.level;
+
   const resources = ['trade:ada'];
   const { grants, lockToken } = await rpc.locks.acquireLock({ resources, ttlMs: 5_000n });
   await rpc.locks.releaseLock({ resources, lockToken });
-  await rpc.cache.set({ key: 'typed', value: Buffer.from('sword'), expiry: { $case: 'ttlMs', value: TTL_MS } });
-  const { entry } = await rpc.cache.get({ key: 'typed' });
   const policy = { $case: 'policyName', value: 'chat' } as const;
   const { allowed } = await rpc.rateLimits.checkRateLimit({ limits: [{ subject: 'user:ada', policy }] });
-  const status = await health.check();
-  const answers: readonly [string | undefined, number, string | undefined, boolean, string] = [
-    seen.session?.userId,
-    grants.length,
-    entry?.value.toString(),
-    allowed,
-    status,
-  ];
-  return JSON.stringify(answers);
+
+  return JSON.stringify([player, level, grants.length, allowed, await health.check()]);
 }
 
 /** Never called. Had the types been lost on the way here, it would compile, and that fails. */
-export function mistaken({ rpc }: ShardkeepClient): Promise<unknown> {
+export async function mistaken({ cache, rpc }: ShardkeepClient): Promise<void> {
   // @ts-expect-error a key is text
-  return rpc.cache.get({ key: 7 });
+  await cache.get(7);
+  // @ts-expect-error as above, in the messages of the proto
+  await rpc.cache.get({ key: 7 });
 }
 
 async function main(address: string): Promise<void> {
@@ -37,7 +41,7 @@ async function main(address: string): Promise<void> {
   try {
     const refused: unknown = await shardkeep.rpc.cache.get({ key: '' }).catch((error: unknown) => error);
     if (!(refused instanceof InvalidArgumentError) || refused.fields[0] !== 'key') throw new Error(String(refused));
-    console.log(await shopAndTrade(shardkeep));
+    console.log(await play(shardkeep));
   } finally {
     await shardkeep.close();
   }
