@@ -60,8 +60,14 @@ export default {
     {
       name: 'the-service-needs-no-client',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/client/' },
-      to: { path: '^src/client/' },
+      from: { path: '^src/', pathNot: '^src/(client|integrations)/' },
+      to: { path: '^src/(client|integrations)/' },
+    },
+    {
+      name: 'integrations-use-what-the-client-exports',
+      severity: 'error',
+      from: { path: '^src/integrations/([^/]+)/' },
+      to: { path: '^src/', pathNot: ['^src/integrations/$1/', '^src/client/index\\.ts$'] },
     },
     {
       name: 'the-wire-format-is-below-all',
