@@ -3,27 +3,13 @@ import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toOptionalInt64 } from './int64.js';
 import { toSession, type Session } from './session.js';
+import { toFieldsMessage, type SessionFields } from './session-fields.js';
 import { toMetadata, type SessionClient } from './session-client.js';
 
 /** A login. */
-export interface SessionLogin {
+export interface SessionLogin extends SessionFields {
   /** 1 to 128 bytes. */
   readonly userId: string;
-  /** Up to 128 bytes. */
-  readonly username?: string | undefined;
-  /** Up to 64 strings of 1 to 128 bytes. */
-  readonly roles?: readonly string[] | undefined;
-  /** Up to 256 strings of 1 to 128 bytes. */
-  readonly permissions?: readonly string[] | undefined;
-  /** Up to 128 bytes. */
-  readonly organizationId?: string | undefined;
-  /** Up to 128 bytes. */
-  readonly characterId?: string | undefined;
-  /**
-   * Up to 32 entries; keys 1 to 64 bytes of `[a-z0-9_.-]`, values up to 512 bytes. Well known: `ip`, `user_agent`,
-   * `device_id`, `platform` (ios, android, web, …), `game_version`.
-   */
-  readonly metadata?: Readonly<Record<string, string>> | undefined;
   /** Who logs in, as validateSession compares it: the metadata `ip`, `user_agent` and `device_id`, in a word. */
   readonly client?: SessionClient | undefined;
   /** A configured profile; `default` where it is absent. */
@@ -73,15 +59,10 @@ export type CreateSessionResult =
 const REQUEST_ID_BYTES = 32;
 
 export function toCreateSessionRequest(login: SessionLogin): proto.CreateSessionRequest {
-  const { metadata, client = {}, requestId = '' } = login;
+  const { client = {}, requestId = '' } = login;
   return proto.CreateSessionRequest.fromPartial({
+    ...toFieldsMessage({ ...login, metadata: { ...login.metadata, ...toMetadata(client) } }),
     userId: login.userId,
-    username: login.username ?? '',
-    roles: [...(login.roles ?? [])],
-    permissions: [...(login.permissions ?? [])],
-    organizationId: login.organizationId ?? '',
-    characterId: login.characterId ?? '',
-    metadata: new Map(Object.entries({ ...metadata, ...toMetadata(client) })),
     profile: login.profile ?? '',
     idleTtlMs: toOptionalInt64(login.idleTtlMs, 'idle_ttl_ms'),
     authenticatedAtMs: toOptionalInt64(login.authenticatedAtMs, 'authenticated_at_ms'),

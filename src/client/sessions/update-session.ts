@@ -1,21 +1,13 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import type { CallOptions } from '../transport/method.js';
 import { toInt64, toOptionalInt64 } from './int64.js';
+import { toFieldsMessage, type SessionFields } from './session-fields.js';
 
-/** What updateSession is to change; what is absent stays. '' clears a text. */
-export interface SessionChanges {
-  /** Up to 128 bytes. */
-  readonly username?: string | undefined;
-  /** In place of all roles: up to 64 strings of 1 to 128 bytes. */
-  readonly roles?: readonly string[] | undefined;
-  /** In place of all permissions: up to 256 strings of 1 to 128 bytes. */
-  readonly permissions?: readonly string[] | undefined;
-  /** Up to 128 bytes. */
-  readonly organizationId?: string | undefined;
-  /** Up to 128 bytes. */
-  readonly characterId?: string | undefined;
-  /** Merged key by key; as in createSession. */
-  readonly metadata?: Readonly<Record<string, string>> | undefined;
+/**
+ * What updateSession is to change; what is absent stays, and '' clears a text. Lists take the place of those that are there,
+ * metadata is merged key by key.
+ */
+export interface SessionChanges extends SessionFields {
   /** Up to 32 keys, removed after the merge. */
   readonly removeMetadataKeys?: readonly string[] | undefined;
   /**
@@ -41,15 +33,15 @@ export interface UpdateSessionOptions extends CallOptions {
   readonly guard?: SessionGuard | undefined;
 }
 
-/** The fields of a mask, by their names in the proto. */
-const MASKED = {
-  username: 'username',
-  roles: 'roles',
-  permissions: 'permissions',
-  organizationId: 'organization_id',
-  characterId: 'character_id',
-  metadata: 'metadata',
-} as const satisfies Partial<Record<keyof SessionChanges, string>>;
+/** The fields of a mask, with their names in the proto. */
+const MASKED = [
+  ['username', 'username'],
+  ['roles', 'roles'],
+  ['permissions', 'permissions'],
+  ['organizationId', 'organization_id'],
+  ['characterId', 'character_id'],
+  ['metadata', 'metadata'],
+] as const satisfies readonly (readonly [keyof SessionFields, string])[];
 
 export function toUpdateSessionRequest(
   sessionId: string,
@@ -59,14 +51,7 @@ export function toUpdateSessionRequest(
   const increments = Object.entries(changes.incrementMetadata ?? {});
   return proto.UpdateSessionRequest.fromPartial({
     sessionId,
-    fields: {
-      username: changes.username ?? '',
-      roles: [...(changes.roles ?? [])],
-      permissions: [...(changes.permissions ?? [])],
-      organizationId: changes.organizationId ?? '',
-      characterId: changes.characterId ?? '',
-      metadata: new Map(Object.entries(changes.metadata ?? {})),
-    },
+    fields: toFieldsMessage(changes),
     updateMask: maskOf(changes),
     removeMetadataKeys: [...(changes.removeMetadataKeys ?? [])],
     incrementMetadata: new Map(increments.map(([key, delta]) => [key, toDelta(delta)])),
@@ -88,9 +73,7 @@ export function isRepeatable(
 }
 
 function maskOf(changes: SessionChanges): string[] {
-  return Object.entries(MASKED).flatMap(([field, path]) =>
-    changes[field as keyof typeof MASKED] === undefined ? [] : [path],
-  );
+  return MASKED.flatMap(([field, path]) => (changes[field] === undefined ? [] : [path]));
 }
 
 function toDelta(delta: number | bigint): bigint {
