@@ -64,10 +64,25 @@ export default {
       to: { path: '^src/(client|integrations)/' },
     },
     {
-      name: 'integrations-use-what-the-client-exports',
+      name: 'integrations-use-what-is-published',
+      comment: 'They are published beside the client; what they need of it, others may need.',
+      severity: 'error',
+      from: { path: '^src/integrations/' },
+      to: { path: '^src/', pathNot: '^src/(client/index\\.ts$|integrations/)' },
+    },
+    {
+      name: 'an-integration-knows-its-framework',
+      comment: 'And no other: who uses one of them has no other installed. `http` is what they share.',
       severity: 'error',
       from: { path: '^src/integrations/([^/]+)/' },
-      to: { path: '^src/', pathNot: ['^src/integrations/$1/', '^src/client/index\\.ts$'] },
+      to: {
+        path: '^(src/integrations|node_modules)/',
+        pathNot: [
+          '^src/integrations/($1|http)/',
+          '^node_modules/(@types/)?$1(-plugin)?/',
+          '^node_modules/@types/node/',
+        ],
+      },
     },
     {
       name: 'the-wire-format-is-below-all',

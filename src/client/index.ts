@@ -97,3 +97,31 @@ export type { DeviceClass, Session, SessionEnd, SessionEndCause } from './sessio
 export type { ExtendSessionOptions, ListUserSessionsOptions, Sessions, UserSessions } from './sessions/sessions.js';
 export type { SessionChanges, SessionGuard, UpdateSessionOptions } from './sessions/update-session.js';
 export type { SessionRefusal, ValidateSessionOptions, ValidateSessionResult } from './sessions/validate-session.js';
+export type { RateLimitBan } from './rate-limits/bans.js';
+export type { RateLimitDecision, RateLimitOutlook, RateLimitState, RateLimitStatus } from './rate-limits/decision.js';
+export type { DeniedSlots, HeldSlots } from './rate-limits/held-slots.js';
+export type {
+  InlineRateLimitPolicy,
+  RateLimit,
+  RateLimitAlgorithm,
+  RateLimitOrMany,
+  RateLimitPolicy,
+  RateLimitSubject,
+} from './rate-limits/limit.js';
+export type {
+  BanOptions,
+  CheckOptions,
+  CheckRateLimitOptions,
+  HoldConcurrencyOptions,
+  ListBansOptions,
+  OverrideRateLimitOptions,
+  PeekRateLimitOptions,
+  RateLimitCheck,
+  RateLimitStatsOptions,
+  ReserveRateLimitOptions,
+  UnbanOptions,
+} from './rate-limits/options.js';
+export type { ConfiguredRateLimitPolicies, ConfiguredRateLimitPolicy } from './rate-limits/policies.js';
+export type { RateLimits } from './rate-limits/rate-limits.js';
+export type { RateLimitReservation, RateLimitSettlement } from './rate-limits/reservation.js';
+export type { DeniedSubject, RateLimitPolicyStats, RateLimitStats } from './rate-limits/stats.js';
