@@ -9,6 +9,11 @@ export interface SilentProxy {
   silence(direction: 'to_server' | 'to_client' | 'both'): void;
   /** Ends the connections to the server alone: the clients do not notice. */
   cutServer(): void;
+  /** Breaks all connections, for both sides; new ones pass. */
+  breakAll(): void;
+  /** From now on nothing passes; what is said arrives when it goes on. */
+  pause(): void;
+  resume(): void;
   close(): Promise<void>;
 }
 
@@ -43,6 +48,24 @@ export async function startSilentProxy(serverPort: number): Promise<SilentProxy>
     cutServer: () => {
       silence('both');
       for (const { server } of pairs) server.destroy();
+    },
+    breakAll: () => {
+      for (const { client, server } of pairs) {
+        client.destroy();
+        server.destroy();
+      }
+    },
+    pause: () => {
+      for (const { client, server } of pairs) {
+        client.pause();
+        server.pause();
+      }
+    },
+    resume: () => {
+      for (const { client, server } of pairs) {
+        client.resume();
+        server.resume();
+      }
     },
     close: async () => {
       for (const { client, server } of pairs) {

@@ -28,7 +28,7 @@ export interface LeaseKeeper {
   /** Makes its lease whole again; false: it is lost. Rejects where that could not be found out. */
   renew(lock: Lock, leaseMs: number): Promise<boolean>;
   /** Rejects where it could not be asked, or did not answer in time. */
-  release(lock: Lock): Promise<void>;
+  release(lock: Lock, leaseMs: number): Promise<void>;
 }
 
 export interface HeldLeaseOptions {
@@ -103,6 +103,8 @@ export class HeldLease implements HeldLock {
   /** It is lost: nothing makes it held again. */
   lose(loss: LockLoss, detail?: string): void {
     if (this.isOver || this.lost !== undefined) return;
+    // its holder is done, and had it until then, unless the service has taken it meanwhile
+    if (this.released !== undefined && (loss === 'disconnected' || loss === 'closed')) return;
     clearTimeout(this.timer);
     this.lost = new LockLostError(this.resources, loss, detail);
     this.options.logger.warn({ resources: this.resources, loss }, 'a lock is lost');
@@ -124,8 +126,8 @@ export class HeldLease implements HeldLock {
     const { loss } = this;
     clearTimeout(this.timer);
     if (loss?.loss !== 'closed') {
-      const { keeper, logger } = this.options;
-      const done = keeper.release(this.lock).catch((err: unknown) => {
+      const { keeper, leaseMs, logger } = this.options;
+      const done = keeper.release(this.lock, leaseMs).catch((err: unknown) => {
         logger.warn({ err, resources: this.resources }, 'a lock could not be released; it ends with its lease');
       });
       // of what is lost something may be left that is in the way of others, but nobody waits for it here

@@ -22,7 +22,7 @@ export interface HoldStreamOptions {
   readonly timeoutMs: number;
   readonly logger: Logger;
   /** Gives a lock back that the stream cannot give back, as it is over. */
-  readonly releaseElsewhere: (lock: Lock) => Promise<void>;
+  readonly releaseElsewhere: (lock: Lock, leaseMs: number) => Promise<void>;
   /** The stream is over. */
   readonly onOver: (stream: HoldStream) => void;
 }
@@ -117,7 +117,7 @@ export class HoldStream implements LeaseKeeper {
             settle();
             try {
               const outcome = this.outcomeOf(answer, request, askedAt);
-              if (hasGivenUp && outcome instanceof HeldLease) void this.giveBack(outcome.lock);
+              if (hasGivenUp && outcome instanceof HeldLease) void this.giveBack(outcome.lock, request.leaseMs);
               else resolve(outcome);
             } catch (error) {
               reject(error instanceof Error ? error : foreignAnswer());
@@ -138,17 +138,17 @@ export class HoldStream implements LeaseKeeper {
     return answer.value.status === LockOwnershipStatus.DONE;
   }
 
-  async release(lock: Lock): Promise<void> {
+  async release(lock: Lock, leaseMs: number): Promise<void> {
     try {
       if (!this.isOpen()) {
-        await this.options.releaseElsewhere(lock);
+        await this.options.releaseElsewhere(lock, leaseMs);
         return;
       }
       const value = ReleaseLockRequest.fromPartial({ resources: [...lock.resources], lockToken: lock.lockToken });
       await this.requests.answerTo({ $case: 'release', value });
     } catch (error) {
       if (this.isOpen()) throw error;
-      await this.options.releaseElsewhere(lock);
+      await this.options.releaseElsewhere(lock, leaseMs);
     } finally {
       this.forget(lock);
     }
@@ -211,9 +211,9 @@ export class HoldStream implements LeaseKeeper {
   }
 
   /** For a lock that came too late. */
-  private async giveBack(lock: Lock): Promise<void> {
+  private async giveBack(lock: Lock, leaseMs: number): Promise<void> {
     try {
-      await this.release(lock);
+      await this.release(lock, leaseMs);
     } catch (err) {
       this.options.logger.debug({ err, resources: lock.resources }, 'a lock that came too late could not be released');
     }

@@ -32,6 +32,8 @@ export interface LockHolders {
 const MAX_ATTEMPTS = 3;
 const BASE_DELAY_MS = 25;
 const MAX_DELAY_MS = 1_000;
+/** The back-off of a release begins where that of so many tries has come to: the service is known to be away. */
+const RELEASE_AFTER = 3;
 /** 23 days: setTimeout fires at once for more than 2^31 ms, and a wait comes on top. */
 const MAX_TIMEOUT_MS = 2_000_000_000;
 
@@ -84,15 +86,36 @@ export class HoldStreams implements LockHolders {
     const stream = new HoldStream(this.rpc.holdLocks(), {
       timeoutMs: Math.min(timeoutMs, MAX_TIMEOUT_MS),
       logger,
-      releaseElsewhere: async ({ resources: names, lockToken }: Lock) => {
-        await this.rpc.releaseLock({ resources: [...names], lockToken });
-      },
+      releaseElsewhere: (lock, leaseMs) => this.releaseElsewhere(lock, leaseMs),
       onOver: (over) => {
         this.streams.delete(over);
       },
     });
     this.streams.add(stream);
     return stream;
+  }
+
+  /** What could not be released is tried again behind it, as long as the lease may be in the way of others. */
+  private async releaseElsewhere({ resources, lockToken }: Lock, leaseMs: number): Promise<void> {
+    const endsAt = performance.now() + leaseMs;
+    const request = { resources: [...resources], lockToken };
+    const insist = async (): Promise<void> => {
+      for (let tries = RELEASE_AFTER; !this.isClosed && performance.now() < endsAt; tries++) {
+        await delay(backoffMs(tries), undefined, { ref: false });
+        try {
+          await this.rpc.releaseLock(request);
+          return;
+        } catch (error) {
+          if (!(error instanceof UnavailableError)) return;
+        }
+      }
+    };
+    try {
+      await this.rpc.releaseLock(request);
+    } catch (error) {
+      if (error instanceof UnavailableError) void insist();
+      throw error;
+    }
   }
 }
 
