@@ -8,9 +8,9 @@ import { sendFailure } from './send-failure.js';
 /** Who makes a request. */
 export interface AuthenticatedUser {
   readonly userId: string;
-  readonly username?: string;
-  readonly roles?: readonly string[];
-  readonly permissions?: readonly string[];
+  readonly username?: string | undefined;
+  readonly roles?: readonly string[] | undefined;
+  readonly permissions?: readonly string[] | undefined;
 }
 
 export interface SessionRoutesOptions {

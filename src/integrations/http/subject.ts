@@ -17,7 +17,7 @@ export function subjectOf(key: string): string {
 
 /**
  * Who is logged in, as common middleware leaves it on a request: `user.id`, `user.userId` or `user.sub`, then
- * `session.userId` or `session.user.id`.
+ * `session.userId` or `session.user.id`, then `gameSession.userId`, which requireSession sets.
  */
 export function userIdOf(request: object): string | undefined {
   const user = memberOf(request, 'user');
@@ -26,6 +26,7 @@ export function userIdOf(request: object): string | undefined {
     ...['id', 'userId', 'sub'].map((name) => memberOf(user, name)),
     memberOf(session, 'userId'),
     memberOf(memberOf(session, 'user'), 'id'),
+    memberOf(memberOf(request, 'gameSession'), 'userId'),
   ];
   return ids.map(textOf).find((id) => id !== undefined);
 }
