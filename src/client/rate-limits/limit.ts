@@ -1,4 +1,4 @@
-import { Algorithm, Limit, type InlinePolicy } from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
+import { Algorithm, type InlinePolicy, type Limit } from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { invalidArgument } from '../errors.js';
 
 /**
@@ -61,15 +61,17 @@ function isSeveral(limits: RateLimitOrMany): limits is readonly RateLimit[] {
 }
 
 function limitMessage({ subject, policy, cost, role }: RateLimit): Limit {
-  return Limit.fromPartial({
-    ...(typeof subject === 'object' ? { subjects: { byKind: new Map(Object.entries(subject)) } } : { subject }),
+  const isByKind = typeof subject === 'object';
+  return {
+    subject: isByKind ? '' : subject,
     policy:
       typeof policy === 'string'
         ? { $case: 'policyName', value: policy }
         : { $case: 'inlinePolicy', value: inlinePolicy(policy) },
     cost,
     role,
-  });
+    subjects: isByKind ? { byKind: new Map(Object.entries(subject)) } : undefined,
+  };
 }
 
 function inlinePolicy({ name, algorithm, limit, windowMs, burst }: InlineRateLimitPolicy): InlinePolicy {
