@@ -6,7 +6,7 @@ interface Profile {
   readonly level: number;
 }
 
-async function play({ cache, sessions, health, rpc }: ShardkeepClient): Promise<string> {
+async function play({ cache, sessions, locks, rateLimits, health }: ShardkeepClient): Promise<string> {
   const login = await sessions.createSession({ userId: 'ada', metadata: { ip: '203.0.113.9' } });
   if (login.status !== 'created') return login.status;
   const check = await sessions.validateSession(login.sessionToken);
@@ -18,13 +18,13 @@ async function play({ cache, sessions, health, rpc }: ShardkeepClient): Promise<
   });
   const level: number | undefined = profile?.level;
 
-  const resources = ['trade:ada'];
-  const { grants, lockToken } = await rpc.locks.acquireLock({ resources, ttlMs: 5_000n });
-  await rpc.locks.releaseLock({ resources, lockToken });
-  const policy = { $case: 'policyName', value: 'chat' } as const;
-  const { allowed } = await rpc.rateLimits.checkRateLimit({ limits: [{ subject: 'user:ada', policy }] });
+  const fences = await locks.withLock('trade:ada', { waitMs: 1_000 }, async (lock) => {
+    await cache.set('inventory:ada', ['sword'], { signal: lock.signal });
+    return lock.grants.length;
+  });
+  const { allowed } = await rateLimits.check('user:ada', 'chat');
 
-  return JSON.stringify([player, level, grants.length, allowed, await health.check()]);
+  return JSON.stringify([player, level, fences, allowed, await health.check()]);
 }
 
 /** Never called. Had the types been lost on the way here, it would compile, and that fails. */
