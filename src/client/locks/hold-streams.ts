@@ -9,7 +9,7 @@ import { throwIfAborted, type HoldRequest } from './acquire-request.js';
 import type { HeldLease } from './held-lease.js';
 import { HoldStream } from './hold-stream.js';
 
-export interface LockHolderOptions {
+export interface LockTakerOptions {
   /** For calls that name no timeout. */
   readonly timeoutMs: number;
   readonly logger: Logger;
@@ -22,7 +22,7 @@ export interface HoldCallOptions {
 }
 
 /** Takes locks and keeps them. */
-export interface LockHolders {
+export interface LockTaker {
   hold(request: HoldRequest, options: HoldCallOptions): Promise<HeldLease | LockRefusal>;
   /** Loses all locks, and releases them. */
   close(): Promise<void>;
@@ -41,13 +41,13 @@ const MAX_TIMEOUT_MS = 2_000_000_000;
  * Locks by HoldLocks. All share one stream, or a further one where it has as many as it may; it is opened when it is needed,
  * and ends after the last lock. One that breaks takes its locks along; what was asked on it is asked again on another.
  */
-export class HoldStreams implements LockHolders {
+export class HoldStreams implements LockTaker {
   private readonly streams = new Set<HoldStream>();
   private isClosed = false;
 
   constructor(
     private readonly rpc: Rpc['locks'],
-    private readonly options: LockHolderOptions,
+    private readonly options: LockTakerOptions,
   ) {}
 
   async hold(request: HoldRequest, options: HoldCallOptions): Promise<HeldLease | LockRefusal> {

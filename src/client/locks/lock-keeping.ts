@@ -3,16 +3,16 @@ import type { Rpc } from '../rpc/rpc.js';
 import type { LockRefusal } from './acquire-outcome.js';
 import type { HoldRequest } from './acquire-request.js';
 import type { HeldLease } from './held-lease.js';
-import { HoldStreams, type HoldCallOptions, type LockHolderOptions, type LockHolders } from './hold-streams.js';
+import { HoldStreams, type HoldCallOptions, type LockTakerOptions, type LockTaker } from './hold-streams.js';
 import { RenewedLocks } from './renewed-locks.js';
 
 /** Holds locks in the way that the service has. */
-export class LockKeeping implements LockHolders {
+export class LockKeeping implements LockTaker {
   private readonly streams: HoldStreams;
   private readonly renewed: RenewedLocks;
   private hasStreams = true;
 
-  constructor(rpc: Rpc['locks'], options: LockHolderOptions) {
+  constructor(rpc: Rpc['locks'], options: LockTakerOptions) {
     this.streams = new HoldStreams(rpc, options);
     this.renewed = new RenewedLocks(rpc, options);
   }

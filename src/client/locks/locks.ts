@@ -23,7 +23,7 @@ import {
   type HoldLockOptions,
 } from './acquire-request.js';
 import { HeldLease, type HeldLock } from './held-lease.js';
-import type { LockHolderOptions } from './hold-streams.js';
+import type { LockTakerOptions } from './hold-streams.js';
 import { LockNotAcquiredError } from './lock-errors.js';
 import { LockKeeping } from './lock-keeping.js';
 import type {
@@ -51,7 +51,7 @@ export class Locks {
 
   constructor(
     private readonly rpc: Rpc['locks'],
-    private readonly options: LockHolderOptions,
+    private readonly options: LockTakerOptions,
   ) {
     this.keeping = new LockKeeping(rpc, options);
   }
@@ -69,7 +69,7 @@ export class Locks {
    * service is killed or stands still, a proxy or the network goes silent or breaks, Redis is away or fails over without losing
    * what it had acknowledged. The lease is counted here from when the last renewal was sent that was answered, and ends 2 % and
    * 10 ms early; the service keeps it whole when the connection breaks. That takes clocks that run alike: a clock of Redis
-   * that is set forward ends leases early. After a loss that the service decides, forceReleaseLock or a Redis that lost what it
+   * that is set forward, or that of a replica that takes over and is ahead, ends leases early. After a loss that the service decides, forceReleaseLock or a Redis that lost what it
    * had acknowledged, the signal comes as soon as the service has told, and the next holder may have begun; with
    * `afterLeases` forceReleaseLock waits for the leases, and the signal comes before.
    *

@@ -6,19 +6,19 @@ import type { Rpc } from '../rpc/rpc.js';
 import { toAcquireResult, type Lock, type LockRefusal } from './acquire-outcome.js';
 import { toAcquireRequest, type HoldRequest } from './acquire-request.js';
 import { HeldLease, type LeaseKeeper } from './held-lease.js';
-import type { HoldCallOptions, LockHolderOptions, LockHolders } from './hold-streams.js';
+import type { HoldCallOptions, LockTakerOptions, LockTaker } from './hold-streams.js';
 
 /**
  * Locks by AcquireLock, ExtendLock and ReleaseLock, for services without HoldLocks: those whose locks live on a quorum, or are
  * those of npm redlock. Nobody tells of a loss: it is found out by the next renewal, or by the clock.
  */
-export class RenewedLocks implements LockHolders, LeaseKeeper {
+export class RenewedLocks implements LockTaker, LeaseKeeper {
   private readonly held = new Set<HeldLease>();
   private readonly closing = new AbortController();
 
   constructor(
     private readonly rpc: Rpc['locks'],
-    private readonly options: LockHolderOptions,
+    private readonly options: LockTakerOptions,
   ) {}
 
   async hold(request: HoldRequest, options: HoldCallOptions): Promise<HeldLease | LockRefusal> {

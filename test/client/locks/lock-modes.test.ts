@@ -8,7 +8,7 @@ import { aborted, client, gate, newName, untilFree } from './locks-support.js';
 
 /** withLock where the service has no HoldLocks: on a quorum of masters, and with the locks of npm redlock. */
 
-const LEASE_MS = 1_000;
+const LEASE_MS = 1_500;
 const WAIT_MS = 50_000;
 
 describe.each([

@@ -83,8 +83,8 @@ onEachTopology('withLock', (service) => {
   test('keeps the lock over many leases', async () => {
     const { locks } = connected();
     const name = newName();
-    await locks.withLock(name, { leaseMs: 800 }, async (lock) => {
-      const end = ((await locks.getLock(name)).holders[0]?.expiresAtMs ?? 0) + 2_500;
+    await locks.withLock(name, { leaseMs: 1_500 }, async (lock) => {
+      const end = ((await locks.getLock(name)).holders[0]?.expiresAtMs ?? 0) + 3_000;
       await until(async () => ((await locks.getLock(name)).holders[0]?.expiresAtMs ?? 0) > end);
       expect(lock.signal.aborted).toBe(false);
       expect((await locks.getLock(name)).holders[0]?.fencingToken).toBe(lock.fencingToken);
@@ -96,14 +96,14 @@ onEachTopology('withLock', (service) => {
     const { locks } = shardkeep;
     const name = newName();
     const holder = await locks.holdLock(name, LONG);
-    const waiting = locks.withLock(name, { leaseMs: 900, waitMs: 50_000 }, async (lock) => {
+    const waiting = locks.withLock(name, { leaseMs: 1_500, waitMs: 50_000 }, async (lock) => {
       expect(lock.signal.aborted).toBe(false);
       await Promise.resolve();
       return (await locks.getLock(name)).holders[0]?.ttlMs ?? 0;
     });
     await untilWaiting(shardkeep, name);
     const waitedFrom = performance.now();
-    await until(() => performance.now() > waitedFrom + 1_000);
+    await until(() => performance.now() > waitedFrom + 1_600);
     await holder.release();
     expect(await waiting).toBeGreaterThan(0);
   });
