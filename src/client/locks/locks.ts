@@ -69,9 +69,10 @@ export class Locks {
    * service is killed or stands still, a proxy or the network goes silent or breaks, Redis is away or fails over without losing
    * what it had acknowledged. The lease is counted here from when the last renewal was sent that was answered, and ends 2 % and
    * 10 ms early; the service keeps it whole when the connection breaks. That takes clocks that run alike: a clock of Redis
-   * that is set forward, or that of a replica that takes over and is ahead, ends leases early. After a loss that the service decides, forceReleaseLock or a Redis that lost what it
-   * had acknowledged, the signal comes as soon as the service has told, and the next holder may have begun; with
-   * `afterLeases` forceReleaseLock waits for the leases, and the signal comes before.
+   * that is set forward, or that of a replica that takes over and is ahead, ends leases early.
+   * After a loss that the service decides, by forceReleaseLock or since Redis lost what it had acknowledged, the signal comes
+   * as soon as the service has told, and the next holder may have begun. With `afterLeases` forceReleaseLock waits for the
+   * leases, and the signal comes before.
    *
    * **What the signal cannot do.** It stops nobody who does not look, and nothing that is on its way; and where the event
    * loop stands still (a long computation, a stopped process) it aborts when that is over, at the latest when the body reads
