@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import ts from 'typescript';
 import { CacheKeys } from '../../src/client/index.js';
-import { onEachTopology, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
+import { sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 import { portOf } from '../support/tcp-proxy.js';
 
 /** The blocks of docs/from-the-seeds.md, each a module of its own that runs as it stands there. */
