@@ -142,13 +142,18 @@ describe('a release', () => {
   });
 
   test('that overtakes a renewal makes no loss of it', async () => {
-    const { opened, open } = gate();
-    const keeper = new TestKeeper(() => opened.then(() => false));
+    const [renewed, released] = [gate(), gate()];
+    const keeper = new TestKeeper(
+      () => renewed.opened.then(() => false),
+      () => released.opened,
+    );
     const lease = await leaseOf(keeper);
     await until(() => keeper.renewals === 1);
-    await lease.release();
-    open();
+    const done = lease.release();
+    renewed.open();
     await delay(0);
+    released.open();
+    await done;
     expect(lease.signal.aborted).toBe(false);
   });
 
