@@ -1,6 +1,7 @@
 /** The TypeScript SDK of shardkeep. */
 export { status as Code } from '@grpc/grpc-js';
 export { connect, type ConnectOptions, type ShardkeepClient } from './connect.js';
+export type { NearCacheOptions, NearCacheStats } from './cache/near/near-cache.js';
 export type { TlsOptions } from './credentials.js';
 export {
   AbortedError,
