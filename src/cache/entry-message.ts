@@ -9,5 +9,7 @@ export function toEntry(entry: LiveEntry | undefined): Entry | undefined {
     createdAtMs: BigInt(entry.createdAtMs),
     version: BigInt(entry.version),
     stale: entry.stale,
+    tags: [...entry.tags],
+    freshTtlMs: entry.freshTtlMs === undefined ? undefined : BigInt(entry.freshTtlMs),
   };
 }

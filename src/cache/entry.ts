@@ -52,6 +52,7 @@ export class LiveEntry {
   readonly tags: readonly string[] = NO_TAGS;
   /** Past the time it is fresh, or invalidated softly. */
   stale: boolean;
+  private readonly nowMs: number;
 
   /** `nowMs`: Redis's clock, about. */
   constructor(
@@ -65,6 +66,7 @@ export class LiveEntry {
     this.version = readUint53(packed, VERSION);
     this.absent = packed[FLAGS] === ABSENT;
     this.stale = false;
+    this.nowMs = nowMs;
     if (this.valueAt === FIXED_BYTES) return;
     for (let at = FIXED_BYTES; at < this.valueAt;) {
       const from = at + FIELD_HEAD_BYTES;
@@ -93,6 +95,11 @@ export class LiveEntry {
 
   get value(): Buffer {
     return this.packed.subarray(this.valueAt);
+  }
+
+  /** How long it is still fresh, at least 1; undefined: it is stale, or fresh to the end. */
+  get freshTtlMs(): number | undefined {
+    return this.stale || this.freshUntilMs === undefined ? undefined : this.freshUntilMs - this.nowMs;
   }
 }
 

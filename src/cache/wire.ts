@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { Consistency, type GetRequest } from '../gen/shardkeep/cache/v1/cache.js';
 import type { ResponseWriter } from '../grpc/rpc.js';
 import { ByteReader } from '../wire/byte-reader.js';
@@ -16,6 +17,8 @@ const ENTRY_TTL_MS = 2;
 const ENTRY_CREATED_AT_MS = 3;
 const ENTRY_VERSION = 4;
 const ENTRY_STALE = 5;
+const ENTRY_TAGS = 6;
+const ENTRY_FRESH_TTL_MS = 7;
 
 export function decodeGetRequest(bytes: Buffer, from: number, to: number): GetRequest {
   const reader = new ByteReader(bytes, from, to);
@@ -59,11 +62,20 @@ export const getResponseWriter: ResponseWriter<LiveEntry | undefined> = {
       writer.tag(ENTRY_STALE, VARINT);
       writer.varint(1);
     }
+    for (const tag of entry.tags) {
+      writer.tag(ENTRY_TAGS, LENGTH_DELIMITED);
+      writer.text(tag);
+    }
+    const { freshTtlMs } = entry;
+    if (freshTtlMs !== undefined) {
+      writer.tag(ENTRY_FRESH_TTL_MS, VARINT);
+      writer.varint(freshTtlMs);
+    }
   },
 };
 
 function entryLength(entry: LiveEntry): number {
-  const { packed, valueAt, ttlMs } = entry;
+  const { packed, valueAt, ttlMs, freshTtlMs } = entry;
   const valueLength = packed.length - valueAt;
   return (
     (valueLength === 0 ? 0 : 1 + varintLength(valueLength) + valueLength) +
@@ -72,6 +84,17 @@ function entryLength(entry: LiveEntry): number {
     varintLength(entry.createdAtMs) +
     1 +
     varintLength(entry.version) +
-    (entry.stale ? 2 : 0)
+    (entry.stale ? 2 : 0) +
+    (entry.tags.length === 0 ? 0 : tagsLength(entry.tags)) +
+    (freshTtlMs === undefined ? 0 : 1 + varintLength(freshTtlMs))
   );
+}
+
+function tagsLength(tags: readonly string[]): number {
+  let length = 0;
+  for (const tag of tags) {
+    const bytes = Buffer.byteLength(tag);
+    length += 1 + varintLength(bytes) + bytes;
+  }
+  return length;
 }

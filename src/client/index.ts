@@ -19,6 +19,7 @@ export { TtlMs } from './cache/ttl-presets.js';
 export type { WarmEntry, WarmManyOptions, WarmProgress, WarmStep } from './cache/warming.js';
 export type { WriteThroughOptions } from './cache/write-through.js';
 export { connect, type ConnectOptions, type ShardkeepClient } from './connect.js';
+export type { NearCacheOptions, NearCacheStats } from './cache/near/near-cache.js';
 export type { TlsOptions } from './credentials.js';
 export {
   AbortedError,

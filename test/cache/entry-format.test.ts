@@ -51,7 +51,7 @@ onEachTopology('an entry in Redis', (service, topology) => {
     const { cache } = service();
     const key = await put(packEntry({ value, version: 42n, createdAtMs: 7, fields: [unknown, FENCE] }));
     expect((await cache.get({ key })).entry).toEqual({
-      ...{ value, version: 42n, createdAtMs: 7n, ttlMs: undefined, stale: false },
+      ...{ value, version: 42n, createdAtMs: 7n, ttlMs: undefined, stale: false, tags: [], freshTtlMs: undefined },
     });
     expect(await cache.exists({ keys: [key] })).toEqual({ exists: [true] });
     expect(await cache.touch({ keys: [key] })).toEqual({ touched: [true] });

@@ -208,6 +208,19 @@ onEachTopology('leases', (service, topology) => {
   });
 
   describe('of an entry that is fresh', () => {
+    test('tell how long it is, of the time it has left', async () => {
+      const { cache } = service();
+      const key = await filled({ expiry: freshness(MINUTE, MINUTE) });
+      for (const { entry } of [await getOrLease(key), await cache.get({ key })]) {
+        expect(entry?.freshTtlMs).toBeGreaterThan(0n);
+        expect((entry?.ttlMs ?? 0n) - (entry?.freshTtlMs ?? 0n)).toBe(MINUTE);
+      }
+      const stale = await staleEntry();
+      await until(async () => (await cache.get({ key: stale })).entry?.stale === true);
+      expect((await cache.get({ key: stale })).entry?.freshTtlMs).toBeUndefined();
+      expect((await cache.get({ key: await filled({ expiry: ttl(MINUTE) }) })).entry?.freshTtlMs).toBeUndefined();
+    });
+
     test('are not granted, unless early', async () => {
       const key = await filled();
       expect((await getOrLease(key)).status).toBe(Status.HIT);

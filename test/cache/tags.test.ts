@@ -45,6 +45,19 @@ onEachTopology('tags', (service, topology) => {
     expect(await there(zoneOnly)).toBe(false);
   });
 
+  test('are told with every entry that has them, however it is read', async () => {
+    const { cache } = service();
+    const tags = [unique('guild'), 'ü'.repeat(64)];
+    const key = await tagged(...tags);
+    const read = [
+      (await cache.get({ key })).entry,
+      (await cache.getMany({ keys: [key] })).items[0]?.entry,
+      (await cache.getOrLease({ key, leaseMs: 1_000n })).entry,
+    ];
+    expect(read.map((entry) => entry?.tags)).toEqual([tags, tags, tags]);
+    expect((await cache.get({ key: await tagged() })).entry?.tags).toEqual([]);
+  });
+
   test('are any text of up to 128 bytes, up to 32 of them', async () => {
     const { cache } = service();
     const odd = ['clock', 'floor', 'h', 's', '{}', '%', 'ü'.repeat(64), ' ', '\n', 'x'.repeat(128)];

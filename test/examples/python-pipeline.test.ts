@@ -194,7 +194,9 @@ withPython('a service without the pipeline gets unary calls', async () => {
     { get },
     {
       get: (_: unknown, callback: (error: null, response: unknown) => void) => {
-        callback(null, { entry: { value: Buffer.from('old'), createdAtMs: 1n, version: 2n, ttlMs: undefined } });
+        callback(null, {
+          entry: { value: Buffer.from('old'), createdAtMs: 1n, version: 2n, ttlMs: undefined, tags: [] },
+        });
       },
     },
   );

@@ -260,6 +260,8 @@ describe('a message of an RPC:', () => {
       createdAtMs: clock,
       version: clock,
       stale: fc.boolean(),
+      tags: fc.array(words, { maxLength: 4 }),
+      freshTtlMs: fc.option(clock, { nil: undefined }),
     });
     const decode = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.decode;
     const read = sameAsGenerated(

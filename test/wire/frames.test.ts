@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { decodeGetRequest, getResponseWriter } from '../../src/cache/wire.js';
-import { readEntry } from '../../src/cache/entry.js';
+import { packTags, readEntry } from '../../src/cache/entry.js';
 import { HAND_WRITTEN } from '../../src/client/transport/hand-written.js';
 import { Consistency, GetRequest, GetResponse } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { PipelineRequest, PipelineResponse } from '../../src/gen/shardkeep/pipeline/v1/pipeline.js';
@@ -222,39 +222,53 @@ describe('a message by hand', () => {
     const decode = HAND_WRITTEN['shardkeep.cache.v1.CacheService/Get']?.decode;
     const clock = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
     const time = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+    const tags = fc.array(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 6 }), { maxLength: 4 });
     const NOW_MS = 1_000;
     fc.assert(
-      fc.property(bytes, clock, time, time, time, (value, version, createdAtMs, expiresAtMs, freshUntilMs) => {
-        const header = Buffer.alloc(24);
-        header.writeUInt8(1, 0);
-        header.writeUInt16BE(24 + 9, 1);
-        header.writeUInt8(1, 3);
-        header.writeBigUInt64BE(BigInt(version), 4);
-        header.writeUIntBE(createdAtMs, 12, 6);
-        header.writeUIntBE(expiresAtMs, 18, 6);
-        const freshUntil = Buffer.from([1, 0, 6, 0, 0, 0, 0, 0, 0]);
-        freshUntil.writeUIntBE(freshUntilMs, 3, 6);
-        const entry = readEntry(Buffer.concat([header, freshUntil, value]), NOW_MS);
-        const encoded = written((writer) => {
-          getResponseWriter.write(entry, writer);
-        });
-        expect(getResponseWriter.length(entry)).toBe(encoded.length);
-        const expected = {
-          entry: {
-            ...{ value, version: BigInt(version), createdAtMs: BigInt(createdAtMs) },
-            ttlMs: expiresAtMs === 0 ? undefined : BigInt(expiresAtMs - NOW_MS),
-            stale: freshUntilMs <= NOW_MS,
-          },
-        };
-        if (expiresAtMs !== 0 && expiresAtMs <= NOW_MS) {
-          expect(entry).toBeUndefined();
-          return;
-        }
-        expect(GetResponse.decode(encoded)).toEqual(expected);
-        expect(decode?.(encoded, 0, encoded.length)).toEqual(expected);
-        const generated = Buffer.from(GetResponse.encode(expected).finish());
-        expect(decode?.(generated, 0, generated.length)).toEqual(expected);
-      }),
+      fc.property(
+        bytes,
+        clock,
+        time,
+        time,
+        time,
+        tags,
+        (value, version, createdAtMs, expiresAtMs, freshUntilMs, tags) => {
+          // behind their tick, which has a field of its own
+          const packed = Buffer.from(packTags(1, tags)).subarray(8);
+          const tagField = Buffer.concat([Buffer.from([8, packed.length >> 8, packed.length & 0xff]), packed]);
+          const header = Buffer.alloc(24);
+          header.writeUInt8(1, 0);
+          header.writeUInt16BE(24 + 9 + tagField.length, 1);
+          header.writeUInt8(1, 3);
+          header.writeBigUInt64BE(BigInt(version), 4);
+          header.writeUIntBE(createdAtMs, 12, 6);
+          header.writeUIntBE(expiresAtMs, 18, 6);
+          const freshUntil = Buffer.from([1, 0, 6, 0, 0, 0, 0, 0, 0]);
+          freshUntil.writeUIntBE(freshUntilMs, 3, 6);
+          const entry = readEntry(Buffer.concat([header, freshUntil, tagField, value]), NOW_MS);
+          const encoded = written((writer) => {
+            getResponseWriter.write(entry, writer);
+          });
+          expect(getResponseWriter.length(entry)).toBe(encoded.length);
+          const expected = {
+            entry: {
+              ...{ value, version: BigInt(version), createdAtMs: BigInt(createdAtMs) },
+              ttlMs: expiresAtMs === 0 ? undefined : BigInt(expiresAtMs - NOW_MS),
+              stale: freshUntilMs <= NOW_MS,
+              tags,
+              freshTtlMs: freshUntilMs <= NOW_MS ? undefined : BigInt(freshUntilMs - NOW_MS),
+            },
+          };
+          if (expiresAtMs !== 0 && expiresAtMs <= NOW_MS) {
+            expect(entry).toBeUndefined();
+            return;
+          }
+          expect(GetResponse.decode(encoded)).toEqual(expected);
+          expect(decode?.(encoded, 0, encoded.length)).toEqual(expected);
+          const generated = Buffer.from(GetResponse.encode(expected).finish());
+          expect(decode?.(generated, 0, generated.length)).toEqual(expected);
+        },
+      ),
       RUNS,
     );
   });

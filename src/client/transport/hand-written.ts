@@ -18,6 +18,8 @@ const ENTRY_TTL_MS = 2;
 const ENTRY_CREATED_AT_MS = 3;
 const ENTRY_VERSION = 4;
 const ENTRY_STALE = 5;
+const ENTRY_TAGS = 6;
+const ENTRY_FRESH_TTL_MS = 7;
 
 /** Of a request whose only field is a text with the number 1. */
 function singleTextWriter<Request>(
@@ -120,6 +122,8 @@ function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
   let createdAtMs = 0;
   let version = 0;
   let stale = false;
+  let freshTtlMs: bigint | undefined;
+  const tags: string[] = [];
   while (reader.position < end) {
     const tag = reader.varint();
     switch (tag) {
@@ -139,11 +143,17 @@ function readEntry(reader: ByteReader): NonNullable<GetResponse['entry']> {
       case (ENTRY_STALE << 3) | VARINT:
         stale = reader.varint() !== 0;
         break;
+      case (ENTRY_TAGS << 3) | LENGTH_DELIMITED:
+        tags.push(reader.text());
+        break;
+      case (ENTRY_FRESH_TTL_MS << 3) | VARINT:
+        freshTtlMs = BigInt(reader.varint());
+        break;
       default:
         reader.skipField(tag);
     }
   }
-  return { value, ttlMs, createdAtMs: BigInt(createdAtMs), version: BigInt(version), stale };
+  return { value, ttlMs, createdAtMs: BigInt(createdAtMs), version: BigInt(version), stale, tags, freshTtlMs };
 }
 
 /** By the RPC's name. */
