@@ -2,9 +2,9 @@ import { Client } from '@grpc/grpc-js';
 import { runAtBoot } from './boot.js';
 import { Cache, type CacheOptions } from './cache/cache.js';
 import { Degrading } from './cache/degrading.js';
-import { ServiceSource } from './cache/entries.js';
-import { RequestMemo } from './cache/request-memo.js';
-import { SharedLoads } from './cache/shared-loads.js';
+import { CallerMemory } from './cache/caller-memory.js';
+import { NearSource, ServiceSource } from './cache/entries.js';
+import { NearCache } from './cache/near/near-cache.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
 import { Locks } from './locks/locks.js';
@@ -82,17 +82,18 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   const streams = new StreamChannel(client, metadata);
   const rpc = rpcOver(transport, unary, streams);
   const closing = new AbortController();
+  const nearOptions = options.cache?.nearCache;
+  const near =
+    nearOptions === undefined ? undefined : new NearCache(rpc.cache, nearOptions === true ? {} : nearOptions, logger);
+  const service = new ServiceSource(rpc.cache);
   const cache = new Cache(
     {
       rpc: rpc.cache,
-      source: new ServiceSource(rpc.cache),
+      source: near === undefined ? service : new NearSource(near, service),
       degrading: new Degrading(options.cache ?? {}, logger),
-      memo: new RequestMemo(),
-      loads: new SharedLoads(),
-      onWritten: () => undefined,
+      memory: new CallerMemory(near),
       defaultTimeoutMs,
       closing: closing.signal,
-      logger,
     },
     options.cache ?? {},
   );
@@ -106,6 +107,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     rpc,
     close: async () => {
       closing.abort();
+      near?.close();
       // before its streams are given up, which would leave the locks to their leases
       await locks.close();
       streams.close();

@@ -8,12 +8,12 @@ import {
 } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument, LoadFailedError } from '../errors.js';
 import type { Rpc } from '../rpc/rpc.js';
+import type { CallerMemory } from './caller-memory.js';
 import type { ValueFormat } from './codec/value-format.js';
 import { isOutage, type Degrading } from './degrading.js';
 import { entryExpiryOf, wholeMs, type EntryExpiryOptions } from './expiry.js';
 import { LeasedLoad } from './leased-load.js';
 import { runLoader, type Loader } from './loader.js';
-import type { SharedLoads } from './shared-loads.js';
 
 export interface CacheAsideOptions<Value = unknown> extends EntryExpiryOptions {
   /**
@@ -47,7 +47,7 @@ export interface CacheAsideParts {
   readonly rpc: Rpc['cache'];
   readonly format: ValueFormat;
   readonly degrading: Degrading;
-  readonly loads: SharedLoads;
+  readonly memory: CallerMemory;
   /** Who decodes values in the same way. */
   readonly view: string;
   readonly defaultTimeoutMs: number;
@@ -72,8 +72,8 @@ export class CacheAside {
 
   get<Value>(key: string, loader: Loader<Value>, options: CacheAsideOptions<Value>): Promise<Value | undefined> {
     const early = earlyOf(options);
-    const { loads, view } = this.parts;
-    return loads.join(view, key, options.signal, () => this.ask(key, loader, options, early));
+    const { memory, view } = this.parts;
+    return memory.loads.join(view, key, options.signal, () => this.ask(key, loader, options, early));
   }
 
   /** Loads and stores, however new the entry is; skipped where somebody else loads, or the last load failed. */
@@ -90,9 +90,15 @@ export class CacheAside {
     options: CacheAsideOptions<Value>,
     early: GetOrLeaseRequest['early'],
   ): Promise<Value | undefined> {
+    const { near } = this.parts.memory;
+    const kept = this.keptNear(key, options);
+    if (kept !== undefined) return kept.value as Value;
+    const reading = near?.begin(key);
     let answer: GetOrLeaseResponse;
     try {
       answer = await this.lease(key, options, early);
+      if (reading !== undefined && answer.status === GetOrLeaseStatus.HIT && !answer.absent)
+        near?.keep(reading, answer.entry);
     } catch (error) {
       if (!isOutage(error)) throw error;
       this.parts.degrading.say('warn', 'a value was loaded without the cache', error);
@@ -167,6 +173,17 @@ export class CacheAside {
     });
   }
 
+  /** What the memory of this process has, unless it is so near its end that the service is to decide who loads anew. */
+  private keptNear(
+    key: string,
+    { ttlMs = 0, refreshThreshold = 0 }: CacheAsideOptions<never>,
+  ): { readonly value: unknown } | undefined {
+    const entry = this.parts.memory.near?.held(key)?.entry;
+    if (entry === undefined || entry.stale) return undefined;
+    const leftMs = Number(entry.freshTtlMs ?? entry.ttlMs ?? Infinity);
+    return leftMs < ttlMs * refreshThreshold ? undefined : this.read(entry);
+  }
+
   private read(entry: Entry | undefined): { readonly value: unknown } | undefined {
     if (entry === undefined) return undefined;
     const decoded = this.parts.format.decode(entry.value);
@@ -184,7 +201,10 @@ export class CacheAside {
     const load = new LeasedLoad(this.parts.rpc, this.parts.degrading, { key, leaseToken, leaseMs });
     try {
       const value = await this.run(key, loader, options);
-      await load.fill(this.fillRequest(key, leaseToken, value, options));
+      const request = this.fillRequest(key, leaseToken, value, options);
+      this.parts.memory.near?.forget(key);
+      await load.fill(request);
+      this.parts.memory.near?.forget(key);
       return value ?? undefined;
     } catch (error) {
       load.fail(failureBackoffMs);

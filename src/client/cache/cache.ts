@@ -1,8 +1,8 @@
 import { DeletePatternRequest, InvalidateTagsRequest, InvalidationMode } from '../../gen/shardkeep/cache/v1/cache.js';
-import type { Logger } from '../logger.js';
 import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
+import type { CallerMemory } from './caller-memory.js';
 import { CacheAside, type CacheAsideOptions, type WarmOutcome } from './cache-aside.js';
 import { ValueFormat, type ValueOptions } from './codec/value-format.js';
 import {
@@ -25,28 +25,29 @@ import {
 } from './entries.js';
 import type { ExpiryOptions } from './expiry.js';
 import type { Loader } from './loader.js';
-import type { RequestMemo } from './request-memo.js';
-import type { SharedLoads } from './shared-loads.js';
+import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
 import { warmMany, type WarmEntry, type WarmManyOptions, type WarmProgress } from './warming.js';
 import { writeThrough, type WriteThroughOptions } from './write-through.js';
 
 let views = 0;
 
-export interface CacheOptions extends ValueOptions, DegradingOptions {}
+export interface CacheOptions extends ValueOptions, DegradingOptions {
+  /**
+   * Keeps what is read often in the memory of this process, kept true by Watch; off by default. `get`, `getEntry`, `getMany` and
+   * `cacheAside` are answered from it.
+   */
+  readonly nearCache?: NearCacheOptions | true;
+}
 
 /** What caches of one client share, however they write their values. */
 export interface CacheParts {
   readonly rpc: Rpc['cache'];
   readonly source: EntrySource;
   readonly degrading: Degrading;
-  readonly memo: RequestMemo;
-  readonly loads: SharedLoads;
-  /** Keys were written, or (undefined) nobody knows which: what is kept of them in this process is to be forgotten. */
-  readonly onWritten: (keys: readonly string[] | undefined) => void;
+  readonly memory: CallerMemory;
   readonly defaultTimeoutMs: number;
   readonly closing: AbortSignal;
-  readonly logger: Logger;
 }
 
 export interface InvalidateOptions extends CallOptions {
@@ -103,7 +104,7 @@ export class Cache {
 
   /** A value with its version and what is left of its life. */
   async getEntry<Value>(key: string, options: CallOptions = {}): Promise<CacheEntry<Value> | undefined> {
-    const entry = await this.parts.memo.get(this.view('entry'), key, () => this.entries.get(key, options));
+    const entry = await this.parts.memory.memo.get(this.view('entry'), key, () => this.entries.get(key, options));
     return entry as CacheEntry<Value> | undefined;
   }
 
@@ -115,20 +116,15 @@ export class Cache {
 
   /** Without `ttlMs` or `noExpiry` the service's default for its environment holds. A retry writes again. */
   async set(key: string, value: unknown, options: SetOptions & CallOptions = {}): Promise<Stored> {
-    try {
-      return await this.entries.set(key, value, options);
-    } finally {
-      this.written([key]);
-    }
+    return this.parts.memory.writing([key], () => this.entries.set(key, value, options));
   }
 
   /** Each entry is written by itself, with its own expiry; the answers are in the order of the entries. */
   async setMany(entries: readonly SetEntry[], options: CallOptions = {}): Promise<Stored[]> {
-    try {
-      return await this.entries.setMany(entries, options);
-    } finally {
-      this.written(entries.map(({ key }) => key));
-    }
+    return this.parts.memory.writing(
+      entries.map(({ key }) => key),
+      () => this.entries.setMany(entries, options),
+    );
   }
 
   /** Whether there was something, of any kind. A load that runs can no longer fill the key. Safe to retry. */
@@ -149,12 +145,8 @@ export class Cache {
 
   /** Gives what the key holds a new life from now; false where it holds nothing. Safe to retry. */
   async touch(key: string, options: ExpiryOptions & CallOptions = {}): Promise<boolean> {
-    try {
-      const [touched = false] = await this.entries.touch([key], options);
-      return touched;
-    } finally {
-      this.written([key]);
-    }
+    const [touched = false] = await this.parts.memory.writing([key], () => this.entries.touch([key], options));
+    return touched;
   }
 
   /** Milliseconds left; Infinity without expiry, undefined where the key holds nothing. */
@@ -176,11 +168,7 @@ export class Cache {
   /** As `increment`, and tells whether `floor` and `ceiling` allowed it. */
   async incrementWithin(key: string, delta: number | bigint, options: IncrementOptions = {}): Promise<Incremented> {
     const { rpc, degrading } = this.parts;
-    try {
-      return await increment(rpc, degrading, key, wholeDelta(delta), options);
-    } finally {
-      this.written([key]);
-    }
+    return this.parts.memory.writing([key], () => increment(rpc, degrading, key, wholeDelta(delta), options));
   }
 
   addToSet(key: string, members: readonly unknown[], options: AddToSetOptions = {}): Promise<AddedToSet> {
@@ -217,7 +205,7 @@ export class Cache {
     loader: Loader<Value>,
     options: CacheAsideOptions<Value> = {},
   ): Promise<Value | undefined> {
-    return this.parts.memo.get(this.view('value'), key, () => this.aside.get(key, loader, options));
+    return this.parts.memory.memo.get(this.view('value'), key, () => this.aside.get(key, loader, options));
   }
 
   /** As `cacheAside`, with tags. */
@@ -242,11 +230,7 @@ export class Cache {
 
   /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */
   async warm<Value>(key: string, loader: Loader<Value>, options: CacheAsideOptions<Value> = {}): Promise<WarmOutcome> {
-    try {
-      return await this.aside.warm(key, loader, options);
-    } finally {
-      this.written([key]);
-    }
+    return this.parts.memory.writing([key], () => this.aside.warm(key, loader, options));
   }
 
   /** Warms many keys, a few at a time; one that fails stops nobody. */
@@ -263,14 +247,12 @@ export class Cache {
   async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
     const request = InvalidateTagsRequest.fromPartial({ tags: [...tags], mode });
-    const { rpc, degrading } = this.parts;
-    try {
-      await degrading.write('an invalidation is lost: entries may be read until they expire', undefined, async () => {
+    const { rpc, degrading, memory } = this.parts;
+    await memory.invalidating(tags, () =>
+      degrading.write('an invalidation is lost: entries may be read until they expire', undefined, async () => {
         await rpc.invalidateTags(request, options);
-      });
-    } finally {
-      this.written(undefined);
-    }
+      }),
+    );
   }
 
   /**
@@ -280,8 +262,8 @@ export class Cache {
   async deletePattern(pattern: string, options: DeletePatternOptions = {}): Promise<DeletedPattern> {
     const { allowAll = false, dryRun = false, onProgress, signal } = options;
     const request = DeletePatternRequest.fromPartial({ pattern, allowAll, dryRun });
-    let deleted: DeletedPattern = { scanned: 0, matched: 0, deleted: 0 };
-    try {
+    return this.parts.memory.writing(undefined, async () => {
+      let deleted: DeletedPattern = { scanned: 0, matched: 0, deleted: 0 };
       for await (const progress of this.parts.rpc.deletePattern(request, { signal })) {
         deleted = {
           scanned: Number(progress.scanned),
@@ -291,9 +273,7 @@ export class Cache {
         onProgress?.(deleted);
       }
       return deleted;
-    } finally {
-      this.written(undefined);
-    }
+    });
   }
 
   /** Hits, misses, loads and writes of the whole namespace, the keys read most, and the memory of Redis. */
@@ -306,7 +286,7 @@ export class Cache {
    * What this cache writes meanwhile is forgotten; what others write is not seen.
    */
   memo<Result>(body: () => Result): Result {
-    return this.parts.memo.run(body);
+    return this.parts.memory.memo.run(body);
   }
 
   /** Whether the service is asked at all: see `circuit` in CacheOptions. */
@@ -314,27 +294,20 @@ export class Cache {
     return this.parts.degrading.circuitState;
   }
 
+  /** Undefined without `nearCache`. */
+  get nearCacheStats(): NearCacheStats | undefined {
+    return this.parts.memory.near?.stats;
+  }
+
   private async deleteAll(
     keys: readonly string[],
     options: CallOptions & { readonly guard?: Guard },
   ): Promise<boolean[]> {
-    try {
-      return await this.entries.delete(keys, options);
-    } finally {
-      this.written(keys);
-    }
+    return this.parts.memory.writing(keys, () => this.entries.delete(keys, options));
   }
 
   /** Caches that read values in different ways do not share them. */
   private view(kind: string): string {
     return `${kind} ${String(this.viewNumber)}`;
-  }
-
-  /** Whatever became of the write: nothing that was read before it is answered any more. */
-  private written(keys: readonly string[] | undefined): void {
-    const { memo, loads, onWritten } = this.parts;
-    memo.forget(keys);
-    loads.forget(keys);
-    onWritten(keys);
   }
 }

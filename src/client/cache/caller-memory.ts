@@ -1,0 +1,47 @@
+import type { NearCache } from './near/near-cache.js';
+import { RequestMemo } from './request-memo.js';
+import { SharedLoads } from './shared-loads.js';
+
+/** All that this process remembers of the cache, which must forget what this process writes. */
+export class CallerMemory {
+  readonly memo = new RequestMemo();
+  readonly loads = new SharedLoads();
+
+  constructor(readonly near: NearCache | undefined) {}
+
+  /**
+   * Makes a call that writes these keys, undefined: nobody knows which. Whatever becomes of it, nothing that was read before
+   * it is answered any more: it is forgotten before the call, and what was read under it afterwards.
+   */
+  async writing<Answer>(keys: readonly string[] | undefined, call: () => Promise<Answer>): Promise<Answer> {
+    this.forget(keys);
+    try {
+      return await call();
+    } finally {
+      this.forget(keys);
+    }
+  }
+
+  /** As `writing`, for what carries these tags. */
+  async invalidating<Answer>(tags: readonly string[], call: () => Promise<Answer>): Promise<Answer> {
+    this.forgetTags(tags);
+    try {
+      return await call();
+    } finally {
+      this.forgetTags(tags);
+    }
+  }
+
+  private forget(keys: readonly string[] | undefined): void {
+    this.memo.forget(keys);
+    this.loads.forget(keys);
+    if (keys === undefined) this.near?.forgetAll();
+    else for (const key of keys) this.near?.forget(key);
+  }
+
+  private forgetTags(tags: readonly string[]): void {
+    this.memo.forget(undefined);
+    this.loads.forget(undefined);
+    this.near?.forgetTags(tags);
+  }
+}
