@@ -1,8 +1,9 @@
 import { expect, test } from '@jest/globals';
+import type { Sessions } from '../../../src/client/index.js';
 import { freePort, until } from '../../support/redis-server.js';
 import { onEachTopology, randomNamespace } from '../../support/service.js';
 import { client, login, POLICIES_FILE } from '../../client/sessions/support.js';
-import { join, NOBODY, Player, startGame, type GameOptions, type GameSocket } from './support.js';
+import { Gate, join, NOBODY, overriding, Player, startGame, type GameOptions, type GameSocket } from './support.js';
 
 onEachTopology(
   'a handshake',
@@ -107,22 +108,36 @@ onEachTopology(
       expect(await named({ sessionId }, { maxAuthAgeMs: 600_000 })).toEqual({ code: 'step_up' });
     });
 
-    test('is refused where the application cannot tell, and after close; sockets stay then', async () => {
+    test('is refused where the application cannot tell', async () => {
       const errors: unknown[] = [];
       const log = (details: object): void => void errors.push(details);
-      const broken = await game({
+      const { url } = await game({
         tokenFrom: () => {
           throw new Error('broken');
         },
         logger: { debug: log, warn: log, error: log },
       });
-      expect(await new Player(broken.url, 'any').outcome).toMatchObject({ code: 'unavailable' });
+      expect(await new Player(url, 'any').outcome).toMatchObject({ code: 'unavailable' });
       expect(errors).toEqual([{ err: new Error('broken') }]);
+    });
 
-      const closed = await game();
+    test('is refused after close, also where it was under way; sockets stay then', async () => {
+      const connected = client(service().address);
+      const gate = new Gate();
+      let validations = 0;
+      const validateSession: Sessions['validateSession'] = async (...call) => {
+        const result = await connected.sessions.validateSession(...call);
+        if (++validations > 1) await gate.opened;
+        return result;
+      };
+      const closed = await startGame(overriding(connected, { validateSession }));
       const { session, sessionToken } = await login(sessions());
       const player = await join(closed, sessionToken);
+      const underWay = new Player(closed.url, sessionToken);
+      await until(() => validations === 2);
       closed.installed.close();
+      gate.open();
+      expect(await underWay.outcome).toMatchObject({ code: 'unavailable' });
       expect(await new Player(closed.url, sessionToken).outcome).toMatchObject({ code: 'unavailable' });
       await sessions().destroySession(session.sessionId);
       await player.act();

@@ -4,7 +4,7 @@ import type { Sessions } from '../../../src/client/index.js';
 import { until } from '../../support/redis-server.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../../support/service.js';
 import { client, login, POLICIES_FILE } from '../../client/sessions/support.js';
-import { Gate, join, NOBODY, Player, startGame } from './support.js';
+import { Gate, join, NOBODY, overriding, Player, startGame } from './support.js';
 
 /** Nothing is kept of sockets that are gone, however far they came. */
 
@@ -56,7 +56,10 @@ test('of sockets that another middleware refuses, on connections of their own an
   await Promise.all(refused.map(({ outcome }) => expect(outcome).rejects.toThrow('full')));
   expect(playing.installed.counts.users).toBe(0);
 
+  // which has the connection stay
+  playing.io.of('/open');
   const manager = new Manager(playing.url, { transports: ['websocket'], reconnection: false });
+  await new Promise<void>((resolve) => manager.socket('/open').once('connect', resolve));
   const socket = manager.socket('/', { auth: { sessionToken } });
   for (let count = 0; count < 20; count++) {
     await new Promise((resolve) => {
@@ -69,6 +72,28 @@ test('of sockets that another middleware refuses, on connections of their own an
   manager._close();
   for (const player of refused) player.socket.io._close();
   await until(() => playing.installed.counts.sockets === 0);
+  expect(playing.installed.counts).toEqual(NOBODY);
+});
+
+test('of sockets whose connection breaks while their session is looked at', async () => {
+  const connected = client(service.address);
+  const gate = new Gate();
+  let validations = 0;
+  const validateSession: Sessions['validateSession'] = async (...call) => {
+    const result = await connected.sessions.validateSession(...call);
+    validations++;
+    await gate.opened;
+    return result;
+  };
+  const playing = await startGame(overriding(connected, { validateSession }));
+  const { sessionToken } = await login(sessions());
+  const players = Array.from({ length: 5 }, () => new Player(playing.url, sessionToken));
+  await until(() => validations === players.length);
+  expect(playing.installed.counts).toEqual({ ...NOBODY, handshakes: 5 });
+  for (const { socket } of players) socket.io.engine.close();
+  await until(() => playing.io.engine.clientsCount === 0);
+  gate.open();
+  await until(() => playing.installed.counts.handshakes === 0);
   expect(playing.installed.counts).toEqual(NOBODY);
 });
 
