@@ -1,0 +1,51 @@
+import { isIP } from 'node:net';
+import type { SessionClient } from '../../client/index.js';
+import { cookieOf, type SessionCredential } from '../http/session-credential.js';
+import type { SessionSocket } from './socket-types.js';
+
+/** A cookie that may hold the session token. */
+export interface SessionCookie {
+  readonly name: string;
+  /**
+   * Handshakes from these origins may use it, such as `https://play.example`: any website can open a WebSocket to your server,
+   * and the browser sends your player's cookies with it.
+   */
+  readonly origins: readonly string[];
+}
+
+type Handshake = SessionSocket['handshake'];
+
+/** As long as a service compares. */
+const MAX_CLIENT_FIELD = 512;
+
+/** The session token of `auth.sessionToken`, else of `Authorization: Bearer`, else of the cookie. */
+export function credentialOf(
+  { auth, headers }: Handshake,
+  cookie: SessionCookie | undefined,
+): SessionCredential | undefined {
+  const sessionToken =
+    textOf(auth.sessionToken) ??
+    textOf(/^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]) ??
+    (cookie === undefined ? undefined : textOf(cookieToken(headers, cookie)));
+  return sessionToken === undefined ? undefined : { sessionToken };
+}
+
+/** The peer's address, the `User-Agent`, and `auth.deviceId`. */
+export function clientOf({ address, auth, headers }: Handshake): SessionClient {
+  const [ip = ''] = address.split('%');
+  return {
+    // a server may listen on what has no addresses
+    ip: isIP(ip) === 0 ? undefined : ip,
+    userAgent: headers['user-agent']?.slice(0, MAX_CLIENT_FIELD),
+    deviceId: textOf(auth.deviceId),
+  };
+}
+
+function cookieToken(headers: Handshake['headers'], { name, origins }: SessionCookie): string | undefined {
+  if (headers.origin === undefined || !origins.includes(headers.origin)) return undefined;
+  return cookieOf({ get: () => headers.cookie }, name);
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}

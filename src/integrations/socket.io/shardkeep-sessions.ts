@@ -1,0 +1,79 @@
+import { checkOptions, type ShardkeepSessionsOptions } from './options.js';
+import { SocketSessions } from './socket-sessions.js';
+import type { SessionNamespace, SessionSocket } from './socket-types.js';
+
+/** How many there are in this process now. */
+export interface SocketSessionCounts {
+  readonly handshakes: number;
+  readonly sockets: number;
+  readonly sessions: number;
+  /** With a socket that is connected. */
+  readonly users: number;
+}
+
+/** What `shardkeepSessions` has begun. */
+export interface InstalledSessions {
+  readonly counts: SocketSessionCounts;
+  /** Whether a user has a connected socket in this process. */
+  isOnline(userId: string): boolean;
+  /**
+   * Ends the watch; sockets stay, and nothing kicks them any more. Socket.IO cannot take a middleware out: from now on it refuses
+   * every handshake as `unavailable`. The client is its owner's, who closes it.
+   */
+  close(): void;
+}
+
+/**
+ * Lets sockets into a Socket.IO 4 server or namespace, or some, by their sessions, and disconnects them when their session ends:
+ * `shardkeepSessions(io, { client: shardkeep })`. To be called before your own middlewares and listeners.
+ *
+ * A handshake shows a session token. `socket.data.session` is its session, and the socket is in the rooms `user:<user id>` and
+ * `session:<session id>` before your `connection` listeners run. A refused handshake is the client's `connect_error`, whose
+ * `data` is `{ code, retryAfterMs?, end? }` with the code `missing`, `unknown`, `expired`, `revoked`, `binding`, `step_up` or, while
+ * the service or its Redis is away, `unavailable`: never a guess. Socket.IO's client does not try again by itself after one.
+ *
+ * Whoever ends a session, through whichever service process, its sockets are told `session:ended` and disconnected, mostly within
+ * some milliseconds. Also told are `session:warned` and `session:character_taken`. Sockets stay while the service is away; what
+ * ended meanwhile is found out when it is back.
+ *
+ * All of it is local: with several processes, with or without an adapter such as that for Redis, each one has this installed and
+ * kicks its own sockets. Each has one watch of all sessions of the namespace, from which it takes those it has sockets of. So
+ * nothing has to be subscribed to while a socket connects, and no end falls between its validation and its watch. It costs
+ * what is told of the sessions of others: READ_COST.
+ *
+ * With `connectionStateRecovery` set `skipMiddlewares: false`, or a connection is recovered before its session was looked at; it is
+ * looked at then right behind, and the client told `session:refused` where it may not go on.
+ *
+ * Throws RangeError for options out of range.
+ */
+export function shardkeepSessions<AppSocket extends SessionSocket>(
+  io: SessionNamespace<AppSocket> | readonly SessionNamespace<AppSocket>[],
+  options: ShardkeepSessionsOptions<AppSocket>,
+): InstalledSessions {
+  checkOptions(options);
+  const namespaces = 'use' in io ? [io] : io;
+  const sessions = new SocketSessions(options);
+  for (const namespace of namespaces) {
+    namespace.use((socket, next) => {
+      void sessions.admit(socket).then(next);
+    });
+    // before `connection`, and so before what it finds is handed to the application
+    namespace.on('connect', sessions.connect);
+  }
+  const { tracked, admissions } = sessions;
+  return {
+    get counts() {
+      return {
+        handshakes: admissions.size,
+        sockets: tracked.socketCount,
+        sessions: tracked.sessionIds.length,
+        users: tracked.userCount,
+      };
+    },
+    isOnline: (userId) => tracked.isOnline(userId),
+    close: () => {
+      for (const namespace of namespaces) namespace.off('connect', sessions.connect);
+      sessions.close();
+    },
+  };
+}
