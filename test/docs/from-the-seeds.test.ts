@@ -3,6 +3,7 @@ import { createServer, type Server as HttpServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { io } from 'socket.io-client';
 import ts from 'typescript';
 import { CacheKeys } from '../../src/client/index.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
@@ -15,10 +16,12 @@ type Prelude = typeof import('./seeds-prelude.js');
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const BLOCKS = join(HERE, `blocks-${String(process.pid)}`);
 const page = readFileSync('docs/from-the-seeds.md', 'utf8');
-const blocks = [...page.matchAll(/<!-- block: ([a-z-]+) -->\n```ts\n([\s\S]*?)\n```/g)].map(([, name = '', code = '']) => ({
-  name,
-  code,
-}));
+const blocks = [...page.matchAll(/<!-- block: ([a-z-]+) -->\n```ts\n([\s\S]*?)\n```/g)].map(
+  ([, name = '', code = '']) => ({
+    name,
+    code,
+  }),
+);
 
 let service: TestService;
 let prelude: Prelude;
@@ -82,11 +85,7 @@ const OUTCOMES: Readonly<Record<string, () => Promise<void> | void>> = {
       'load guild guild123',
     ]);
     const keys = [CacheKeys.user('123'), CacheKeys.character('456'), CacheKeys.leaderboard('global')];
-    expect(await cache.getMany(keys)).toEqual([
-      prelude.userData1,
-      prelude.updatedCharacter,
-      ['global', 'ada', 'bob'],
-    ]);
+    expect(await cache.getMany(keys)).toEqual([prelude.userData1, prelude.updatedCharacter, ['global', 'ada', 'bob']]);
     expect(await cache.get(CacheKeys.guild('guild123'))).toBeUndefined();
   },
   locks: async () => {
@@ -122,10 +121,26 @@ const OUTCOMES: Readonly<Record<string, () => Promise<void> | void>> = {
     expect((await fetch(`${url}/api/users/404`)).status).toBe(404);
     expect(prelude.done).toEqual(['load user 789', 'load user 404']);
   },
+  'socket-io': async () => {
+    const login = await prelude.shardkeep.sessions.createSession({ userId: 'ada', characterId: 'hero' });
+    if (login.status !== 'created') throw new Error(login.status);
+    const player = io(url, { auth: { sessionToken: login.sessionToken }, reconnection: false });
+    const left = new Promise((resolve) => player.once('disconnect', resolve));
+    const welcome = new Promise((resolve) => player.once('welcome', resolve));
+    expect(await welcome).toEqual({ userId: 'ada', characterId: 'hero' });
+    await prelude.shardkeep.sessions.destroyUserSessions('ada');
+    expect(await left).toBe('io server disconnect');
+    const stranger = io(url, { forceNew: true, reconnection: false });
+    const refused = await new Promise<{ data?: unknown }>((resolve) => stranger.once('connect_error', resolve));
+    expect(refused.data).toMatchObject({ code: 'missing' });
+    stranger.close();
+  },
   'background-tasks': async () => {
     await Promise.all(prelude.tasks);
     const keys = [CacheKeys.leaderboard('global'), CacheKeys.leaderboard('weekly')];
-    expect(await prelude.shardkeep.cache.getMany(keys)).toEqual(['global', 'weekly'].map((type) => [type, 'ada', 'bob']));
+    expect(await prelude.shardkeep.cache.getMany(keys)).toEqual(
+      ['global', 'weekly'].map((type) => [type, 'ada', 'bob']),
+    );
   },
   monitoring: () => {
     expect(prelude.done).toEqual([]);
@@ -137,6 +152,7 @@ test('every block has an outcome, and every outcome a block', () => {
   expect([...page.matchAll(/```/g)]).toHaveLength(2 * blocks.length);
 });
 
+// eslint-disable-next-line jest/expect-expect -- the outcomes expect
 test.each(blocks.map(({ name }) => name))('%s runs as it stands on the page', async (name) => {
   prelude.done.length = 0;
   await import(fileOf(name));
@@ -148,7 +164,7 @@ test('the blocks are right by their types', () => {
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, process.cwd());
   const program = ts.createProgram(
     blocks.map(({ name }) => fileOf(name)),
-    { ...options, noUnusedLocals: false },
+    { ...options, noUnusedLocals: false, noUnusedParameters: false },
   );
   const problems = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => ({
     block: file?.fileName.split('/').at(-1),

@@ -1,5 +1,7 @@
-import { connect } from '../../src/client/index.js';
 import express, { type RequestHandler } from 'express';
+import { Server } from 'socket.io';
+import { connect } from '../../src/client/index.js';
+import type { SessionEvents, SessionSocketData } from '../../src/integrations/socket.io/index.js';
 
 /** What the blocks of docs/from-the-seeds.md find around them: the game that the guide was written for. */
 
@@ -14,6 +16,12 @@ export interface Character {
 
 export const shardkeep = connect(process.env.SHARDKEEP_ADDRESS ?? '', { timeoutMs: 30_000 });
 export const app = express();
+
+interface Emitted extends SessionEvents {
+  welcome: (player: { readonly userId: string; readonly characterId: string | undefined }) => void;
+}
+
+export const io = new Server<Record<string, never>, Emitted, Record<string, never>, SessionSocketData>();
 
 export const userData1: User = { name: 'John', level: 50 };
 export const userData2: User = { name: 'Jane', level: 51 };
