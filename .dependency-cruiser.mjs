@@ -60,8 +60,29 @@ export default {
     {
       name: 'the-service-needs-no-client',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/client/' },
-      to: { path: '^src/client/' },
+      from: { path: '^src/', pathNot: '^src/(client|integrations)/' },
+      to: { path: '^src/(client|integrations)/' },
+    },
+    {
+      name: 'integrations-use-what-is-published',
+      comment: 'They are published beside the client; what they need of it, others may need.',
+      severity: 'error',
+      from: { path: '^src/integrations/' },
+      to: { path: '^src/', pathNot: '^src/(client/index\\.ts$|integrations/)' },
+    },
+    {
+      name: 'an-integration-knows-its-framework',
+      comment: 'And no other: who uses one of them has no other installed. `http` is what they share.',
+      severity: 'error',
+      from: { path: '^src/integrations/([^/]+)/' },
+      to: {
+        path: '^(src/integrations|node_modules)/',
+        pathNot: [
+          '^src/integrations/($1|http)/',
+          '^node_modules/(@types/)?$1(-plugin)?/',
+          '^node_modules/@types/node/',
+        ],
+      },
     },
     {
       name: 'the-wire-format-is-below-all',

@@ -10,17 +10,18 @@ PROTOS := $(shell find proto -name '*.proto')
 SOURCES := $(shell find src -path src/gen -prune -o \( -name '*.ts' -o -name '*.lua' \) -print)
 JEST := node --experimental-vm-modules node_modules/jest/bin/jest.js
 CONTRACT := proto/contract.binpb
+PACKAGE := dist/package
 BENCH_PEERS := bench/node_modules/.installed
 BENCH_BUILT := dist/bench/.built
 # a Redis that is named needs none on this machine
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test bench lint types proto contract image demo clean
+.PHONY: help install redis gen build run try test bench lint docs types proto contract package client-size image demo examples clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(INSTALLED) ## install the npm packages of the lockfile
 
@@ -52,6 +53,9 @@ lint: gen ## eslint, formatting, import rules, length of files
 	$(BIN)/depcruise --config .dependency-cruiser.mjs src test examples scripts
 	node scripts/check-file-length.mjs
 
+docs: gen ## API reference of the TypeScript client and its integrations, in docs/reference
+	$(BIN)/typedoc
+
 types: gen ## check the types of everything
 	$(BIN)/tsc --noEmit -p tsconfig.json
 
@@ -63,11 +67,25 @@ proto: install ## lint and format check of proto/; no change that breaks the rel
 contract: install ## freeze proto/ as the contract that later changes must not break; only at a release
 	$(BIN)/buf build -o $(CONTRACT) --exclude-source-info
 
+package: install redis build ## pack for npm, lint the package, and use it in a project of its own
+	@rm -rf $(PACKAGE)
+	@mkdir -p $(PACKAGE)
+	npm pack --silent --ignore-scripts --pack-destination $(PACKAGE)
+	$(BIN)/publint run --strict $(PACKAGE)/*.tgz
+	$(BIN)/attw --profile esm-only --no-definitely-typed --format ascii --no-summary --no-emoji --no-color $(PACKAGE)/*.tgz
+	node scripts/check-package.mjs $(PACKAGE)/*.tgz
+
+client-size: build ## what the TypeScript client weighs in a bundle, also for docs/client.md
+	@node scripts/client-size.mjs
+
 image: ## build the container image shardkeep:VERSION
 	docker build -t shardkeep:$$(node -p "require('./package.json').version") .
 
 demo: install $(if $(REDIS_NAMED),,redis) build ## two shards and 20 simulated players; ARGS for more
 	@$(BIN)/tsx examples/tiny-shard/main.ts $(ARGS)
+
+examples: install redis build ## run every example on a service of its own; ARGS picks some by name
+	@node scripts/run-examples.mjs $(ARGS)
 
 clean: ## remove what was generated and built
 	rm -rf dist coverage src/gen

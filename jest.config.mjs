@@ -4,7 +4,12 @@ export default {
   roots: ['<rootDir>/src', '<rootDir>/test'],
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    // what a user of the package imports
+    '^shardkeep/client$': '<rootDir>/src/client/index.ts',
+    '^shardkeep/(.+)$': '<rootDir>/src/integrations/$1/index.ts',
+  },
   transform: {
     '^.+\\.ts$': [
       '@swc/jest',

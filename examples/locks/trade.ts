@@ -1,31 +1,25 @@
-import { randomUUID } from 'node:crypto';
-import { connect, type Rpc } from '../../src/client/index.js';
-import { AcquireLockStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
+import { connect, LockNotAcquiredError, type ShardkeepClient } from 'shardkeep/client';
 
 /** Moves an item between two players; nobody else touches either inventory meanwhile. */
-async function trade(shardkeep: Rpc, from: string, to: string, item: string): Promise<string> {
-  const { locks, cache } = shardkeep;
-  const resources = [`inventory:${from}`, `inventory:${to}`];
+async function trade({ locks, cache }: ShardkeepClient, from: string, to: string, item: string): Promise<string> {
   // whichever order two trades name them in, they are taken in one order: no deadlock
-  const lock = await locks.acquireLock(
-    { resources, ttlMs: 5_000n, waitMs: 2_000n, owner: 'trade-1', requestId: randomUUID() },
-    { timeoutMs: 3_000 },
-  );
-  if (lock.status !== AcquireLockStatus.GRANTED)
-    return `${lock.blockingResource} is taken by ${lock.holder?.owner ?? 'nobody'}`;
+  const inventories = [`inventory:${from}`, `inventory:${to}`];
   try {
-    for (const { resource, fencingToken } of lock.grants) {
-      // should this process stand still now for longer than the lease, the write is refused
-      const value = Buffer.from(resource === resources[0] ? 'nothing' : item);
-      await cache.set({ key: resource, value, guard: { resource, fencingToken } });
-    }
-    return `${to} has the ${item}`;
-  } finally {
-    await locks.releaseLock({ resources, lockToken: lock.lockToken });
+    return await locks.withLock(inventories, { waitMs: 2_000, owner: 'trade-1' }, async ({ grants }) => {
+      for (const guard of grants) {
+        // should this process stand still now for longer than the lease, the write is refused
+        const value = guard.resource === `inventory:${from}` ? 'nothing' : item;
+        await cache.set(guard.resource, value, { guard });
+      }
+      return `${to} has the ${item}`;
+    });
+  } catch (error) {
+    if (!(error instanceof LockNotAcquiredError)) throw error;
+    return `${item}: somebody else trades too long`;
   }
 }
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051');
-const trades = [trade(shardkeep.rpc, 'ada', 'bob', 'sword'), trade(shardkeep.rpc, 'bob', 'ada', 'shield')];
+const trades = [trade(shardkeep, 'ada', 'bob', 'sword'), trade(shardkeep, 'bob', 'ada', 'shield')];
 for (const outcome of await Promise.all(trades)) console.log(outcome);
 await shardkeep.close();

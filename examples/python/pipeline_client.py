@@ -61,6 +61,10 @@ class PipelineClient:
 
     def __init__(self, address: str, *, timeout: float = 2.0) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        # what a stub asks of its channel for its streams; they are not for the pipeline
+        self.unary_stream = self._channel.unary_stream
+        self.stream_unary = self._channel.stream_unary
+        self.stream_stream = self._channel.stream_stream
         self._timeout = timeout
         self._queue: deque[Call] = deque()
         self._stream: PipelineStream | None = None

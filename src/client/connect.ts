@@ -1,5 +1,10 @@
 import { Client } from '@grpc/grpc-js';
+import { runAtBoot } from './boot.js';
 import { Cache, type CacheOptions } from './cache/cache.js';
+import { Degrading } from './cache/degrading.js';
+import { ServiceSource } from './cache/entries.js';
+import { RequestMemo } from './cache/request-memo.js';
+import { SharedLoads } from './cache/shared-loads.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
 import { Locks } from './locks/locks.js';
@@ -21,6 +26,11 @@ export interface ConnectOptions extends CredentialOptions {
   readonly cache?: CacheOptions;
   /** What goes wrong without failing a call, as a cache write that was lost, is said here. A pino logger fits. */
   readonly logger?: Logger;
+  /**
+   * Runs once, when the service first says that it serves, to warm the cache for example. Nothing waits for it; what it throws
+   * is logged. Its signal aborts when the client closes.
+   */
+  readonly onBoot?: (client: ShardkeepClient, signal: AbortSignal) => Promise<void> | void;
 }
 
 /** A connection to a shardkeep service. A request belongs to the client until its call is answered. */
@@ -71,19 +81,42 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   const transport = new RetryingTransport(carrier, defaultTimeoutMs, options.retry);
   const streams = new StreamChannel(client, metadata);
   const rpc = rpcOver(transport, unary, streams);
-  const cache = new Cache(rpc, { ...options.cache, logger });
-  return {
+  const closing = new AbortController();
+  const cache = new Cache(
+    {
+      rpc: rpc.cache,
+      source: new ServiceSource(rpc.cache),
+      degrading: new Degrading(options.cache ?? {}, logger),
+      memo: new RequestMemo(),
+      loads: new SharedLoads(),
+      onWritten: () => undefined,
+      defaultTimeoutMs,
+      closing: closing.signal,
+      logger,
+    },
+    options.cache ?? {},
+  );
+  const locks = new Locks(rpc.locks, { timeoutMs: defaultTimeoutMs, logger });
+  const shardkeep: ShardkeepClient = {
     cache,
     sessions: new Sessions(rpc.sessions, logger),
-    locks: new Locks(rpc.locks, logger),
+    locks,
     rateLimits: new RateLimits(rpc.rateLimits, logger),
     health: new Health(rpc.health),
     rpc,
     close: async () => {
+      closing.abort();
+      // before its streams are given up, which would leave the locks to their leases
+      await locks.close();
       streams.close();
       await transport.close();
       await unary.close();
       client.close();
     },
   };
+  const { onBoot } = options;
+  if (onBoot !== undefined) {
+    void runAtBoot(shardkeep.health, () => onBoot(shardkeep, closing.signal), { closing: closing.signal, logger });
+  }
+  return shardkeep;
 }

@@ -78,10 +78,22 @@ export class ResourceExhaustedError extends ShardkeepError {
 
 /** The service, or the Redis behind it, is away. */
 export class UnavailableError extends ShardkeepError {
-  override readonly name = 'UnavailableError';
+  override readonly name: string = 'UnavailableError';
   /** The connection broke under the call: a write may or may not have happened. Otherwise it has not. */
   get outcomeUnknown(): boolean {
     return this.reason === 'OUTCOME_UNKNOWN';
+  }
+}
+
+/** The last load of this key failed, in this process or another, and nobody loads before `retryAfterMs`. */
+export class LoadFailedError extends UnavailableError {
+  override readonly name = 'LoadFailedError';
+
+  constructor(
+    readonly key: string,
+    retryAfterMs: number,
+  ) {
+    super(Code.UNAVAILABLE, 'the last load of this key failed', { reason: 'LOAD_FAILED', retryAfterMs });
   }
 }
 
@@ -199,6 +211,7 @@ const CODES: ReadonlyMap<number, Code> = new Map(
     .map((code) => [code, code]),
 );
 
-function toCode(code: number): Code {
+/** A number of the wire as a code; UNKNOWN where it is none. */
+export function toCode(code: number): Code {
   return CODES.get(code) ?? Code.UNKNOWN;
 }

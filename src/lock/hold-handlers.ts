@@ -2,14 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import {
   HoldLocksResponse,
   LockLostReason,
+  LockOwnershipStatus,
   type AcquireLockRequest,
   type HoldLocksAcquire,
+  type HoldLocksCancel,
   type HoldLocksRequest,
   type LockServiceService,
 } from '../gen/shardkeep/lock/v1/lock.js';
 import type { Implementation, StreamContext } from '../grpc/rpc.js';
-import { codeOf } from '../grpc/status.js';
-import { integer, message, oneOf, optional, required, type Rules } from '../grpc/rules.js';
+import { anything, integer, message, oneOf, optional, required, type Rules } from '../grpc/rules.js';
+import { CallEndedError, codeOf, toStatus } from '../grpc/status.js';
 import * as fields from './fields.js';
 import type { HoldAction, HoldEvent, HoldStream } from './hold/hold-stream.js';
 import type { LossReason } from './hold/kept-lease.js';
@@ -35,8 +37,11 @@ const acquire = message<HoldLocksAcquire>({
   lock: required(message(lockRules)),
   disconnectGraceMs: apartMs,
   lockDelayMs: apartMs,
+  callerRenews: anything,
 });
 const release = message({ resources: fields.resources, lockToken: fields.lockToken });
+const renew = message({ lockToken: fields.lockToken });
+const cancel = message<HoldLocksCancel>({});
 
 export function holdRpcs({
   openHoldStream,
@@ -45,7 +50,7 @@ export function holdRpcs({
     holdLocks: {
       rules: {
         id: integer({ min: 1n, max: MAX_ID }),
-        action: oneOf({ acquire, release }, { required: true }),
+        action: oneOf({ acquire, release, renew, cancel }, { required: true }),
       },
       check: ({ action }) => {
         if (action?.$case === 'acquire' && action.value.lock !== undefined) {
@@ -83,6 +88,7 @@ async function* hold(
 async function read(stream: HoldStream, requests: AsyncIterable<HoldLocksRequest>, call: StreamContext): Promise<void> {
   try {
     for await (const request of requests) {
+      if (request.action?.$case === 'cancel') stream.cancel(request.id);
       const action = toAction(request);
       if (action !== undefined) stream.start(request.id, action);
     }
@@ -94,16 +100,29 @@ async function read(stream: HoldStream, requests: AsyncIterable<HoldLocksRequest
   }
 }
 
-/** Undefined for what the rules refuse. */
+/** Undefined for what has no answer of its own, and for what the rules refuse. */
 function toAction({ action }: HoldLocksRequest): HoldAction | undefined {
-  if (action?.$case === 'release') return { kind: 'release', ...action.value };
-  if (action?.value.lock === undefined) return undefined;
-  const { lock, disconnectGraceMs, lockDelayMs } = action.value;
+  switch (action?.$case) {
+    case 'acquire':
+      return toAcquire(action.value);
+    case 'release':
+      return { kind: 'release', ...action.value };
+    case 'renew':
+      return { kind: 'renew', ...action.value };
+    case 'cancel':
+    case undefined:
+      return undefined;
+  }
+}
+
+function toAcquire({ lock, disconnectGraceMs, lockDelayMs, callerRenews }: HoldLocksAcquire): HoldAction | undefined {
+  if (lock === undefined) return undefined;
   return {
     kind: 'acquire',
     request: fields.toAcquireRequest(lock),
     graceMs: Number(disconnectGraceMs),
     delayMs: Number(lockDelayMs),
+    callerRenews,
   };
 }
 
@@ -121,6 +140,14 @@ function toResponse(event: HoldEvent): HoldLocksResponse {
       const { outcome } = event;
       const value = { status: fields.toOwnership(outcome), notHeldResources: [...outcome.notHeld] };
       return { id: event.id, event: { $case: 'released', value } };
+    }
+    case 'renewed': {
+      const status = event.isHeld ? LockOwnershipStatus.DONE : LockOwnershipStatus.NOT_HOLDER;
+      return { id: event.id, event: { $case: 'renewed', value: { status } } };
+    }
+    case 'cancelled': {
+      const { code } = toStatus(new CallEndedError('cancelled'));
+      return { id: event.id, event: { $case: 'failed', value: { code, reason: '', retryAfterMs: 0n } } };
     }
     case 'failed': {
       const { code, retryAfterMs } = event.error;

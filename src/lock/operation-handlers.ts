@@ -6,7 +6,7 @@ import type {
   WatchLocksResponse,
 } from '../gen/shardkeep/lock/v1/lock.js';
 import type { Implementation, StreamContext } from '../grpc/rpc.js';
-import { bytes, integer, list, text } from '../grpc/rules.js';
+import { anything, bytes, integer, list, text } from '../grpc/rules.js';
 import { decodeListToken, encodeListToken, MAX_PAGE_TOKEN_BYTES, type ListScope } from '../redis/list-token.js';
 import type { LockAudit } from './audit.js';
 import * as fields from './fields.js';
@@ -67,10 +67,11 @@ export function operationRpcs({ operations, stats, audit, openLockWatcher }: Ope
         resource: fields.resource,
         reason: text({ minBytes: 1, maxBytes: 256 }),
         expectedFencingToken: integer({ min: 0n, max: 2n ** 63n - 1n }),
+        afterLeases: anything,
       },
-      handle: async ({ resource, reason, expectedFencingToken }, call) => {
-        const expected = { reason, expectedFencingToken: String(expectedFencingToken) };
-        const outcome = await operations.forceReleaseLock(resource, expected, call);
+      handle: async ({ resource, reason, expectedFencingToken, afterLeases }, call) => {
+        const terms = { reason, expectedFencingToken: String(expectedFencingToken), afterLeases };
+        const outcome = await operations.forceReleaseLock(resource, terms, call);
         if (outcome.released) audit.forceReleased({ resource, reason, ...outcome }, call);
         return {
           holders: outcome.holders.map(fields.toHolder),

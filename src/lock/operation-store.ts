@@ -22,6 +22,14 @@ export interface OperationStoreOptions {
   readonly fenceRetentionMs: number;
 }
 
+export interface ForceReleaseTerms {
+  readonly reason: string;
+  /** '0': in any case. */
+  readonly expectedFencingToken: string;
+  /** Nobody is granted it before the leases that are taken would have ended. */
+  readonly afterLeases: boolean;
+}
+
 /** How a lock stands, of its holders at most one named. */
 export interface LockSummary extends LockStateReply {
   readonly resource: string;
@@ -67,15 +75,21 @@ export class LockOperationStore {
     this.fenceRetentionMs = String(fenceRetentionMs);
   }
 
-  /** `expectedFencingToken` '0': in any case. Of the holders at most 100 are named. */
+  /** Of the holders at most 100 are named. */
   async forceReleaseLock(
     resource: string,
-    { reason, expectedFencingToken }: { readonly reason: string; readonly expectedFencingToken: string },
+    { reason, expectedFencingToken, afterLeases }: ForceReleaseTerms,
     call: Call,
   ): Promise<ForceReleaseReply> {
     const { fenceRetentionMs } = this;
     const lock = keys.lock(call.namespace, resource);
-    const args = { reason, expectedFencingToken, maxListed: MAX_LISTED, fenceRetentionMs };
+    const args = {
+      reason,
+      expectedFencingToken,
+      maxListed: MAX_LISTED,
+      afterLeases: afterLeases ? '1' : '0',
+      fenceRetentionMs,
+    };
     const reply = await this.redis.run(forceReleaseLockScript.bind({ lock }, args), call);
     const counts = this.stats.of(call.namespace);
     if (reply.holderCount > 0) counts.forceReleased();

@@ -248,7 +248,7 @@ export const forceReleaseLockScript = luaScript({
   file: './lua/force-release-lock.lua',
   from,
   keys: ['lock'],
-  args: ['reason', 'expectedFencingToken', 'maxListed', 'fenceRetentionMs'],
+  args: ['reason', 'expectedFencingToken', 'maxListed', 'afterLeases', 'fenceRetentionMs'],
   parse: parser((status, reader): ForceReleaseReply => {
     const fence = reader.number();
     if (status === 'OTHER_TOKEN') return { released: false, fence, lost: 0, holderCount: 0, holders: [] };

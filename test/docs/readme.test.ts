@@ -56,6 +56,35 @@ test.each([
   expect(blockAfter(file, readFileSync(`docs/${page}.md`, 'utf8'))).toBe(readFileSync(file, 'utf8').trimEnd());
 });
 
+test.each([
+  'examples/integrations/express-api.ts',
+  'examples/integrations/fastify.ts',
+  'examples/integrations/express-session.ts',
+  'examples/integrations/keyv.ts',
+  'examples/socketio-chat/chat.ts',
+])('docs/integrations.md shows %s', (file) => {
+  expect(blockAfter(file, readFileSync('docs/integrations.md', 'utf8'))).toBe(readFileSync(file, 'utf8').trimEnd());
+});
+
+test.each([
+  [
+    'integrations/express-api.ts',
+    [
+      'without a session: 401',
+      'with one: {"name":"ada","level":7}',
+      'sessions: 1',
+      'of 25 at once: 7 denied',
+      'logged out everywhere: 401',
+    ],
+  ],
+  ['integrations/fastify.ts', ['without a session: 401', 'with one: {"user":"ada"}', 'guesses: 200 200 200 429']],
+  ['integrations/express-session.ts', ['visit 1', 'visit 2']],
+  ['integrations/keyv.ts', ['{"price":100}', 'undefined']],
+])('examples/%s does what it says', async (name, lines) => {
+  const output = await outputOf('node_modules/.bin/tsx', [`examples/${name}`]);
+  expect(output.trim().split('\n')).toEqual(lines);
+});
+
 const POLICIES_FILES = ['login-policies.yaml', 'policies.yaml', 'envoy-policies.yaml'].map(
   (name) => `examples/rate-limits/${name}`,
 );
@@ -176,10 +205,10 @@ test('a hundred callers load once', async () => {
 test("a player's evening goes as it is told", async () => {
   const output = await outputOf('node_modules/.bin/tsx', ['examples/sessions/play.ts']);
   expect(output.split('\n')).toEqual([
-    "plays: true [ 'player' ]",
-    'asked again: true new proof: true',
-    'still plays: true Back at six',
-    'out: true maintenance Back at six',
+    "plays: [ 'player' ]",
+    'asked again: step_up · new proof: true',
+    'still plays: Back at six',
+    'out: revoked maintenance, Back at six',
     '',
   ]);
 });

@@ -323,6 +323,7 @@ const lockOperations: Record<string, Row> = {
   'ForceReleaseLockRequest.resource': text(1, 512),
   'ForceReleaseLockRequest.reason': text(1, 256),
   'ForceReleaseLockRequest.expected_fencing_token': integer(0n, BigInt(INT64_MAX)),
+  'ForceReleaseLockRequest.after_leases': bothMean,
   'GetLockStatsRequest.hottest_count': integer(0n, 100n, 32),
 };
 
@@ -358,6 +359,10 @@ const lock: Record<string, Row> = {
     },
   ],
   'HoldLocksRequest.release': nested,
+  'HoldLocksRequest.renew': nested,
+  'HoldLocksRequest.cancel': nested,
+  'HoldLocksRenew.lock_token': lockToken,
+  'HoldLocksAcquire.caller_renews': bothMean,
   'HoldLocksAcquire.lock': [{ what: 'absent', value: undefined }],
   'HoldLocksAcquire.disconnect_grace_ms': integer(0n, 60_000n),
   'HoldLocksAcquire.lock_delay_ms': integer(0n, 60_000n),

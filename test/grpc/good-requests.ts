@@ -203,6 +203,7 @@ const otherForms: Requests = {
     id: '1',
     release: { resources: [resource], lock_token: lockToken },
   }),
+  'shardkeep.lock.v1.LockService/HoldLocks renew': ({ lockToken }) => ({ id: '1', renew: { lock_token: lockToken } }),
 };
 
 /** One that has the message at `prefix`. */

@@ -15,6 +15,7 @@ import { fenceOf, hold, HOUR_MS, queueUp } from './operations-support.js';
 const { GRANTED } = AcquireLockStatus;
 const { DONE, NOT_HOLDER } = LockOwnershipStatus;
 const reason = 'stuck';
+const LONG_MS = 60_000n;
 
 onEachTopology('ForceReleaseLock', (service, topology) => {
   const others: TestService[] = [];
@@ -113,6 +114,42 @@ onEachTopology('ForceReleaseLock', (service, topology) => {
     const next = await hold(locks, resource);
     const retried = await locks.forceReleaseLock({ resource, reason, expectedFencingToken: fence });
     expect(retried).toEqual({ holders: [], fencingToken: fenceOf(next), released: false });
+  });
+
+  test('after the leases grants it to nobody before the last of them would have ended, then to who waits', async () => {
+    const { locks } = service();
+    const resource = 'after leases';
+    const ends = await Promise.all(
+      [900n, 2_000n].map(async (ttlMs) => (await hold(locks, resource, { ttlMs, permits: 1 })).expiresAtMs),
+    );
+    const { granted } = await queueUp(other().locks, resource);
+    const forced = await locks.forceReleaseLock({ resource, reason, afterLeases: true });
+    expect(forced.holders).toHaveLength(2);
+    const state = await locks.getLock({ resource });
+    expect(state).toMatchObject({ holders: [], waitingCount: 1n, fencingToken: forced.fencingToken });
+    expect(state.delayLeftMs).toBeGreaterThan(0n);
+    // both by Redis's clock
+    const next = await granted;
+    expect(next.expiresAtMs - HOUR_MS).toBeGreaterThanOrEqual(ends[1] ?? 0n);
+    expect(fenceOf(next)).toBeGreaterThan(forced.fencingToken);
+  });
+
+  test('after the leases ends no delay, and one without does', async () => {
+    const { locks } = service();
+    const resource = 'closed already';
+    await hold(locks, resource);
+    await locks.forceReleaseLock({ resource, reason, afterLeases: true });
+    const { released } = await locks.forceReleaseLock({ resource, reason, afterLeases: true });
+    expect(released).toBe(true);
+    const refused = await locks.acquireLock({ resources: [resource] });
+    expect(refused.status).toBe(AcquireLockStatus.IN_DELAY);
+    expect(refused.delayLeftMs).toBeGreaterThan(HOUR_MS - LONG_MS);
+    const { granted } = await queueUp(other().locks, resource);
+    await locks.forceReleaseLock({ resource, reason });
+    expect((await granted).status).toBe(GRANTED);
+    // nobody holds it: nothing to wait for
+    await locks.forceReleaseLock({ resource: 'free', reason, afterLeases: true });
+    await hold(locks, 'free');
   });
 
   test('of a resource that nobody holds refuses those who held it before', async () => {

@@ -5,6 +5,7 @@ import {
   LockServiceService,
   type AcquireLockResponse,
   type HoldLocksResponse,
+  type HoldLocksRenewed,
   type LockLost,
   type ReleaseLockResponse,
 } from '../../src/gen/shardkeep/lock/v1/lock.js';
@@ -14,6 +15,7 @@ import { openStream, type TestStream } from '../support/stream-client.js';
 export interface HoldRequest extends Partial<AcquireLockRequest> {
   readonly graceMs?: number;
   readonly delayMs?: number;
+  readonly callerRenews?: boolean;
 }
 
 const LEASE_MS = 60_000n;
@@ -29,11 +31,12 @@ export class Hold {
 
   /** Sends a request without waiting for its answer; answers its id. */
   ask(request: HoldRequest, id = ++this.ids): bigint {
-    const { graceMs = 0, delayMs = 0, ...lock } = request;
+    const { graceMs = 0, delayMs = 0, callerRenews = false, ...lock } = request;
     const value: HoldLocksAcquire = {
       lock: AcquireLockRequest.fromPartial({ ttlMs: LEASE_MS, ...lock }),
       disconnectGraceMs: BigInt(graceMs),
       lockDelayMs: BigInt(delayMs),
+      callerRenews,
     };
     this.stream.send({ id, action: { $case: 'acquire', value } } as never);
     return id;
@@ -58,6 +61,19 @@ export class Hold {
     const { event } = await this.answer(id);
     if (event?.$case !== 'released') throw new Error('no answer to release');
     return event.value;
+  }
+
+  async renew(lockToken: string): Promise<HoldLocksRenewed> {
+    const id = ++this.ids;
+    this.stream.send({ id, action: { $case: 'renew', value: { lockToken } } } as never);
+    const { event } = await this.answer(id);
+    if (event?.$case !== 'renewed') throw new Error('no answer to renew');
+    return event.value;
+  }
+
+  /** Gives an acquire up. */
+  cancel(id: bigint): void {
+    this.stream.send({ id, action: { $case: 'cancel', value: {} } } as never);
   }
 
   /** What was told to be lost so far. */

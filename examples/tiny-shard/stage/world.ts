@@ -18,6 +18,8 @@ export interface World {
 const NAMES = ['aria', 'bram', 'cleo', 'dorn', 'edda', 'finn', 'gwen', 'hugo', 'iris', 'joss'] as const;
 const KINDS = ['sword', 'shield', 'potion', 'ring', 'scroll'] as const;
 const ITEMS_EACH = 5;
+/** Above all players, of which there are 500 at most. */
+const FIRST_ATTACKER = 0xa000;
 
 /**
  * Names and addresses are new in every run, whatever the seed: rate limits and bans outlive a run on a service that was
@@ -25,11 +27,12 @@ const ITEMS_EACH = 5;
  */
 export function createWorld(players: number, random: Random): World {
   const run = randomBytes(4).toString('hex');
-  const network = `2001:db8:${run.slice(0, 4)}:${run.slice(4)}`;
+  // a subject of rate limits is a /64, so everybody has one of their own; of 3fff::/20, which is for documents (RFC 9637)
+  const address = (network: number): string => `3fff:${run.slice(0, 3)}:${run.slice(3, 7)}:${network.toString(16)}::1`;
   const identities = Array.from({ length: players }, (_, n) => ({
     userId: `${NAMES[n % NAMES.length] ?? 'player'}-${String(n + 1)}-${run}`,
     password: `pass-${random.below(1_000_000).toString(36)}`,
-    ip: `${network}::${(n + 1).toString(16)}`,
+    ip: address(n + 1),
   }));
   return {
     identities,
@@ -47,7 +50,7 @@ export function createWorld(players: number, random: Random): World {
         Array.from({ length: ITEMS_EACH }, (_, i) => `${random.pick(KINDS)}#${String(n * ITEMS_EACH + i + 1)}`),
       ]),
     ),
-    attackerIp: (n) => `${network}:a::${(n + 1).toString(16)}`,
+    attackerIp: (n) => address(FIRST_ATTACKER + n),
     attackedUserId: (n) => `account-${String(n + 1)}-${run}`,
   };
 }

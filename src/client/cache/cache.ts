@@ -1,19 +1,340 @@
+import { DeletePatternRequest, InvalidateTagsRequest, InvalidationMode } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Logger } from '../logger.js';
+import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { Rpc } from '../rpc/rpc.js';
+import type { CallOptions } from '../transport/method.js';
+import { CacheAside, type CacheAsideOptions, type WarmOutcome } from './cache-aside.js';
+import { ValueFormat, type ValueOptions } from './codec/value-format.js';
+import {
+  Collections,
+  type AddedToSet,
+  type AddToSetOptions,
+  type GetListOptions,
+  type PushToListOptions,
+} from './collections.js';
+import { exactNumber, increment, wholeDelta, type Incremented, type IncrementOptions } from './counters.js';
+import type { Degrading, DegradingOptions } from './degrading.js';
+import {
+  Entries,
+  type CacheEntry,
+  type EntrySource,
+  type Guard,
+  type SetEntry,
+  type SetOptions,
+  type Stored,
+} from './entries.js';
+import type { ExpiryOptions } from './expiry.js';
+import type { Loader } from './loader.js';
+import type { RequestMemo } from './request-memo.js';
+import type { SharedLoads } from './shared-loads.js';
+import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
+import { warmMany, type WarmEntry, type WarmManyOptions, type WarmProgress } from './warming.js';
+import { writeThrough, type WriteThroughOptions } from './write-through.js';
 
-export interface CacheOptions {
-  /** What becomes of a write that fails; `log` by default. */
-  readonly onWriteError?: 'log' | 'throw';
-}
+let views = 0;
 
-export interface CacheSettings extends CacheOptions {
+export interface CacheOptions extends ValueOptions, DegradingOptions {}
+
+/** What caches of one client share, however they write their values. */
+export interface CacheParts {
+  readonly rpc: Rpc['cache'];
+  readonly source: EntrySource;
+  readonly degrading: Degrading;
+  readonly memo: RequestMemo;
+  readonly loads: SharedLoads;
+  /** Keys were written, or (undefined) nobody knows which: what is kept of them in this process is to be forgotten. */
+  readonly onWritten: (keys: readonly string[] | undefined) => void;
+  readonly defaultTimeoutMs: number;
+  readonly closing: AbortSignal;
   readonly logger: Logger;
 }
 
-/** Values by key, with everything in them that JSON can say. */
+export interface InvalidateOptions extends CallOptions {
+  /** The entries stay, stale, until they end: one caller loads each anew and the others are served meanwhile. */
+  readonly soft?: boolean;
+}
+
+export interface DeletePatternOptions extends StreamOptions {
+  /** Allows a pattern that begins with a wildcard. */
+  readonly allowAll?: boolean;
+  /** Only counts. */
+  readonly dryRun?: boolean;
+  readonly onProgress?: (progress: DeletedPattern) => void;
+}
+
+export interface DeletedPattern {
+  readonly scanned: number;
+  readonly matched: number;
+  readonly deleted: number;
+}
+
+/**
+ * Values by key. A value is what the codec can say, JSON unless you choose another; what comes back has the type that you name,
+ * unchecked. Keys are 1 to 512 bytes. While the service, or its Redis, is away, reads miss and writes are logged
+ * (`onReadError`, `onWriteError`); what cannot be made up (a count) fails with UnavailableError.
+ */
 export class Cache {
+  private readonly format: ValueFormat;
+  private readonly entries: Entries;
+  private readonly collections: Collections;
+  private readonly aside: CacheAside;
+  private readonly viewNumber = ++views;
+
   constructor(
-    readonly rpc: Rpc,
-    readonly settings: CacheSettings,
-  ) {}
+    private readonly parts: CacheParts,
+    private readonly options: ValueOptions,
+  ) {
+    const { rpc, source, degrading } = parts;
+    this.format = new ValueFormat(options);
+    this.entries = new Entries(rpc, source, this.format, degrading);
+    this.collections = new Collections(rpc, this.format, degrading);
+    this.aside = new CacheAside({ ...parts, format: this.format, view: this.view('load') });
+  }
+
+  /** The same cache with another codec, schema version or compression. */
+  with(options: ValueOptions): Cache {
+    return new Cache(this.parts, { ...this.options, ...options });
+  }
+
+  /** Undefined: a miss. Safe to retry. */
+  async get<Value>(key: string, options: CallOptions = {}): Promise<Value | undefined> {
+    return (await this.getEntry<Value>(key, options))?.value;
+  }
+
+  /** A value with its version and what is left of its life. */
+  async getEntry<Value>(key: string, options: CallOptions = {}): Promise<CacheEntry<Value> | undefined> {
+    const entry = await this.parts.memo.get(this.view('entry'), key, () => this.entries.get(key, options));
+    return entry as CacheEntry<Value> | undefined;
+  }
+
+  /** A value or undefined for each key, in the order asked. Each is read at its own moment. */
+  async getMany<Value>(keys: readonly string[], options: CallOptions = {}): Promise<(Value | undefined)[]> {
+    const entries = await this.entries.getMany(keys, options);
+    return entries.map((entry) => entry?.value as Value | undefined);
+  }
+
+  /** Without `ttlMs` or `noExpiry` the service's default for its environment holds. A retry writes again. */
+  async set(key: string, value: unknown, options: SetOptions & CallOptions = {}): Promise<Stored> {
+    try {
+      return await this.entries.set(key, value, options);
+    } finally {
+      this.written([key]);
+    }
+  }
+
+  /** Each entry is written by itself, with its own expiry; the answers are in the order of the entries. */
+  async setMany(entries: readonly SetEntry[], options: CallOptions = {}): Promise<Stored[]> {
+    try {
+      return await this.entries.setMany(entries, options);
+    } finally {
+      this.written(entries.map(({ key }) => key));
+    }
+  }
+
+  /** Whether there was something, of any kind. A load that runs can no longer fill the key. Safe to retry. */
+  async delete(key: string, options: CallOptions & { readonly guard?: Guard } = {}): Promise<boolean> {
+    const [deleted = false] = await this.deleteAll([key], options);
+    return deleted;
+  }
+
+  /** As `delete`, for each key. */
+  deleteMany(keys: readonly string[], options: CallOptions = {}): Promise<boolean[]> {
+    return this.deleteAll(keys, options);
+  }
+
+  async exists(key: string, options: CallOptions = {}): Promise<boolean> {
+    const [exists = false] = await this.entries.exists([key], options);
+    return exists;
+  }
+
+  /** Gives what the key holds a new life from now; false where it holds nothing. Safe to retry. */
+  async touch(key: string, options: ExpiryOptions & CallOptions = {}): Promise<boolean> {
+    try {
+      const [touched = false] = await this.entries.touch([key], options);
+      return touched;
+    } finally {
+      this.written([key]);
+    }
+  }
+
+  /** Milliseconds left; Infinity without expiry, undefined where the key holds nothing. */
+  getTtl(key: string, options: CallOptions = {}): Promise<number | undefined> {
+    return this.entries.getTtl(key, options);
+  }
+
+  /**
+   * Adds to a counter and answers its value; a counter that is not there begins at 0. With a bigint as the delta the whole
+   * signed 64-bit range, with a number up to 2^53. Sent again it counts once. Fails while the service is away.
+   */
+  async increment(key: string, delta?: number, options?: IncrementOptions): Promise<number>;
+  async increment(key: string, delta: bigint, options?: IncrementOptions): Promise<bigint>;
+  async increment(key: string, delta: number | bigint = 1, options: IncrementOptions = {}): Promise<number | bigint> {
+    const { value } = await this.incrementWithin(key, delta, options);
+    return typeof delta === 'bigint' ? value : exactNumber(value);
+  }
+
+  /** As `increment`, and tells whether `floor` and `ceiling` allowed it. */
+  async incrementWithin(key: string, delta: number | bigint, options: IncrementOptions = {}): Promise<Incremented> {
+    const { rpc, degrading } = this.parts;
+    try {
+      return await increment(rpc, degrading, key, wholeDelta(delta), options);
+    } finally {
+      this.written([key]);
+    }
+  }
+
+  addToSet(key: string, members: readonly unknown[], options: AddToSetOptions = {}): Promise<AddedToSet> {
+    return this.collections.addToSet(key, members, options);
+  }
+
+  /** How many of them were in the set. */
+  removeFromSet(key: string, members: readonly unknown[], options: CallOptions = {}): Promise<number> {
+    return this.collections.removeFromSet(key, members, options);
+  }
+
+  /** All members, each once, in no order; read in pages, so what is added or removed meanwhile may be there or not. */
+  async getSetMembers<Value>(key: string, options: CallOptions = {}): Promise<Value[]> {
+    return (await this.collections.getSetMembers(key, options)) as Value[];
+  }
+
+  /** How many items the list has now. A retry pushes again. */
+  pushToList(key: string, items: readonly unknown[], options: PushToListOptions = {}): Promise<number> {
+    return this.collections.pushToList(key, items, options);
+  }
+
+  async getList<Value>(key: string, options: GetListOptions = {}): Promise<Value[]> {
+    return (await this.collections.getList(key, options)) as Value[];
+  }
+
+  /**
+   * The value, or what the loader brings; one caller of the whole fleet loads, the others wait for it. A loader that fails
+   * lets its callers fail, or gives them the stale value where there is one (`staleMs`). Undefined: the source has nothing.
+   * While the cache is away the loader runs, once at a time for each key and process. Fails with LoadFailedError where the load
+   * of somebody else failed less than `failureBackoffMs` ago. Callers of one process get the same object.
+   */
+  cacheAside<Value>(
+    key: string,
+    loader: Loader<Value>,
+    options: CacheAsideOptions<Value> = {},
+  ): Promise<Value | undefined> {
+    return this.parts.memo.get(this.view('value'), key, () => this.aside.get(key, loader, options));
+  }
+
+  /** As `cacheAside`, with tags. */
+  taggedCache<Value>(
+    key: string,
+    tags: readonly string[],
+    loader: Loader<Value>,
+    options: Omit<CacheAsideOptions<Value>, 'tags'> = {},
+  ): Promise<Value | undefined> {
+    return this.cacheAside(key, loader, { ...options, tags });
+  }
+
+  /** Writes to the source, then to the cache; where another writer came in between, or anything fails, the key is deleted. */
+  writeThrough<Value>(
+    key: string,
+    value: Value,
+    writer: (value: Value) => Promise<void> | void,
+    options: WriteThroughOptions = {},
+  ): Promise<Stored> {
+    return writeThrough(this, key, value, writer, options);
+  }
+
+  /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */
+  async warm<Value>(key: string, loader: Loader<Value>, options: CacheAsideOptions<Value> = {}): Promise<WarmOutcome> {
+    try {
+      return await this.aside.warm(key, loader, options);
+    } finally {
+      this.written([key]);
+    }
+  }
+
+  /** Warms many keys, a few at a time; one that fails stops nobody. */
+  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmProgress> {
+    return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), options);
+  }
+
+  /** Ends all entries that carry the tag, in a time that does not depend on how many they are. Safe to retry. */
+  invalidateByTag(tag: string, options: InvalidateOptions = {}): Promise<void> {
+    return this.invalidateTags([tag], options);
+  }
+
+  /** As `invalidateByTag`, for 1 to 256 tags at one moment. */
+  async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
+    const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
+    const request = InvalidateTagsRequest.fromPartial({ tags: [...tags], mode });
+    const { rpc, degrading } = this.parts;
+    try {
+      await degrading.write('an invalidation is lost: entries may be read until they expire', undefined, async () => {
+        await rpc.invalidateTags(request, options);
+      });
+    } finally {
+      this.written(undefined);
+    }
+  }
+
+  /**
+   * Deletes every key that matches a glob, in small steps beside other work; not at one moment. Fails with
+   * FailedPreconditionError (BROAD_PATTERN) for a pattern that begins with a wildcard, unless `allowAll`. Safe to retry.
+   */
+  async deletePattern(pattern: string, options: DeletePatternOptions = {}): Promise<DeletedPattern> {
+    const { allowAll = false, dryRun = false, onProgress, signal } = options;
+    const request = DeletePatternRequest.fromPartial({ pattern, allowAll, dryRun });
+    let deleted: DeletedPattern = { scanned: 0, matched: 0, deleted: 0 };
+    try {
+      for await (const progress of this.parts.rpc.deletePattern(request, { signal })) {
+        deleted = {
+          scanned: Number(progress.scanned),
+          matched: Number(progress.matched),
+          deleted: Number(progress.deleted),
+        };
+        onProgress?.(deleted);
+      }
+      return deleted;
+    } finally {
+      this.written(undefined);
+    }
+  }
+
+  /** Hits, misses, loads and writes of the whole namespace, the keys read most, and the memory of Redis. */
+  getCacheStats(options: CacheStatsOptions & CallOptions = {}): Promise<CacheStats> {
+    return cacheStatsOf(this.parts.rpc, options);
+  }
+
+  /**
+   * During `body`, and all it calls and awaits, what was asked for once is not asked for again: the memory of one request.
+   * What this cache writes meanwhile is forgotten; what others write is not seen.
+   */
+  memo<Result>(body: () => Result): Result {
+    return this.parts.memo.run(body);
+  }
+
+  /** Whether the service is asked at all: see `circuit` in CacheOptions. */
+  get circuitState(): 'closed' | 'open' | 'half-open' {
+    return this.parts.degrading.circuitState;
+  }
+
+  private async deleteAll(
+    keys: readonly string[],
+    options: CallOptions & { readonly guard?: Guard },
+  ): Promise<boolean[]> {
+    try {
+      return await this.entries.delete(keys, options);
+    } finally {
+      this.written(keys);
+    }
+  }
+
+  /** Caches that read values in different ways do not share them. */
+  private view(kind: string): string {
+    return `${kind} ${String(this.viewNumber)}`;
+  }
+
+  /** Whatever became of the write: nothing that was read before it is answered any more. */
+  private written(keys: readonly string[] | undefined): void {
+    const { memo, loads, onWritten } = this.parts;
+    memo.forget(keys);
+    loads.forget(keys);
+    onWritten(keys);
+  }
 }

@@ -6,9 +6,9 @@ import { RETRY_SAFE } from './retry-safe.js';
 import type { Transport } from './transport.js';
 
 export interface RetryOptions {
-  /** With the first; 3 by default, 1 for none. */
+  /** With the first; 4 by default, 1 for none. */
   readonly maxAttempts?: number;
-  /** Before the second attempt, doubled for each further one, half of it at random; 25 by default. */
+  /** Before the second attempt, doubled for each further one, half of it at random; 50 by default. */
   readonly baseDelayMs?: number;
   /** 1,000 by default. */
   readonly maxDelayMs?: number;
@@ -38,8 +38,8 @@ export class RetryingTransport implements Transport {
     private readonly defaultTimeoutMs: number,
     options: RetryOptions = {},
   ) {
-    this.maxAttempts = options.maxAttempts ?? 3;
-    this.baseDelayMs = options.baseDelayMs ?? 25;
+    this.maxAttempts = options.maxAttempts ?? 4;
+    this.baseDelayMs = options.baseDelayMs ?? 50;
     this.maxDelayMs = options.maxDelayMs ?? 1_000;
     this.maxBudget = options.budget ?? 20;
     this.budget = this.maxBudget;

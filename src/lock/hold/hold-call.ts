@@ -2,6 +2,9 @@ import type { ParkableCall } from '../../redis/call.js';
 
 /** One request of a stream, as the store of locks sees a call. It may wait: how many there are is bounded by the stream. */
 export class HoldCall implements ParkableCall {
+  readonly isAcquire: boolean;
+  /** Whether it is one that may wait for somebody else. */
+  readonly waits: boolean;
   ended = false;
   private readonly listeners: (() => void)[] = [];
 
@@ -9,9 +12,11 @@ export class HoldCall implements ParkableCall {
     readonly namespace: string,
     /** On the clock of `performance.now()`. */
     readonly deadlineAt: number,
-    /** Whether it is one that may wait for somebody else. */
-    readonly waits: boolean,
-  ) {}
+    { isAcquire, waits }: { readonly isAcquire: boolean; readonly waits: boolean },
+  ) {
+    this.isAcquire = isAcquire;
+    this.waits = waits;
+  }
 
   end(): void {
     if (this.ended) return;

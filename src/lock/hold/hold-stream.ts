@@ -15,6 +15,7 @@ export interface AcquireAction {
   readonly request: AcquireRequest;
   readonly graceMs: number;
   readonly delayMs: number;
+  readonly callerRenews: boolean;
 }
 
 export interface ReleaseAction {
@@ -23,7 +24,12 @@ export interface ReleaseAction {
   readonly lockToken: string;
 }
 
-export type HoldAction = AcquireAction | ReleaseAction;
+export interface RenewAction {
+  readonly kind: 'renew';
+  readonly lockToken: string;
+}
+
+export type HoldAction = AcquireAction | ReleaseAction | RenewAction;
 
 export interface LostLock extends Loss {
   readonly kind: 'lost';
@@ -35,6 +41,9 @@ export interface LostLock extends Loss {
 export type HoldEvent =
   | { readonly kind: 'acquired'; readonly id: bigint; readonly outcome: AcquireOutcome }
   | { readonly kind: 'released'; readonly id: bigint; readonly outcome: OwnershipOutcome }
+  | { readonly kind: 'renewed'; readonly id: bigint; readonly isHeld: boolean }
+  /** An acquire was given up. */
+  | { readonly kind: 'cancelled'; readonly id: bigint }
   | { readonly kind: 'failed'; readonly id: bigint; readonly error: DomainError }
   | LostLock;
 
@@ -62,7 +71,8 @@ export class HoldStream {
   private readonly kept = new Map<string, Map<string, KeptLease>>();
   private resourceCount = 0;
   private readonly inFlight = new Set<bigint>();
-  private readonly calls = new Set<HoldCall>();
+  /** Of the requests that ask Redis as a call, by their ids. */
+  private readonly calls = new Map<bigint, HoldCall>();
   private readonly requests = new Set<Promise<void>>();
   private readonly lettingGo = new Set<Promise<void>>();
   private readonly events: HoldEvent[] = [];
@@ -79,8 +89,13 @@ export class HoldStream {
     if (this.inFlight.has(id)) throw invalidField('id', 'must not be that of a request that is not answered yet');
     if (this.inFlight.size >= MAX_IN_FLIGHT) throw new DomainError('OVERLOADED', 'too many requests under way');
     this.inFlight.add(id);
-    const request = action.kind === 'acquire' ? this.acquire(id, action) : this.release(id, action);
-    track(request, this.requests);
+    track(this.answer(id, action), this.requests);
+  }
+
+  /** Gives an acquire up that is not answered yet. */
+  cancel(id: bigint): void {
+    const call = this.calls.get(id);
+    if (call?.isAcquire === true) call.end();
   }
 
   /** Waits for something to tell; undefined when the stream is over. Throws what it ended with. */
@@ -102,7 +117,7 @@ export class HoldStream {
   /** The caller asks nothing more: answers what is under way, without waiting for others, and releases all. */
   async close(): Promise<void> {
     this.isClosing = true;
-    for (const call of this.calls) if (call.waits) call.end();
+    for (const call of this.calls.values()) if (call.waits) call.end();
     await Promise.all(this.requests);
     this.letGoOfAll('released');
     await this.settled();
@@ -115,7 +130,7 @@ export class HoldStream {
   /** The caller is gone: its locks are kept for their grace. Does nothing when the stream is over. */
   break(): void {
     if (this.isOver) return;
-    for (const call of this.calls) call.end();
+    for (const call of this.calls.values()) call.end();
     this.letGoOfAll('lost');
     this.events.length = 0;
     this.finish();
@@ -141,7 +156,18 @@ export class HoldStream {
     while (this.requests.size + this.lettingGo.size > 0) await Promise.all([...this.requests, ...this.lettingGo]);
   }
 
-  private async acquire(id: bigint, { request, graceMs, delayMs }: AcquireAction): Promise<void> {
+  private answer(id: bigint, action: HoldAction): Promise<void> {
+    switch (action.kind) {
+      case 'acquire':
+        return this.acquire(id, action);
+      case 'release':
+        return this.release(id, action);
+      case 'renew':
+        return this.renew(id, action);
+    }
+  }
+
+  private async acquire(id: bigint, { request, graceMs, delayMs, callerRenews }: AcquireAction): Promise<void> {
     // with a request id another try finds what an earlier one was granted; a caller without one never sees it
     const requestId = request.requestId === '' ? randomBytes(24).toString('base64url') : request.requestId;
     const lockToken = tokenOfRequest(requestId);
@@ -150,12 +176,17 @@ export class HoldStream {
       const tokens = new Map(grants.map(({ resource, fencingToken }) => [resource, fencingToken]));
       for (const lease of leases) {
         const fencingToken = tokens.get(lease.lease.resource) ?? 0;
-        lease.keep({ ttlMs: request.ttlMs, graceMs, fencingToken });
+        lease.keep({ ttlMs: request.ttlMs, graceMs, fencingToken, callerRenews });
       }
     };
     const giveUpAt = performance.now() + request.waitMs;
-    const call = new HoldCall(this.options.namespace, giveUpAt + PATIENCE_MS, request.waitMs > 0);
-    this.calls.add(call);
+    const call = new HoldCall(this.options.namespace, giveUpAt + PATIENCE_MS, {
+      isAcquire: true,
+      waits: request.waitMs > 0,
+    });
+    this.calls.set(id, call);
+    // the end of the stream ends calls too, and has its own way with what they are granted
+    const isCancelled = (): boolean => call.ended && !this.isOver && !this.isClosing;
     let tries = 0;
     try {
       this.checkSize();
@@ -165,14 +196,20 @@ export class HoldStream {
         const keeper = { stream: this.id, delayMs };
         return this.options.locks.acquireLock({ ...request, requestId, waitMs }, call, keeper);
       });
+      if (isCancelled()) {
+        // the store gives back what is granted to a call that has ended
+        this.tell({ kind: 'cancelled', id });
+        return;
+      }
       if (outcome.status === 'granted') keep(outcome);
       this.tell({ kind: 'acquired', id, outcome });
     } catch (error) {
       tries++;
-      if (this.isClosing && call.ended) this.inFlight.delete(id);
+      if (isCancelled()) this.tell({ kind: 'cancelled', id });
+      else if (this.isClosing && call.ended) this.inFlight.delete(id);
       else this.tellFailed(id, error);
     } finally {
-      this.calls.delete(call);
+      this.calls.delete(id);
       for (const lease of leases) this.asked(lease, { isUnsure: tries > 1, ttlMs: request.ttlMs });
     }
   }
@@ -181,8 +218,8 @@ export class HoldStream {
     const ofToken = this.kept.get(lockToken);
     const leases = resources.flatMap((resource) => ofToken?.get(resource) ?? []).filter(({ isKept }) => isKept);
     const { namespace, locks } = this.options;
-    const call = new HoldCall(namespace, performance.now() + PATIENCE_MS, false);
-    this.calls.add(call);
+    const call = new HoldCall(namespace, performance.now() + PATIENCE_MS, { isAcquire: false, waits: false });
+    this.calls.set(id, call);
     for (const lease of leases) lease.pause();
     try {
       const outcome = await this.insist(call, () => locks.releaseLock(resources, lockToken, call));
@@ -192,7 +229,17 @@ export class HoldStream {
       for (const lease of leases) this.letGo(lease, 'released');
       this.tellFailed(id, error);
     } finally {
-      this.calls.delete(call);
+      this.calls.delete(id);
+    }
+  }
+
+  private async renew(id: bigint, { lockToken }: RenewAction): Promise<void> {
+    const leases = [...(this.kept.get(lockToken)?.values() ?? [])].filter(({ isKept }) => isKept);
+    try {
+      const held = await Promise.all(leases.map((lease) => lease.extend()));
+      this.tell({ kind: 'renewed', id, isHeld: held.length > 0 && held.every(Boolean) });
+    } catch (error) {
+      this.tellFailed(id, error);
     }
   }
 
@@ -238,7 +285,7 @@ export class HoldStream {
       return;
     }
     // one of several tries may have been granted it
-    if (isUnsure) lease.keep({ ttlMs, graceMs: 0, fencingToken: 0 });
+    if (isUnsure) lease.keep({ ttlMs, graceMs: 0, fencingToken: 0, callerRenews: false });
     this.letGo(lease, 'released');
   }
 

@@ -20,6 +20,8 @@ export interface KeepTerms {
   readonly ttlMs: number;
   readonly graceMs: number;
   readonly fencingToken: number;
+  /** The caller renews it, by `extend`; the service only looks. */
+  readonly callerRenews: boolean;
 }
 
 export interface KeptLeaseOptions {
@@ -78,7 +80,19 @@ export class KeptLease implements WakeListener, Timed {
     this.isPaused = false;
     const now = performance.now();
     this.endsAt = now + terms.ttlMs;
-    this.wakeAt(now + renewAfterMs(terms.ttlMs));
+    this.wakeAfterRenewal(now, terms);
+  }
+
+  /** Makes it last for its whole time from now on; answers whether it does. Rejects where Redis does not tell. */
+  async extend(): Promise<boolean> {
+    const { terms, heard } = this;
+    if (terms === undefined || this.isPaused) return false;
+    const sentAt = performance.now();
+    const reply = await this.options.store.renew(this.lease, terms.ttlMs);
+    // what was asked before it ended, or was granted anew, tells nothing
+    if (this.terms !== terms || this.isReleasing) return false;
+    this.settle(reply, { sentAt, heard, terms });
+    return reply.status === 'done';
   }
 
   /** Renews no more until it is granted again: it is about to be released. */
@@ -131,7 +145,9 @@ export class KeptLease implements WakeListener, Timed {
   /** The wheel wakes it. */
   expire(): void {
     if (performance.now() < this.endsAt) {
-      void this.renew();
+      // what was heard is looked at, by which the lease lasts longer once; that does no harm
+      if (this.terms?.callerRenews !== true || this.heard !== undefined) void this.renew();
+      else this.wakeAt(this.endsAt);
       return;
     }
     const { lease, options } = this;
@@ -158,7 +174,7 @@ export class KeptLease implements WakeListener, Timed {
     const reply = await this.options.store.renew(this.lease, terms.ttlMs).catch(() => undefined);
     this.isRenewing = false;
     // what was asked before it ended, or was granted anew, tells nothing
-    if (this.terms === terms && !this.isReleasing) this.settle(reply, { sentAt, heard, ttlMs: terms.ttlMs });
+    if (this.terms === terms && !this.isReleasing) this.settle(reply, { sentAt, heard, terms });
     if (!this.isStale) return;
     this.isStale = false;
     void this.renew();
@@ -166,17 +182,17 @@ export class KeptLease implements WakeListener, Timed {
 
   private settle(
     reply: RenewReply | undefined,
-    { sentAt, heard, ttlMs }: { readonly sentAt: number; readonly heard: Loss | undefined; readonly ttlMs: number },
+    { sentAt, heard, terms }: { readonly sentAt: number; readonly heard: Loss | undefined; readonly terms: KeepTerms },
   ): void {
     switch (reply?.status) {
       case undefined:
         this.wakeAt(Math.min(this.endsAt, performance.now() + RETRY_MS * (0.5 + Math.random())));
         break;
       case 'done':
-        this.endsAt = Math.max(this.endsAt, sentAt + ttlMs);
+        this.endsAt = Math.max(this.endsAt, sentAt + terms.ttlMs);
         // what was heard before was of another resource, or of an earlier grant
         if (this.heard === heard) this.heard = undefined;
-        this.wakeAt(sentAt + renewAfterMs(ttlMs));
+        this.wakeAfterRenewal(sentAt, terms);
         break;
       case 'taken_over':
         this.end(undefined);
@@ -201,6 +217,10 @@ export class KeptLease implements WakeListener, Timed {
     this.heard = undefined;
     this.options.wheel.remove(this);
     this.options.onEnd(this, loss);
+  }
+
+  private wakeAfterRenewal(renewedAt: number, { ttlMs, callerRenews }: KeepTerms): void {
+    this.wakeAt(callerRenews ? this.endsAt : renewedAt + renewAfterMs(ttlMs));
   }
 
   private wakeAt(at: number): void {

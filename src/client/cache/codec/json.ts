@@ -1,0 +1,13 @@
+import { Buffer } from 'node:buffer';
+import type { Codec } from './codec.js';
+
+/** JSON in UTF-8: what JSON.stringify keeps of a value comes back, so a Date is a string afterwards. The default. */
+export const json: Codec = {
+  id: 0,
+  encode: (value) => {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text === undefined) throw new TypeError('undefined, functions and symbols are nothing in JSON');
+    return Buffer.from(text);
+  },
+  decode: (bytes) => JSON.parse(bytes.toString('utf8')) as unknown,
+};

@@ -1,0 +1,145 @@
+import {
+  AddToSetRequest,
+  GetListRequest,
+  GetSetMembersRequest,
+  ListSide,
+  PushToListRequest,
+  RemoveFromSetRequest,
+} from '../../gen/shardkeep/cache/v1/cache.js';
+import type { Rpc } from '../rpc/rpc.js';
+import type { CallOptions } from '../transport/method.js';
+import type { ValueFormat } from './codec/value-format.js';
+import type { Degrading } from './degrading.js';
+import { expiryOf, type ExpiryOptions } from './expiry.js';
+
+export interface CollectionWriteOptions extends ExpiryOptions, CallOptions {
+  /** A collection that is there gets the expiry of this call too, so it lives as long as somebody writes to it. */
+  readonly refreshExpiry?: boolean;
+}
+
+export interface AddToSetOptions extends CollectionWriteOptions {
+  /** The most members the set may have, 1 to 1,000,000. */
+  readonly maxMembers?: number;
+}
+
+export interface AddedToSet {
+  /** False: the set would have grown past `maxMembers`, and nothing changed; or the write was lost and logged. */
+  readonly applied: boolean;
+  readonly addedCount: number;
+  readonly size: number;
+}
+
+export interface PushToListOptions extends CollectionWriteOptions {
+  /** The end to push at; `tail` by default. */
+  readonly side?: 'head' | 'tail';
+  /** The most items the list keeps, 1 to 1,000,000; the rest goes from the other end in the same step. */
+  readonly maxLength?: number;
+}
+
+export interface GetListOptions extends CallOptions {
+  /** The end to count from; `head` by default. */
+  readonly side?: 'head' | 'tail';
+  /** Items to leave out at that end; 0 by default. */
+  readonly offset?: number;
+  /** Items to answer at most; all by default, in as many calls as that takes. */
+  readonly limit?: number;
+}
+
+const PAGE = 1_000;
+const SIDES = { head: ListSide.HEAD, tail: ListSide.TAIL } as const;
+
+/** Sets and lists under a key. Their members are encoded without header and compression, so that equal ones are the same. */
+export class Collections {
+  constructor(
+    private readonly rpc: Rpc['cache'],
+    private readonly format: ValueFormat,
+    private readonly degrading: Degrading,
+  ) {}
+
+  async addToSet(key: string, members: readonly unknown[], options: AddToSetOptions): Promise<AddedToSet> {
+    const request = AddToSetRequest.fromPartial({
+      key,
+      members: members.map((member) => this.format.encodePlain(member)),
+      refreshExpiry: options.refreshExpiry ?? false,
+      maxMembers: options.maxMembers,
+    });
+    request.expiry = expiryOf(options);
+    const lost = { applied: false, addedCount: 0, size: 0n };
+    const added = await this.degrading.write('members of a set are lost', lost, () =>
+      this.rpc.addToSet(request, options),
+    );
+    return { ...added, size: Number(added.size) };
+  }
+
+  async removeFromSet(key: string, members: readonly unknown[], options: CallOptions): Promise<number> {
+    const request = RemoveFromSetRequest.fromPartial({
+      key,
+      members: members.map((member) => this.format.encodePlain(member)),
+    });
+    const lost = { removedCount: 0, size: 0n };
+    const { removedCount } = await this.degrading.write('a removal from a set is lost', lost, () =>
+      this.rpc.removeFromSet(request, options),
+    );
+    return removedCount;
+  }
+
+  async getSetMembers(key: string, options: CallOptions): Promise<unknown[]> {
+    return this.degrading.read<unknown[]>('a set could not be read', [], async () => {
+      const members: unknown[] = [];
+      let pageToken = '';
+      do {
+        const request = GetSetMembersRequest.fromPartial({ key, pageSize: PAGE, pageToken });
+        const page = await this.rpc.getSetMembers(request, options);
+        for (const member of page.members) this.keep(member, members);
+        pageToken = page.nextPageToken;
+      } while (pageToken !== '');
+      return members;
+    });
+  }
+
+  async pushToList(key: string, items: readonly unknown[], options: PushToListOptions): Promise<number> {
+    const { side = 'tail', refreshExpiry = false, maxLength } = options;
+    const request = PushToListRequest.fromPartial({
+      key,
+      side: SIDES[side],
+      items: items.map((item) => this.format.encodePlain(item)),
+      refreshExpiry,
+      maxLength,
+    });
+    request.expiry = expiryOf(options);
+    const lost = { length: 0n, trimmedCount: 0n };
+    const { length } = await this.degrading.write('items of a list are lost', lost, () =>
+      this.rpc.pushToList(request, options),
+    );
+    return Number(length);
+  }
+
+  async getList(key: string, options: GetListOptions): Promise<unknown[]> {
+    const { side = 'head', offset = 0, limit = Infinity } = options;
+    return this.degrading.read<unknown[]>('a list could not be read', [], async () => {
+      const items: unknown[] = [];
+      let seen = 0;
+      let next: bigint | undefined = BigInt(offset);
+      while (next !== undefined && seen < limit) {
+        const request = GetListRequest.fromPartial({
+          key,
+          side: SIDES[side],
+          offset: next,
+          limit: Math.min(PAGE, limit - seen),
+        });
+        const page = await this.rpc.getList(request, options);
+        for (const item of page.items) this.keep(item, items);
+        seen += page.items.length;
+        next = page.nextOffset;
+      }
+      return items;
+    });
+  }
+
+  /** One that another codec wrote is left out, and said. */
+  private keep(bytes: Buffer, values: unknown[]): void {
+    const decoded = this.format.decodePlain(bytes);
+    if (decoded.isKnown) values.push(decoded.value);
+    else this.degrading.say('warn', 'a member cannot be read', new TypeError(decoded.why));
+  }
+}

@@ -1,0 +1,227 @@
+import {
+  DeleteRequest,
+  SetRequest,
+  TouchRequest,
+  type Entry as StoredEntry,
+  type SetManyItem,
+} from '../../gen/shardkeep/cache/v1/cache.js';
+import { shardkeepError, toCode } from '../errors.js';
+import type { Rpc } from '../rpc/rpc.js';
+import type { CallOptions } from '../transport/method.js';
+import type { ValueFormat } from './codec/value-format.js';
+import type { Degrading } from './degrading.js';
+import { entryExpiryOf, expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
+
+/** A value with what the cache knows of it. */
+export interface CacheEntry<Value> {
+  readonly value: Value;
+  /** Milliseconds it still lives; Infinity where it does not expire. */
+  readonly ttlMs: number;
+  /** When it was written, Unix milliseconds of Redis's clock. */
+  readonly createdAtMs: number;
+  /** Grows with every write of the key. */
+  readonly version: number;
+  /** No longer fresh: see `staleMs`, and `invalidateTags` with `soft`. */
+  readonly stale: boolean;
+}
+
+/** Lets a write count only while its caller holds a lock: the record refuses a lower fencing token than it has seen. */
+export interface Guard {
+  /** The locked resource. */
+  readonly resource: string;
+  /** Of the caller's grant. */
+  readonly fencingToken: number;
+}
+
+export interface SetOptions extends EntryExpiryOptions {
+  /** When to write: only where the key holds nothing, only where it holds an entry, or only over this version. */
+  readonly condition?: 'absent' | 'present' | { readonly version: number };
+  /** Names by which `invalidateTags` ends the entry: at most 32, of 1 to 128 bytes. */
+  readonly tags?: readonly string[];
+  /** Shortens the times at random by up to so many percent, 0 to 90. */
+  readonly jitterPercent?: number;
+  /** A lower fencing token than the record has seen fails with FailedPreconditionError (OLD_FENCING_TOKEN). */
+  readonly guard?: Guard;
+}
+
+export interface SetEntry<Value = unknown> extends SetOptions {
+  readonly key: string;
+  readonly value: Value;
+}
+
+export interface Stored {
+  /** False: the condition was not met; or the cache was away, and that was logged. */
+  readonly stored: boolean;
+  /** Of the entry that the key holds now; 0 where it holds nothing, or nothing is known. */
+  readonly version: number;
+}
+
+/** What one RPC takes. */
+const MAX_KEYS = 256;
+const LOST: Stored = { stored: false, version: 0 };
+
+/** Where entries are read from: the service, or a near cache in front of it. */
+export interface EntrySource {
+  get(key: string, options: CallOptions): Promise<StoredEntry | undefined>;
+  getMany(keys: readonly string[], options: CallOptions): Promise<readonly (StoredEntry | undefined)[]>;
+}
+
+/** Entries of the service itself. */
+export class ServiceSource implements EntrySource {
+  constructor(private readonly rpc: Rpc['cache']) {}
+
+  async get(key: string, options: CallOptions): Promise<StoredEntry | undefined> {
+    return (await this.rpc.get({ key }, options)).entry;
+  }
+
+  async getMany(keys: readonly string[], options: CallOptions): Promise<readonly (StoredEntry | undefined)[]> {
+    const pages = pagesOf(keys).map((page) => this.rpc.getMany({ keys: page }, options));
+    return (await Promise.all(pages)).flatMap(({ items }) => items.map(({ entry }) => entry));
+  }
+}
+
+/** Entries by key, as values. */
+export class Entries {
+  constructor(
+    private readonly rpc: Rpc['cache'],
+    private readonly source: EntrySource,
+    private readonly format: ValueFormat,
+    private readonly degrading: Degrading,
+  ) {}
+
+  async get(key: string, options: CallOptions): Promise<CacheEntry<unknown> | undefined> {
+    const entry = await this.degrading.read('a value could not be read', undefined, () =>
+      this.source.get(key, options),
+    );
+    return this.read(entry);
+  }
+
+  async getMany(keys: readonly string[], options: CallOptions): Promise<(CacheEntry<unknown> | undefined)[]> {
+    if (keys.length === 0) return [];
+    const misses = keys.map(() => undefined);
+    const entries = await this.degrading.read('values could not be read', misses, () =>
+      this.source.getMany(keys, options),
+    );
+    return entries.map((entry) => this.read(entry));
+  }
+
+  async set(key: string, value: unknown, options: SetOptions & CallOptions): Promise<Stored> {
+    const request = this.setRequest({ ...options, key, value });
+    return this.degrading.write('a value is lost', LOST, async () => {
+      const { stored, version } = await this.rpc.set(request, options);
+      return { stored, version: Number(version) };
+    });
+  }
+
+  async setMany(entries: readonly SetEntry[], options: CallOptions): Promise<Stored[]> {
+    const pages = pagesOf(entries.map((entry) => this.setRequest(entry)));
+    const stored = pages.map((page) =>
+      this.degrading.write(
+        'values are lost',
+        page.map(() => LOST),
+        async () => {
+          const { items } = await this.rpc.setMany({ entries: page }, options);
+          return Promise.all(items.map((item) => this.storedOf(item)));
+        },
+      ),
+    );
+    return (await Promise.all(stored)).flat();
+  }
+
+  async delete(keys: readonly string[], options: CallOptions & { readonly guard?: Guard }): Promise<boolean[]> {
+    const deleted = pagesOf(keys).map((page) => {
+      const request = DeleteRequest.fromPartial({ keys: page, guard: guardOf(options.guard) });
+      const lost = page.map(() => false);
+      return this.degrading.write('a deletion is lost: what was there may be read until it expires', lost, async () => {
+        return (await this.rpc.delete(request, options)).deleted;
+      });
+    });
+    return (await Promise.all(deleted)).flat();
+  }
+
+  async exists(keys: readonly string[], options: CallOptions): Promise<boolean[]> {
+    const exist = pagesOf(keys).map((page) =>
+      this.degrading.read(
+        'keys could not be looked for',
+        page.map(() => false),
+        async () => {
+          return (await this.rpc.exists({ keys: page }, options)).exists;
+        },
+      ),
+    );
+    return (await Promise.all(exist)).flat();
+  }
+
+  async touch(keys: readonly string[], options: ExpiryOptions & CallOptions): Promise<boolean[]> {
+    const expiry = expiryOf(options);
+    const touched = pagesOf(keys).map((page) => {
+      const request = TouchRequest.fromPartial({ keys: page });
+      request.expiry = expiry;
+      const lost = page.map(() => false);
+      return this.degrading.write('a new expiry is lost', lost, async () => {
+        return (await this.rpc.touch(request, options)).touched;
+      });
+    });
+    return (await Promise.all(touched)).flat();
+  }
+
+  async getTtl(key: string, options: CallOptions): Promise<number | undefined> {
+    return this.degrading.read('an expiry could not be read', undefined, async () => {
+      const { items } = await this.rpc.getTtl({ keys: [key] }, options);
+      const [item] = items;
+      if (item?.exists !== true) return undefined;
+      return item.ttlMs === undefined ? Infinity : Number(item.ttlMs);
+    });
+  }
+
+  private read(entry: StoredEntry | undefined): CacheEntry<unknown> | undefined {
+    if (entry === undefined) return undefined;
+    const decoded = this.format.decode(entry.value);
+    if (!decoded.isKnown) {
+      this.degrading.say('warn', 'an entry cannot be read', new TypeError(decoded.why));
+      return undefined;
+    }
+    return {
+      value: decoded.value,
+      ttlMs: entry.ttlMs === undefined ? Infinity : Number(entry.ttlMs),
+      createdAtMs: Number(entry.createdAtMs),
+      version: Number(entry.version),
+      stale: entry.stale,
+    };
+  }
+
+  private setRequest(entry: SetEntry): SetRequest {
+    const { key, value, condition, tags = [], jitterPercent = 0, guard } = entry;
+    const request = SetRequest.fromPartial({ key, tags: [...tags], jitterPercent, guard: guardOf(guard) });
+    request.value = this.format.encode(value);
+    request.expiry = entryExpiryOf(entry);
+    request.condition = conditionOf(condition);
+    return request;
+  }
+
+  /** One entry of several that failed by itself fails as it would have alone. */
+  private storedOf({ stored, version, code, reason, key }: SetManyItem): Promise<Stored> {
+    if (code === 0) return Promise.resolve({ stored, version: Number(version) });
+    return this.degrading.write('a value is lost', LOST, () =>
+      Promise.reject(shardkeepError(toCode(code), `the write of ${key} failed`, { reason })),
+    );
+  }
+}
+
+export function guardOf(guard: Guard | undefined): { resource: string; fencingToken: bigint } | undefined {
+  return guard === undefined ? undefined : { resource: guard.resource, fencingToken: BigInt(guard.fencingToken) };
+}
+
+function conditionOf(condition: SetOptions['condition']): SetRequest['condition'] {
+  if (condition === undefined) return undefined;
+  if (condition === 'absent') return { $case: 'ifAbsent', value: true };
+  if (condition === 'present') return { $case: 'ifPresent', value: true };
+  return { $case: 'ifVersion', value: BigInt(condition.version) };
+}
+
+/** In as many calls as it takes; one call for none, which says what is wrong with that. */
+function pagesOf<Item>(items: readonly Item[]): Item[][] {
+  const pages: Item[][] = [];
+  for (let from = 0; from < items.length; from += MAX_KEYS) pages.push(items.slice(from, from + MAX_KEYS));
+  return pages;
+}

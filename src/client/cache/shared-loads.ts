@@ -1,0 +1,48 @@
+import { AnswersByKey } from './answers-by-key.js';
+
+/** Callers of one process who ask for the same key at once share one answer. */
+export class SharedLoads {
+  private readonly running = new AnswersByKey();
+
+  /** `kind` keeps apart who cannot share. `signal` ends this caller's wait only. */
+  join<Value>(
+    kind: string,
+    key: string,
+    signal: AbortSignal | undefined,
+    ask: () => Promise<Value | undefined>,
+  ): Promise<Value | undefined> {
+    if (signal?.aborted === true) return Promise.reject(reasonOf(signal));
+    const running = this.running.get(kind, key) as Promise<Value | undefined> | undefined;
+    const shared = running ?? ask();
+    if (running === undefined) {
+      this.running.set(kind, key, shared);
+      const over = (): void => {
+        this.running.remove(kind, key, shared);
+      };
+      shared.then(over, over);
+    }
+    return signal === undefined ? shared : untilAborted(shared, signal);
+  }
+
+  /** Who asks from now on asks anew. Undefined: for all keys. */
+  forget(keys: readonly string[] | undefined): void {
+    this.running.forget(keys);
+  }
+}
+
+function untilAborted<Value>(answer: Promise<Value>, signal: AbortSignal): Promise<Value> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      reject(reasonOf(signal));
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    const settle = (): void => {
+      signal.removeEventListener('abort', abort);
+    };
+    answer.then(resolve, reject).finally(settle);
+  });
+}
+
+function reasonOf(signal: AbortSignal): Error {
+  return signal.reason instanceof Error ? signal.reason : new Error('aborted', { cause: signal.reason });
+}

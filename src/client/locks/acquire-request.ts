@@ -1,0 +1,161 @@
+import { Buffer } from 'node:buffer';
+import { randomUUID } from 'node:crypto';
+import { status as Code } from '@grpc/grpc-js';
+import { AcquireLockRequest, HoldLocksAcquire } from '../../gen/shardkeep/lock/v1/lock.js';
+import { invalidArgument, shardkeepError } from '../errors.js';
+
+/** How a lock is taken. */
+export interface LockTerms {
+  /** Who asks, for people who look at the lock; up to 128 bytes. Decides nothing unless `reentrant`. */
+  readonly owner?: string;
+  /** How many permits to take of each resource, 1 to 1,000,000 and not above `capacity`; all, which is exclusive, by default. */
+  readonly permits?: number;
+  /**
+   * How many permits a resource has, 1 to 1,000,000; 1,000,000 by default. Only with `permits`; all callers of a resource
+   * should say the same.
+   */
+  readonly capacity?: number;
+  /**
+   * Whether who already holds a resource as this `owner`, having been granted it as reentrant too, takes it once more. Needs
+   * an `owner` that is of one caller only.
+   */
+  readonly reentrant?: boolean;
+}
+
+export interface AcquireLockOptions extends LockTerms {
+  /** How long the lease lasts unless extended, 1 to 3,600,000 ms; 10,000 by default. */
+  readonly ttlMs?: number;
+  /** How long to wait in the queue, 0 to 60,000 ms; 0, an answer at once, by default. */
+  readonly waitMs?: number;
+  /**
+   * Your own id in place of the random one that makes retries safe: while a grant lives, the same id answers that same grant.
+   * 16 to 128 random bytes, to be kept secret: who knows it can take the lock over.
+   */
+  readonly requestId?: string;
+  /** How long the answer may take beyond `waitMs`; the client's own timeout by default. */
+  readonly timeoutMs?: number;
+  /** Gives the call up: it leaves the queue, and what it is granted is given back. */
+  readonly signal?: AbortSignal;
+}
+
+export interface HoldLockOptions extends LockTerms {
+  /**
+   * How long the lock outlives this process, or a service that nothing is heard of; it is renewed at a third of it. 500 to
+   * 60,000 ms; 10,000 by default. An event loop that stands still for longer loses the lock.
+   */
+  readonly leaseMs?: number;
+  /** How long to wait in the queue, 0 to 60,000 ms; 5,000 by default. */
+  readonly waitMs?: number;
+  /** For how long nobody gets the resources when the lock got lost, without having been released; 0 to 60,000 ms. */
+  readonly lockDelayMs?: number;
+  /** How long an answer may take beyond `waitMs`; the client's own timeout by default. */
+  readonly timeoutMs?: number;
+  /** Gives the waiting up: it leaves the queue. A lock that is held does not end with it. */
+  readonly signal?: AbortSignal;
+}
+
+/** A lock to be held, checked. */
+export interface HoldRequest {
+  readonly resources: readonly string[];
+  readonly terms: LockTerms;
+  readonly leaseMs: number;
+  readonly waitMs: number;
+  readonly lockDelayMs: number;
+  /** The same for each try. */
+  readonly requestId: string;
+}
+
+const DEFAULT_LEASE_MS = 10_000;
+const DEFAULT_WAIT_MS = 5_000;
+const MIN_LEASE_MS = 500;
+/** A stream that breaks keeps its locks for no longer, and it must keep them as long as their holder counts on them. */
+const MAX_LEASE_MS = 60_000;
+const MAX_WAIT_MS = 60_000;
+const MAX_RESOURCES = 16;
+const MAX_RESOURCE_BYTES = 512;
+const MAX_OWNER_BYTES = 128;
+const MAX_PERMITS = 1_000_000;
+
+export function toResources(resources: string | readonly string[]): string[] {
+  return typeof resources === 'string' ? [resources] : [...resources];
+}
+
+/** Throws InvalidArgumentError for what no message can carry; the rest is for the service to judge. */
+export function toAcquireRequest(resources: readonly string[], options: AcquireLockOptions): AcquireLockRequest {
+  const { ttlMs, waitMs = 0, requestId = randomUUID() } = options;
+  const { owner = '', permits = 0, capacity = 0, reentrant = false } = options;
+  return AcquireLockRequest.fromPartial({
+    resources: [...resources],
+    ttlMs: ttlMs === undefined ? undefined : toInt64(ttlMs, 'ttl_ms'),
+    waitMs: toInt64(waitMs, 'wait_ms'),
+    owner,
+    permits,
+    capacity,
+    reentrant,
+    requestId,
+  });
+}
+
+/**
+ * Throws InvalidArgumentError for everything that the service would refuse: on a stream that ends not the call alone, but
+ * the stream, and with it every lock of this client.
+ */
+export function toHoldRequest(resources: readonly string[], options: HoldLockOptions): HoldRequest {
+  const { owner = '', permits = 0, capacity = 0, reentrant = false } = options;
+  const { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, lockDelayMs = 0 } = options;
+  const wrong = [
+    ...wrongResources(resources),
+    ...(isInRange(leaseMs, MIN_LEASE_MS, MAX_LEASE_MS) ? [] : ['ttl_ms']),
+    ...(isText(owner, MAX_OWNER_BYTES) ? [] : ['owner']),
+    ...(isInRange(waitMs, 0, MAX_WAIT_MS) ? [] : ['wait_ms']),
+    ...(isInRange(permits, 0, MAX_PERMITS) ? [] : ['permits']),
+    ...(isInRange(capacity, 0, MAX_PERMITS) ? [] : ['capacity']),
+    ...(isInRange(lockDelayMs, 0, MAX_WAIT_MS) ? [] : ['lock_delay_ms']),
+  ];
+  if (wrong.length > 0) throw invalidArgument(`wrong, or out of range: ${wrong.join(', ')}`, wrong);
+  if (permits > (capacity === 0 ? MAX_PERMITS : capacity))
+    throw invalidArgument('more permits than there are', ['permits']);
+  if (permits === 0 && capacity !== 0) throw invalidArgument('a capacity needs permits', ['capacity']);
+  if (reentrant && owner === '') throw invalidArgument('a reentrant lock needs an owner', ['owner']);
+  const terms = { owner, permits, capacity, reentrant };
+  return { resources, terms, leaseMs, waitMs, lockDelayMs, requestId: randomUUID() };
+}
+
+/** What a HoldLocks stream is sent. */
+export function toHoldLocksAcquire(request: HoldRequest, waitMs: number): HoldLocksAcquire {
+  const { resources, terms, leaseMs, lockDelayMs, requestId } = request;
+  return HoldLocksAcquire.fromPartial({
+    lock: toAcquireRequest(resources, { ...terms, ttlMs: leaseMs, waitMs, requestId }),
+    // the service may take the stream for broken while this side does not know yet, and counts on its leases
+    disconnectGraceMs: BigInt(leaseMs),
+    lockDelayMs: BigInt(lockDelayMs),
+    callerRenews: true,
+  });
+}
+
+export function toInt64(value: number, field: string): bigint {
+  if (!Number.isSafeInteger(value)) throw invalidArgument(`${field} must be a whole number`, [field]);
+  return BigInt(value);
+}
+
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw shardkeepError(Code.CANCELLED, 'cancelled; no lock was asked for');
+}
+
+function wrongResources(resources: readonly string[]): string[] {
+  const isWrong = resources.length === 0 || resources.length > MAX_RESOURCES;
+  if (isWrong || new Set(resources).size !== resources.length) return ['resources'];
+  return resources.flatMap((resource, index) =>
+    resource !== '' && isText(resource, MAX_RESOURCE_BYTES) ? [] : [`resources[${String(index)}]`],
+  );
+}
+
+function isInRange(value: number, min: number, max: number): boolean {
+  return Number.isSafeInteger(value) && value >= min && value <= max;
+}
+
+/** A surrogate without its other half is sent as U+FFFD. */
+function isText(value: string, maxBytes: number): boolean {
+  const sent = Buffer.from(value);
+  return sent.length <= maxBytes && !/[\0\uFFFD]/.test(sent.toString());
+}

@@ -1,0 +1,2 @@
+/** shardkeep in express-rate-limit. */
+export { ShardkeepRateLimitStore, type Hits, type ShardkeepRateLimitStoreOptions } from './store.js';

@@ -1,0 +1,180 @@
+import express, { type Request, type Response, type Router } from 'express';
+import { InvalidArgumentError, type Session, type ShardkeepClient } from '../../client/index.js';
+import { failureOf } from '../http/failure.js';
+import { platformOf } from '../http/platform.js';
+import { sessionView } from '../http/session-view.js';
+import { sendFailure } from './send-failure.js';
+
+/** Who makes a request. */
+export interface AuthenticatedUser {
+  readonly userId: string;
+  readonly username?: string | undefined;
+  readonly roles?: readonly string[] | undefined;
+  readonly permissions?: readonly string[] | undefined;
+}
+
+export interface SessionRoutesOptions {
+  readonly client: Pick<ShardkeepClient, 'sessions'>;
+  /**
+   * Who makes the request: by a JWT that you verify, or by the session that requireSession has found
+   * (`(request) => request.gameSession`). Undefined: nobody, which is answered 401.
+   */
+  readonly authenticate: (request: Request) => AuthenticatedUser | undefined | Promise<AuthenticatedUser | undefined>;
+  /** Of new sessions; `default` by default. */
+  readonly profile?: string;
+  /** The most that a request may extend a session by; 30 days by default. */
+  readonly maxExtendMs?: number;
+}
+
+type Handler = (request: Request, response: Response, user: AuthenticatedUser) => Promise<void>;
+
+const MAX_BODY = '16kb';
+const DAY_MS = 86_400_000;
+const DEFAULT_EXTEND_MS = 1_800_000;
+const METADATA_NAMES: Readonly<Record<string, string>> = {
+  userAgent: 'user_agent',
+  deviceId: 'device_id',
+  gameVersion: 'game_version',
+};
+
+/**
+ * Routes for the sessions of whoever asks, to be mounted at `/api/v1/sessions`:
+ * `POST /create`, `GET /user/sessions`, `GET /:sessionId`, `POST /:sessionId/extend` (`{ ttlMs }`), `DELETE /:sessionId`.
+ *
+ * Another user's session is answered 404, as one that is not there. Answers are `{ success: true, data }` or
+ * `{ success: false, error: { code, fields? } }`; 503 with Retry-After while the service is away. A new session's metadata are
+ * the body's `metadata`, with `ip` and `userAgent` of the request, and `platform` by the User-Agent where the body names none.
+ */
+export function sessionRoutes(options: SessionRoutesOptions): Router {
+  const { client, authenticate, profile, maxExtendMs = 30 * DAY_MS } = options;
+  const { sessions } = client;
+  const router = express.Router();
+  router.use(express.json({ limit: MAX_BODY }));
+
+  const asUser =
+    (handler: Handler) =>
+    (request: Request, response: Response, next: (error: unknown) => void): void => {
+      const run = async (): Promise<void> => {
+        const user = await authenticate(request);
+        if (user === undefined) sendFailure(response, { statusCode: 401, code: 'unauthenticated' });
+        else await handler(request, response, user);
+      };
+      run().catch((error: unknown) => {
+        const failure = failureOf(error);
+        if (failure === undefined) next(error);
+        else sendFailure(response, failure);
+      });
+    };
+
+  /** The session of the path, if it is the user's. */
+  const ownSession = async (request: Request, { userId }: AuthenticatedUser): Promise<Session | undefined> => {
+    const { sessionId = '' } = request.params;
+    const session = await sessions.getSession(String(sessionId)).catch((error: unknown) => {
+      // what has not even the shape of an id is not there either
+      if (error instanceof InvalidArgumentError) return undefined;
+      throw error;
+    });
+    return session?.userId === userId ? session : undefined;
+  };
+
+  router.post(
+    '/create',
+    asUser(async (request, response, user) => {
+      const metadata = metadataOf(request);
+      if (metadata === undefined) {
+        sendFailure(response, { statusCode: 400, code: 'invalid_request', fields: ['metadata'] });
+        return;
+      }
+      const { userId, username, roles, permissions } = user;
+      const result = await sessions.createSession({ userId, username, roles, permissions, metadata, profile });
+      if (result.status === 'created') {
+        const { session, sessionToken } = result;
+        const { sessionId, expiresAt } = sessionView(session);
+        response.status(201).json({ success: true, data: { sessionId, sessionToken, expiresAt } });
+      } else if (result.status === 'session_limit') {
+        response.status(409).json({
+          success: false,
+          error: { code: result.status, sessions: result.liveSessions.map((session) => sessionView(session)) },
+        });
+      } else {
+        sendFailure(response, { statusCode: 403, code: result.status });
+      }
+    }),
+  );
+
+  router.get(
+    '/user/sessions',
+    asUser(async (_request, response, { userId }) => {
+      const { sessions: live, totalCount } = await sessions.listUserSessions(userId);
+      response.json({ success: true, data: { sessions: live.map((session) => sessionView(session)), totalCount } });
+    }),
+  );
+
+  router.get(
+    '/:sessionId',
+    asUser(async (request, response, user) => {
+      const session = await ownSession(request, user);
+      if (session === undefined) sendFailure(response, NOT_FOUND);
+      else response.json({ success: true, data: sessionView(session) });
+    }),
+  );
+
+  router.post(
+    '/:sessionId/extend',
+    asUser(async (request, response, user) => {
+      const ttlMs = extensionOf(request);
+      if (ttlMs === undefined || ttlMs > maxExtendMs) {
+        sendFailure(response, { statusCode: 400, code: 'invalid_request', fields: ['ttlMs'] });
+        return;
+      }
+      const own = await ownSession(request, user);
+      if (own === undefined) sendFailure(response, NOT_FOUND);
+      else response.json({ success: true, data: sessionView(await sessions.extendSession(own.sessionId, { ttlMs })) });
+    }),
+  );
+
+  router.delete(
+    '/:sessionId',
+    asUser(async (request, response, user) => {
+      const own = await ownSession(request, user);
+      if (own === undefined) {
+        sendFailure(response, NOT_FOUND);
+        return;
+      }
+      await sessions.destroySession(own.sessionId, { reason: 'logout' });
+      response.json({ success: true, data: { sessionId: own.sessionId } });
+    }),
+  );
+  return router;
+}
+
+const NOT_FOUND = { statusCode: 404, code: 'not_found' } as const;
+
+/** Undefined: the body's metadata are no map of texts. */
+function metadataOf(request: Request): Record<string, string> | undefined {
+  const body: unknown = request.body;
+  const given: unknown = isRecord(body) ? (body.metadata ?? {}) : {};
+  if (!isRecord(given)) return undefined;
+  const entries = Object.entries(given);
+  if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string')) return undefined;
+  const userAgent = request.get('user-agent');
+  const platform = platformOf(userAgent);
+  return {
+    ...(platform !== undefined && { platform }),
+    ...(userAgent !== undefined && { user_agent: userAgent.slice(0, 512) }),
+    ...Object.fromEntries(entries.map(([name, value]) => [METADATA_NAMES[name] ?? name, value])),
+    // whatever the body says
+    ...(request.ip !== undefined && { ip: request.ip }),
+  };
+}
+
+/** Undefined: it is no time. */
+function extensionOf(request: Request): number | undefined {
+  const body: unknown = request.body;
+  const ttlMs: unknown = isRecord(body) ? (body.ttlMs ?? DEFAULT_EXTEND_MS) : DEFAULT_EXTEND_MS;
+  return typeof ttlMs === 'number' && Number.isInteger(ttlMs) && ttlMs > 0 ? ttlMs : undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

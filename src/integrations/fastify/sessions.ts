@@ -1,0 +1,83 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Session, ShardkeepClient } from '../../client/index.js';
+import { failureOf, type HttpFailure } from '../http/failure.js';
+import { checkSession, type SessionDenial } from '../http/session-check.js';
+import { credentialOf, type CredentialSource } from '../http/session-credential.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The session that the request was made in; see requireSession and loadSession. */
+    gameSession?: Session;
+  }
+}
+
+export interface SessionHookOptions {
+  readonly client: Pick<ShardkeepClient, 'sessions'>;
+  /** Where the session token or id is, the first that has one decides; `['header']` by default. */
+  readonly tokenFrom?: readonly CredentialSource[];
+  /** How long ago the user may have proved who they are; older is denied as `step_up`. */
+  readonly maxAuthAgeMs?: number;
+  /** The client's by default. */
+  readonly timeoutMs?: number;
+  /** The device that makes the request, where the session is bound to one. */
+  readonly deviceIdOf?: (request: FastifyRequest) => string | undefined;
+}
+
+/** A hook for `onRequest`, `preValidation` or `preHandler`. */
+export type SessionHook = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+
+/**
+ * Lets only requests in a live session through, puts it at `request.gameSession`, and touches it. Others are thrown as an
+ * error with `statusCode` 401 and the reason as `code`: `missing`, `unknown`, `expired`, `revoked`, `binding` or `step_up`.
+ * While the service or its Redis is away nobody can tell who is logged in: 503 with Retry-After, never a guess. The
+ * address is `request.ip`: behind a proxy set `trustProxy`.
+ */
+export function requireSession(options: SessionHookOptions): SessionHook {
+  return async (request, reply) => {
+    const denial = await load(options, request, reply);
+    if (denial === undefined) return;
+    reply.header('WWW-Authenticate', 'Bearer');
+    throw httpError({ statusCode: 401, code: denial });
+  };
+}
+
+/** As requireSession, and lets requests without a session through too: `request.gameSession` is undefined then. */
+export function loadSession(options: SessionHookOptions): SessionHook {
+  return async (request, reply) => {
+    await load(options, request, reply);
+  };
+}
+
+/** Why the request has no session; undefined: it has one. */
+async function load(
+  options: SessionHookOptions,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<SessionDenial | undefined> {
+  const { client, tokenFrom = ['header'], maxAuthAgeMs, timeoutMs, deviceIdOf } = options;
+  const headers = { get: (name: string) => textOf(request.headers[name.toLowerCase()]) };
+  try {
+    const checked = await checkSession(client.sessions, await credentialOf(headers, tokenFrom), {
+      client: { ip: request.ip, userAgent: headers.get('user-agent'), deviceId: deviceIdOf?.(request) },
+      maxAuthAgeMs,
+      timeoutMs,
+    });
+    if (checked.status === 'denied') return checked.denial;
+    request.gameSession = checked.session;
+    return undefined;
+  } catch (error) {
+    const failure = failureOf(error);
+    if (failure === undefined) throw error;
+    if (failure.retryAfterSeconds !== undefined) reply.header('Retry-After', failure.retryAfterSeconds);
+    throw httpError(failure);
+  }
+}
+
+/** A header that is there several times says nothing that could be trusted. */
+function textOf(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? undefined : header;
+}
+
+function httpError({ statusCode, code }: HttpFailure): Error {
+  return Object.assign(new Error(statusCode === 401 ? 'No session' : 'Sessions are unavailable'), { statusCode, code });
+}

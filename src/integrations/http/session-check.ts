@@ -1,0 +1,97 @@
+import {
+  InvalidArgumentError,
+  NotFoundError,
+  type Session,
+  type SessionClient,
+  type Sessions,
+  type ValidateSessionResult,
+} from '../../client/index.js';
+import type { SessionCredential } from './session-credential.js';
+
+/** Why a request has no session. */
+export type SessionDenial =
+  /** It shows none. */
+  | 'missing'
+  /** What it shows opens none: there never was one, or it ended more than an hour ago. */
+  | 'unknown'
+  | 'expired'
+  | 'revoked'
+  /** It comes from another client than the session was made for. */
+  | 'binding'
+  /** The user proved who they are too long ago. */
+  | 'step_up';
+
+export type CheckedSession =
+  | { readonly status: 'open'; readonly session: Session }
+  | { readonly status: 'denied'; readonly denial: SessionDenial; readonly message: string | undefined };
+
+export interface CheckOptions {
+  /** Who makes the request, compared with whom the session was made for. */
+  readonly client: SessionClient;
+  readonly maxAuthAgeMs: number | undefined;
+  readonly timeoutMs: number | undefined;
+}
+
+/** The shortest extension there is: it only touches. Watchers are told of each, so not every request is one. */
+const TOUCH_MS = 1;
+const TOUCH_EVERY_MS = 30_000;
+
+/** Whether a credential opens a session now; touches it. Throws ShardkeepError while nobody can tell. */
+export async function checkSession(
+  sessions: Sessions,
+  credential: SessionCredential | undefined,
+  options: CheckOptions,
+): Promise<CheckedSession> {
+  if (credential === undefined) return denied('missing');
+  if ('sessionToken' in credential) return byToken(sessions, credential.sessionToken, options);
+  return byId(sessions, credential, options);
+}
+
+async function byToken(sessions: Sessions, sessionToken: string, options: CheckOptions): Promise<CheckedSession> {
+  const { client, maxAuthAgeMs, timeoutMs } = options;
+  const call = {
+    client,
+    ...(maxAuthAgeMs !== undefined && { maxAuthAgeMs }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  };
+  const result = await sessions.validateSession(sessionToken, call).catch(unknownWhereMalformed);
+  switch (result.status) {
+    case 'valid':
+      return { status: 'open', session: result.session };
+    case 'expired':
+    case 'revoked':
+      return denied(result.status, result.end.message);
+    default:
+      return denied(result.status);
+  }
+}
+
+async function byId(
+  sessions: Sessions,
+  { sessionId, userId }: Extract<SessionCredential, { sessionId: string }>,
+  { maxAuthAgeMs, timeoutMs }: CheckOptions,
+): Promise<CheckedSession> {
+  const call = timeoutMs === undefined ? {} : { timeoutMs };
+  try {
+    const session = await sessions.getSession(sessionId, call);
+    if (session === undefined || (userId !== undefined && userId !== session.userId)) return denied('unknown');
+    // by the clocks of Redis and of this machine, which may differ by as much
+    const now = Date.now();
+    if (maxAuthAgeMs !== undefined && now - session.authenticatedAtMs > maxAuthAgeMs) return denied('step_up');
+    if (now - session.lastActiveMs < TOUCH_EVERY_MS) return { status: 'open', session };
+    return { status: 'open', session: await sessions.extendSession(sessionId, { ...call, ttlMs: TOUCH_MS }) };
+  } catch (error) {
+    if (error instanceof NotFoundError || error instanceof InvalidArgumentError) return denied('unknown');
+    throw error;
+  }
+}
+
+/** What has not even the shape of a token opens nothing. */
+function unknownWhereMalformed(error: unknown): ValidateSessionResult {
+  if (error instanceof InvalidArgumentError && error.fields.includes('session_token')) return { status: 'unknown' };
+  throw error;
+}
+
+function denied(denial: SessionDenial, message?: string): CheckedSession {
+  return { status: 'denied', denial, message: message === '' ? undefined : message };
+}

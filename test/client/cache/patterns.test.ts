@@ -1,0 +1,185 @@
+import { describe, expect, test } from '@jest/globals';
+import type { WarmStep } from '../../../src/client/index.js';
+import { errorOf } from '../../support/client-error.js';
+import { until } from '../../support/redis-server.js';
+import { sdkClient } from '../../support/sdk-client.js';
+import { onEachTopology, randomNamespace } from '../../support/service.js';
+
+onEachTopology('patterns', (service) => {
+  const cacheOf = () => sdkClient(service().address).cache;
+
+  describe('writeThrough', () => {
+    test('writes to the source, then to the cache, over what was there or not', async () => {
+      const cache = cacheOf();
+      const key = randomNamespace();
+      const source: number[] = [];
+      const write = (value: number) =>
+        cache.writeThrough(key, value, (kept) => void source.push(kept), { ttlMs: 60_000 });
+      expect((await write(1)).stored).toBe(true);
+      expect((await write(2)).stored).toBe(true);
+      expect(source).toEqual([1, 2]);
+      expect(await cache.get(key)).toBe(2);
+    });
+
+    test('of two writers at once neither value stays: nobody knows whose the source has', async () => {
+      const [one, other] = [cacheOf(), cacheOf()];
+      const key = randomNamespace();
+      await one.set(key, 'before');
+      const stored = await one.writeThrough(key, 'first', async () => {
+        await other.writeThrough(key, 'second', () => undefined);
+      });
+      expect(stored.stored).toBe(false);
+      expect(await other.get(key)).toBeUndefined();
+    });
+
+    test('a writer that fails leaves no value, for it may have written', async () => {
+      const cache = cacheOf();
+      const key = randomNamespace();
+      await cache.set(key, 'before');
+      const broken = () => Promise.reject(new RangeError('timeout'));
+      await expect(cache.writeThrough(key, 'after', broken)).rejects.toBeInstanceOf(RangeError);
+      expect(await cache.get(key)).toBeUndefined();
+    });
+
+    test('a load from before the write is not stored after it', async () => {
+      const [loading, writing] = [cacheOf(), cacheOf()];
+      const key = randomNamespace();
+      let source = 'old';
+      let goOn: (() => void) | undefined;
+      const held = new Promise<void>((resolve) => (goOn = resolve));
+      let isRead = false;
+      const answer = loading.cacheAside(key, async () => {
+        const read = source;
+        isRead = true;
+        await held;
+        return read;
+      });
+      await until(() => isRead);
+      await writing.writeThrough(key, 'new', (value) => void (source = value));
+      goOn?.();
+      await answer;
+      expect(await writing.get(key)).toBe('new');
+    });
+  });
+
+  describe('warm', () => {
+    test('loads however new the entry is, and once where several do', async () => {
+      const caches = [cacheOf(), cacheOf(), cacheOf()] as const;
+      const key = randomNamespace();
+      let loads = 0;
+      let goOn: (() => void) | undefined;
+      const held = new Promise<void>((resolve) => (goOn = resolve));
+      const loader = async () => {
+        loads++;
+        await held;
+        return loads;
+      };
+      await caches[0].set(key, 'new', { ttlMs: 60_000 });
+      const warmed = Promise.all(caches.map((cache) => cache.warm(key, loader, { ttlMs: 60_000 })));
+      await until(() => loads === 1);
+      expect(await caches[1].get(key)).toBe('new');
+      goOn?.();
+      // who came later than the first one was done has warmed anew
+      expect((await warmed).filter((outcome) => outcome === 'warmed')).toHaveLength(loads);
+      expect(await caches[1].get(key)).toBe(loads);
+    });
+
+    test('many: a few at a time, each step told, and one that fails stops nobody', async () => {
+      const cache = cacheOf();
+      const run = randomNamespace();
+      let running = 0;
+      let most = 0;
+      const entries = Array.from({ length: 30 }, (_, index) => ({
+        key: `${run}:${String(index)}`,
+        ttlMs: 60_000,
+        loader: async () => {
+          most = Math.max(most, ++running);
+          await new Promise(setImmediate);
+          running--;
+          if (index % 10 === 9) throw new RangeError('no such board');
+          return index;
+        },
+      }));
+      const steps: WarmStep[] = [];
+      const done = await cache.warmMany(entries, { concurrency: 3, onProgress: (step) => steps.push(step) });
+      expect(done).toEqual({ total: 30, done: 30, warmed: 27, skipped: 0, failed: 3 });
+      expect(most).toBeLessThanOrEqual(3);
+      expect(steps.map((step) => step.done)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1));
+      expect(steps.filter(({ error }) => error instanceof RangeError).map(({ key }) => key)).toEqual(
+        [9, 19, 29].map((index) => `${run}:${String(index)}`),
+      );
+      const values = await cache.getMany(entries.map(({ key }) => key));
+      expect(values).toEqual(entries.map((_, index) => (index % 10 === 9 ? undefined : index)));
+    });
+
+    test('gradually, and no further when told to stop', async () => {
+      const cache = cacheOf();
+      const run = randomNamespace();
+      const stop = new AbortController();
+      let loads = 0;
+      const entries = Array.from({ length: 50 }, (_, index) => ({
+        key: `${run}:${String(index)}`,
+        loader: () => {
+          if (++loads === 5) stop.abort();
+          return index;
+        },
+      }));
+      const startedAt = performance.now();
+      const done = await cache.warmMany(entries, { maxPerSecond: 100, concurrency: 8, signal: stop.signal });
+      expect(performance.now() - startedAt).toBeGreaterThan(39);
+      // those that had begun came to their end
+      expect(done.done).toBe(loads);
+      expect(loads).toBeLessThanOrEqual(12);
+    });
+
+    test.each([
+      [{ concurrency: 0 }, 'concurrency'],
+      [{ maxPerSecond: 0 }, 'maxPerSecond'],
+    ])('%j is refused', async (options, field) => {
+      expect((await errorOf(cacheOf().warmMany([], options))).fields).toEqual([field]);
+    });
+  });
+
+  describe('memo', () => {
+    test('one request asks for a key once, and sees what it writes itself', async () => {
+      const [cache, other] = [cacheOf(), cacheOf()];
+      const key = randomNamespace();
+      let loads = 0;
+      const loader = () => ++loads;
+      await cache.memo(async () => {
+        expect(await cache.cacheAside(key, loader)).toBe(1);
+        await other.delete(key);
+        expect(await cache.cacheAside(key, loader)).toBe(1);
+        expect(await cache.get(key)).toBeUndefined();
+        await cache.set(key, 'mine');
+        expect(await cache.get(key)).toBe('mine');
+        await other.set(key, 'theirs');
+        expect(await cache.get(key)).toBe('mine');
+        // another codec or schema has answers of its own
+        expect(await cache.with({ schemaVersion: 1 }).get(key)).toBeUndefined();
+      });
+      expect(await cache.get(key)).toBe('theirs');
+    });
+
+    test('requests at the same time have memories of their own', async () => {
+      const cache = cacheOf();
+      const key = randomNamespace();
+      await cache.set(key, 0);
+      let written: (() => void) | undefined;
+      const whenWritten = new Promise<void>((resolve) => (written = resolve));
+      const first = cache.memo(async () => {
+        const before = await cache.get(key);
+        await whenWritten;
+        return [before, await cache.get(key)];
+      });
+      await cache.memo(async () => {
+        await cache.get(key);
+        await cache.set(key, 1);
+        expect(await cache.get(key)).toBe(1);
+      });
+      written?.();
+      expect(await first).toEqual([0, 0]);
+      expect(await cache.get(key)).toBe(1);
+    });
+  });
+});
