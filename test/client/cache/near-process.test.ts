@@ -5,17 +5,25 @@ import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, expect, test } from '@jest/globals';
-import { CacheServiceService } from '../../../src/gen/shardkeep/cache/v1/cache.js';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { startRedis, until } from '../../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../../support/service-process.js';
-import { randomNamespace, sharedRedisUrl } from '../../support/service.js';
+import { randomNamespace, sharedRedisUrl, startTestService, type TestService } from '../../support/service.js';
 import { bytes, lasting, NearClient } from './near-support.js';
 
 /** A near cache while the service that tells it of changes is killed, frozen and replaced, as a process. */
 
+const env = { REDIS_URL: sharedRedisUrl('standalone'), NAMESPACE: randomNamespace() };
 const sockets: string[] = [];
 let reader: NearClient | undefined;
+/** The same data through another service. */
+let another: TestService;
+beforeAll(async () => {
+  another = await startTestService(env);
+});
+afterAll(async () => {
+  await another.stop();
+});
 afterEach(async () => {
   await killServiceProcesses();
   await reader?.close();
@@ -23,40 +31,34 @@ afterEach(async () => {
 });
 
 interface World {
-  readonly env: { readonly REDIS_URL: string; readonly GRPC_LISTEN: string; readonly NAMESPACE: string };
   readonly service: ServiceProcess;
+  readonly startSuccessor: () => Promise<unknown>;
   readonly reader: NearClient;
-  /** Writes through another process of the service. */
+  readonly key: string;
+  /** Through the other service. */
   readonly write: (value: string) => Promise<unknown>;
 }
 
-/** A client that remembers `k` as `old`. */
+/** A client that remembers a key as `old`. */
 async function world(): Promise<World> {
   const path = join(tmpdir(), `sk-${randomUUID().slice(0, 8)}.sock`);
   sockets.push(path);
-  const env = {
-    REDIS_URL: sharedRedisUrl('standalone'),
-    GRPC_LISTEN: `unix:${path}`,
-    NAMESPACE: randomNamespace(),
-  };
-  const [service, another] = await Promise.all([
-    startServiceProcess(env),
-    startServiceProcess({ ...env, GRPC_LISTEN: '127.0.0.1:0' }),
-  ]);
-  const cache = another.channel().of(CacheServiceService);
-  const write = (value: string): Promise<unknown> => cache.set({ key: 'k', value: bytes(value), expiry: lasting });
+  const key = `k:${randomUUID()}`;
+  const listening = { ...env, GRPC_LISTEN: `unix:${path}` };
+  const service = await startServiceProcess(listening);
+  const write = (value: string): Promise<unknown> => another.cache.set({ key, value: bytes(value), expiry: lasting });
   await write('old');
-  const connected = new NearClient(env.GRPC_LISTEN);
+  const connected = new NearClient(listening.GRPC_LISTEN);
   reader = connected;
-  expect(await connected.remember('k')).toBe('old');
-  return { env, service, reader: connected, write };
+  expect(await connected.remember(key)).toBe('old');
+  return { service, startSuccessor: () => startServiceProcess(listening), reader: connected, key, write };
 }
 
 /** Reads until the answer is right, and answers all that came before; a read that fails is none. */
-async function answersUntil(reader: NearClient, value: string): Promise<string[]> {
+async function answersUntil(reader: NearClient, key: string, value: string): Promise<string[]> {
   const answers: string[] = [];
   await until(async () => {
-    const answer = await reader.get('k', 500).catch(() => 'failed');
+    const answer = await reader.get(key, 500).catch(() => 'failed');
     answers.push(answer);
     return answer === value;
   });
@@ -64,40 +66,40 @@ async function answersUntil(reader: NearClient, value: string): Promise<string[]
 }
 
 test('a service that is killed takes with it what its clients keep, and its successor fills them anew', async () => {
-  const { env, service, reader, write } = await world();
+  const { service, startSuccessor, reader, key, write } = await world();
   await service.stop('SIGKILL');
   await until(() => !reader.near.stats.live);
   expect(reader.near.stats.entries).toBe(0);
   await write('new');
-  expect(await reader.get('k', 500).catch(() => 'failed')).toBe('failed');
-  await startServiceProcess(env);
-  expect(await answersUntil(reader, 'new')).not.toContain('old');
-  expect(await reader.remember('k')).toBe('new');
+  expect(await reader.get(key, 500).catch(() => 'failed')).toBe('failed');
+  await startSuccessor();
+  expect(await answersUntil(reader, key, 'new')).not.toContain('old');
+  expect(await reader.remember(key)).toBe('new');
   await write('newer');
-  await reader.untilReads('k', 'newer');
+  await reader.untilReads(key, 'newer');
 });
 
 test('a service that drains is left for its successor', async () => {
-  const { env, service, reader, write } = await world();
+  const { service, startSuccessor, reader, key, write } = await world();
   await service.stop('SIGTERM');
   await until(() => !reader.near.stats.live);
   await write('new');
-  await startServiceProcess(env);
-  expect(await answersUntil(reader, 'new')).not.toContain('old');
-  expect(await reader.remember('k')).toBe('new');
+  await startSuccessor();
+  expect(await answersUntil(reader, key, 'new')).not.toContain('old');
+  expect(await reader.remember(key)).toBe('new');
 });
 
 test('a service that is frozen vouches for nothing, and when it goes on nothing is answered from before', async () => {
-  const { service, reader, write } = await world();
+  const { service, reader, key, write } = await world();
   service.signal('SIGSTOP');
   await write('new');
   // it takes 3 seconds at most; the connection says nothing
   await until(() => !reader.near.stats.live);
-  const answers = await Promise.all(Array.from({ length: 20 }, () => reader.get('k', 300).catch(() => 'failed')));
+  const answers = await Promise.all(Array.from({ length: 20 }, () => reader.get(key, 300).catch(() => 'failed')));
   expect(new Set(answers)).toEqual(new Set(['failed']));
   service.signal('SIGCONT');
-  expect(await answersUntil(reader, 'new')).not.toContain('old');
-  expect(await reader.remember('k')).toBe('new');
+  expect(await answersUntil(reader, key, 'new')).not.toContain('old');
+  expect(await reader.remember(key)).toBe('new');
 });
 
 test('a Redis that is killed takes with it what clients keep', async () => {
@@ -111,7 +113,7 @@ test('a Redis that is killed takes with it what clients keep', async () => {
   await redis.stop('SIGKILL');
   await until(() => !connected.near.stats.live);
   await redis.restart();
-  expect(await answersUntil(connected, 'miss')).not.toContain('old');
+  expect(await answersUntil(connected, 'k', 'miss')).not.toContain('old');
   expect(await connected.remember('k')).toBe('miss');
   await cache.set({ key: 'k', value: bytes('new'), expiry: lasting });
   await connected.untilReads('k', 'new');
