@@ -10,7 +10,6 @@ import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
-import type { NearCache } from './near/near-cache.js';
 import { entryExpiryOf, expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
 
 /** A value with what the cache knows of it. */
@@ -78,22 +77,6 @@ export class ServiceSource implements EntrySource {
   async getMany(keys: readonly string[], options: CallOptions): Promise<readonly (StoredEntry | undefined)[]> {
     const pages = pagesOf(keys).map((page) => this.rpc.getMany({ keys: page }, options));
     return (await Promise.all(pages)).flatMap(({ items }) => items.map(({ entry }) => entry));
-  }
-}
-
-/** Entries of the near cache where it has them. */
-export class NearSource implements EntrySource {
-  constructor(
-    private readonly near: NearCache,
-    private readonly service: EntrySource,
-  ) {}
-
-  get(key: string, options: CallOptions): Promise<StoredEntry | undefined> {
-    return this.near.get(key, () => this.service.get(key, options));
-  }
-
-  getMany(keys: readonly string[], options: CallOptions): Promise<readonly (StoredEntry | undefined)[]> {
-    return this.near.getMany(keys, (asked) => this.service.getMany(asked, options));
   }
 }
 
