@@ -38,8 +38,8 @@ export interface InstalledSessions {
  *
  * All of it is local: with several processes, with or without an adapter such as that for Redis, each one has this installed and
  * kicks its own sockets. Each has one watch of all sessions of the namespace, from which it takes those it has sockets of. So
- * nothing has to be subscribed to while a socket connects, and no end falls between its validation and its watch. It costs
- * what is told of the sessions of others: READ_COST.
+ * nothing has to be subscribed to while a socket connects, and no end falls between its validation and its watch. The price is
+ * that each process is told every event of the namespace, of logins and ends too.
  *
  * With `connectionStateRecovery` set `skipMiddlewares: false`, or a connection is recovered before its session was looked at; it is
  * looked at then right behind, and the client told `session:refused` where it may not go on.
