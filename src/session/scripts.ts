@@ -148,7 +148,7 @@ export const updateSessionScript = luaScript({
 
 export type ExtendSessionReply =
   | {
-      readonly status: 'extended';
+      readonly status: 'extended' | 'touched';
       readonly packed: Buffer;
       readonly lastActiveMs: number;
       readonly expiresAtMs: number;
@@ -165,8 +165,9 @@ export const extendSessionScript = luaScript({
     const status = reader.text();
     switch (status) {
       case 'EXTENDED':
+      case 'TOUCHED':
         return {
-          status: 'extended',
+          status: status === 'EXTENDED' ? 'extended' : 'touched',
           packed: reader.bytes(),
           lastActiveMs: reader.number(),
           expiresAtMs: reader.number(),

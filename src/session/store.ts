@@ -82,7 +82,10 @@ export class SessionStore {
     return this.updates.take(sessionKey(sessionId, call), () => this.compareAndSet(sessionId, change, options, call));
   }
 
-  /** Touches a session and moves its deadline to `ttlMs` from now where that is later. Throws SESSION_NOT_FOUND. */
+  /**
+   * Touches a session and moves its deadline to `ttlMs` from now where that is later, of which watchers are told; of a touch
+   * they are not. Throws SESSION_NOT_FOUND.
+   */
   async extendSession(sessionId: string, ttlMs: number, call: Call): Promise<Session> {
     const replied = this.redis.run(
       extendSessionScript.bind({ session: sessionKey(sessionId, call) }, { ttlMs: String(ttlMs) }),

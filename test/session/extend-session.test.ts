@@ -111,6 +111,18 @@ onEachTopology(
       ]);
       expect(await books.counter(userId, 'extended')).toBe(countedBefore + 4);
     });
+
+    test('one that gives no more than a touch is one: it is not told, nor counted', async () => {
+      const before = await login('long');
+      const { sessionId, userId } = before;
+      const countedBefore = await books.counter(userId, 'extended');
+      let touched = before;
+      // until the clock has moved
+      while (touched.expiresAtMs === before.expiresAtMs) touched = await extend(sessionId, 1);
+      await service().sessions.destroySession({ sessionId });
+      expect(await books.typesOf(userId, sessionId)).toEqual(['created', 'destroyed']);
+      expect(await books.counter(userId, 'extended')).toBe(countedBefore);
+    });
   },
   { POLICIES_FILE },
 );
