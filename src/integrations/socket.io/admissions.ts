@@ -1,4 +1,4 @@
-import type { SessionEndNotice } from './socket-types.js';
+import type { SessionEndNotice } from './notices.js';
 
 /** A handshake under way, and what was told of its session meanwhile. */
 export interface Admission {

@@ -1,28 +1,4 @@
-import type { SessionEndNotice } from './socket-types.js';
-
-/** Why a handshake was refused. */
-export type RefusalCode =
-  /** It shows no session. */
-  | 'missing'
-  /** What it shows opens none: there never was one, or it ended more than an hour ago. */
-  | 'unknown'
-  | 'expired'
-  | 'revoked'
-  /** It comes from another client than the session was made for. */
-  | 'binding'
-  /** The user proved who they are too long ago. */
-  | 'step_up'
-  /** Nobody can tell now: try again later. */
-  | 'unavailable';
-
-/** `err.data` of the client's `connect_error`. */
-export interface RefusalData {
-  readonly code: RefusalCode;
-  /** With `unavailable`: when to connect again, which a client that was refused does not do by itself. */
-  readonly retryAfterMs?: number;
-  /** With `expired` and `revoked`: how the session ended. */
-  readonly end?: SessionEndNotice;
-}
+import type { RefusalData, SessionEndNotice } from './notices.js';
 
 /** What a refused handshake is given to Socket.IO as. */
 export class HandshakeRefusal extends Error {

@@ -1,15 +1,14 @@
 /** shardkeep in Socket.IO. */
 export type { SessionCredential } from '../http/session-credential.js';
 export type { SessionCookie } from './handshake-credential.js';
-export type { RefusalCode, RefusalData } from './handshake-refusal.js';
-export type { ShardkeepSessionsOptions, UserStatus } from './options.js';
-export { shardkeepSessions, type InstalledSessions, type SocketSessionCounts } from './shardkeep-sessions.js';
 export type {
   CharacterTakenNotice,
+  RefusalCode,
+  RefusalData,
   SessionEndNotice,
   SessionEvents,
-  SessionNamespace,
-  SessionSocket,
-  SessionSocketData,
   SessionWarning,
-} from './socket-types.js';
+} from './notices.js';
+export type { ShardkeepSessionsOptions, UserStatus } from './options.js';
+export { shardkeepSessions, type InstalledSessions, type SocketSessionCounts } from './shardkeep-sessions.js';
+export type { SessionNamespace, SessionSocket, SessionSocketData } from './socket-types.js';

@@ -1,7 +1,8 @@
 import type { Logger, SessionClient, ShardkeepClient } from '../../client/index.js';
 import type { SessionCredential } from '../http/session-credential.js';
 import type { SessionCookie } from './handshake-credential.js';
-import type { SessionEndNotice, SessionSocket } from './socket-types.js';
+import type { SessionEndNotice } from './notices.js';
+import type { SessionSocket } from './socket-types.js';
 
 /** A user came to this process, or left it. */
 export interface UserStatus {

@@ -15,7 +15,8 @@ import type { ShardkeepSessionsOptions } from './options.js';
 import { OutageLog } from './outage-log.js';
 import { Recheck } from './recheck.js';
 import { SessionFeed } from './session-feed.js';
-import type { SessionEndNotice, SessionSocket } from './socket-types.js';
+import type { SessionEndNotice } from './notices.js';
+import type { SessionSocket } from './socket-types.js';
 import { TrackedSessions, type TrackedSession, type TrackedSocket } from './tracked-sessions.js';
 
 const HANDSHAKE_TIMEOUT_MS = 5_000;

@@ -1,6 +1,7 @@
 import type { Session } from '../../client/index.js';
 import type { SessionCredential } from '../http/session-credential.js';
-import type { SessionEndNotice, SessionSocket } from './socket-types.js';
+import type { SessionEndNotice } from './notices.js';
+import type { SessionSocket } from './socket-types.js';
 
 /** A socket that was let in. */
 export interface TrackedSocket<AppSocket extends SessionSocket> {
