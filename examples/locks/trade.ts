@@ -9,7 +9,7 @@ async function trade({ locks, cache }: ShardkeepClient, from: string, to: string
       for (const guard of grants) {
         // should this process stand still now for longer than the lease, the write is refused
         const value = guard.resource === `inventory:${from}` ? 'nothing' : item;
-        await cache.set(guard.resource, value, { guard });
+        await cache.set(guard.resource, value, { guard, noExpiry: true });
       }
       return `${to} has the ${item}`;
     });

@@ -26,10 +26,15 @@ const installed = shardkeepSessions(io, {
 io.on('connection', (socket) => {
   socket.on('say', async (text) => {
     const { userId } = socket.data.session;
-    // the policy that ships: 10 messages in 10 seconds, in all rooms and on all servers
-    const { allowed, retryAfterMs } = await shardkeep.rateLimits.check(`user:${userId}`, 'chat');
-    if (allowed) io.emit('said', { from: userId, text });
-    else socket.emit('slow_down', { retryAfterMs });
+    try {
+      // the policy that ships: 10 messages in 10 seconds, in all rooms and on all servers
+      const { allowed, retryAfterMs } = await shardkeep.rateLimits.check(`user:${userId}`, 'chat');
+      if (allowed) io.emit('said', { from: userId, text });
+      else socket.emit('slow_down', { retryAfterMs });
+    } catch {
+      // nobody can tell while the service is away: here that means silence
+      socket.emit('slow_down', { retryAfterMs: 1_000 });
+    }
   });
 });
 

@@ -6,6 +6,7 @@ import { CallerMemory } from './cache/caller-memory.js';
 import { ServiceSource } from './cache/entries.js';
 import { NearCache } from './cache/near/near-cache.js';
 import { NearSource } from './cache/near/near-source.js';
+import { throwIfNoAddress } from './address.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
 import { Locks } from './locks/locks.js';
@@ -59,11 +60,12 @@ const KEEPALIVE_TIMEOUT_MS = 5_000;
 const UNLIMITED = -1;
 
 /**
- * Connects to `host:port` or `unix:/path`. Returns at once: the first calls wait for the connection, up to their timeout.
+ * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither. Returns at once: the first calls wait for the connection, up to their timeout.
  * While the service is away calls fail soon with UnavailableError; the connection comes back by itself.
  */
 export function connect(address: string, options: ConnectOptions = {}): ShardkeepClient {
   const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS, logger = SILENT } = options;
+  throwIfNoAddress(address);
   const { channel, channelOptions, metadata } = credentialsOf(address, options);
   const client = new Client(address, channel, {
     ...channelOptions,
@@ -91,7 +93,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     {
       rpc: rpc.cache,
       source: near === undefined ? service : new NearSource(near, service),
-      degrading: new Degrading(options.cache ?? {}, logger),
+      degrading: new Degrading(options.cache ?? {}, logger, closing.signal),
       memory: new CallerMemory(near),
       defaultTimeoutMs,
       closing: closing.signal,

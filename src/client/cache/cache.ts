@@ -72,7 +72,8 @@ export interface DeletedPattern {
 /**
  * Values by key. A value is what the codec can say, JSON unless you choose another; what comes back has the type that you name,
  * unchecked. Keys are 1 to 512 bytes. While the service, or its Redis, is away, reads miss and writes are logged
- * (`onReadError`, `onWriteError`); what cannot be made up (a count) fails with UnavailableError.
+ * (`onReadError`, `onWriteError`); what cannot be made up (a count, a write with a condition or a guard) fails with
+ * UnavailableError, and after `close` everything does.
  */
 export class Cache {
   private readonly format: ValueFormat;
@@ -225,7 +226,18 @@ export class Cache {
     writer: (value: Value) => Promise<void> | void,
     options: WriteThroughOptions = {},
   ): Promise<Stored> {
-    return writeThrough(this, key, value, writer, options);
+    // the source has the value, and what there was is deleted: the condition is this pattern's own
+    const set = (...write: Parameters<Cache['set']>): Promise<Stored> =>
+      this.set(...write).catch((error: unknown) => {
+        if (options.guard !== undefined) throw error;
+        return this.parts.degrading.lose('a value is lost', { stored: false, version: 0 }, error);
+      });
+    const cache = {
+      getEntry: (asked: string, call?: CallOptions) => this.getEntry<unknown>(asked, call),
+      set,
+      delete: (asked: string, call?: CallOptions) => this.delete(asked, call),
+    };
+    return writeThrough(cache, key, value, writer, options);
   }
 
   /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */

@@ -56,6 +56,8 @@ export class Degrading {
   constructor(
     private readonly options: DegradingOptions,
     private readonly logger: Logger,
+    /** Aborts when the client closes: from then on nothing is made up any more. */
+    private readonly closing: AbortSignal,
   ) {
     const { failures = 5, openMs = 250, maxOpenMs = 5_000 } = options.circuit ?? {};
     this.circuit = circuitBreaker(handleWhen(isSilence), {
@@ -93,7 +95,7 @@ export class Degrading {
     try {
       return await this.ask(call);
     } catch (error) {
-      if (this.options.onReadError === 'throw' || !isOutage(error)) throw error;
+      if (this.options.onReadError === 'throw' || this.closing.aborted || !isOutage(error)) throw error;
       this.say('warn', what, error);
       return miss;
     }
@@ -104,10 +106,15 @@ export class Degrading {
     try {
       return await this.ask(call);
     } catch (error) {
-      if (this.options.onWriteError === 'throw' || !isOutage(error)) throw error;
-      this.say('error', what, error);
-      return lost;
+      return this.lose(what, lost, error);
     }
+  }
+
+  /** The answer of a write that failed so, where it may be lost; throws the error where it may not. */
+  lose<Answer>(what: string, lost: Answer, error: unknown): Answer {
+    if (this.options.onWriteError === 'throw' || this.closing.aborted || !isOutage(error)) throw error;
+    this.say('error', what, error);
+    return lost;
   }
 
   /** Logs what went wrong, at most once a second for each kind. */

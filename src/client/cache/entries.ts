@@ -107,34 +107,35 @@ export class Entries {
 
   async set(key: string, value: unknown, options: SetOptions & CallOptions): Promise<Stored> {
     const request = this.setRequest({ ...options, key, value });
-    return this.degrading.write('a value is lost', LOST, async () => {
+    const set = async (): Promise<Stored> => {
       const { stored, version } = await this.rpc.set(request, options);
       return { stored, version: Number(version) };
-    });
+    };
+    // whoever sets a condition, or holds a lock, has to know
+    return isConditional(options) ? this.degrading.ask(set) : this.degrading.write('a value is lost', LOST, set);
   }
 
   async setMany(entries: readonly SetEntry[], options: CallOptions): Promise<Stored[]> {
-    const pages = pagesOf(entries.map((entry) => this.setRequest(entry)));
-    const stored = pages.map((page) =>
-      this.degrading.write(
-        'values are lost',
-        page.map(() => LOST),
-        async () => {
-          const { items } = await this.rpc.setMany({ entries: page }, options);
-          return Promise.all(items.map((item) => this.storedOf(item)));
-        },
-      ),
-    );
+    const stored = pagesOf(entries).map((page) => {
+      const requests = page.map((entry) => this.setRequest(entry));
+      const mayBeLost = !page.some(isConditional);
+      const setMany = async (): Promise<Stored[]> => {
+        const { items } = await this.rpc.setMany({ entries: requests }, options);
+        return Promise.all(items.map((item) => this.storedOf(item, mayBeLost)));
+      };
+      const lost = page.map(() => LOST);
+      return mayBeLost ? this.degrading.write('values are lost', lost, setMany) : this.degrading.ask(setMany);
+    });
     return (await Promise.all(stored)).flat();
   }
 
   async delete(keys: readonly string[], options: CallOptions & { readonly guard?: Guard }): Promise<boolean[]> {
     const deleted = pagesOf(keys).map((page) => {
       const request = DeleteRequest.fromPartial({ keys: page, guard: guardOf(options.guard) });
+      const remove = async (): Promise<boolean[]> => (await this.rpc.delete(request, options)).deleted;
+      if (options.guard !== undefined) return this.degrading.ask(remove);
       const lost = page.map(() => false);
-      return this.degrading.write('a deletion is lost: what was there may be read until it expires', lost, async () => {
-        return (await this.rpc.delete(request, options)).deleted;
-      });
+      return this.degrading.write('a deletion is lost: what was there may be read until it expires', lost, remove);
     });
     return (await Promise.all(deleted)).flat();
   }
@@ -200,12 +201,16 @@ export class Entries {
   }
 
   /** One entry of several that failed by itself fails as it would have alone. */
-  private storedOf({ stored, version, code, reason, key }: SetManyItem): Promise<Stored> {
+  private storedOf({ stored, version, code, reason, key }: SetManyItem, mayBeLost: boolean): Promise<Stored> {
     if (code === 0) return Promise.resolve({ stored, version: Number(version) });
-    return this.degrading.write('a value is lost', LOST, () =>
-      Promise.reject(shardkeepError(toCode(code), `the write of ${key} failed`, { reason })),
-    );
+    const failure = shardkeepError(toCode(code), `the write of ${key} failed`, { reason });
+    if (!mayBeLost) return Promise.reject(failure);
+    return this.degrading.write('a value is lost', LOST, () => Promise.reject(failure));
   }
+}
+
+function isConditional({ condition, guard }: SetOptions): boolean {
+  return condition !== undefined || guard !== undefined;
 }
 
 export function guardOf(guard: Guard | undefined): { resource: string; fencingToken: bigint } | undefined {

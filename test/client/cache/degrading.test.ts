@@ -61,6 +61,13 @@ async function useWithout({ cache }: ShardkeepClient): Promise<void> {
   expect(written).toBe('value');
   // what cannot be made up
   expect(await errorOf(cache.increment('n'))).toBeInstanceOf(UnavailableError);
+  for (const write of [
+    cache.set('k', 1, { condition: 'absent' }),
+    cache.set('k', 1, { guard: { resource: 'lock', fencingToken: 1 } }),
+    cache.setMany([{ key: 'k', value: 1, condition: 'present' }]),
+    cache.delete('k', { guard: { resource: 'lock', fencingToken: 1 } }),
+  ])
+    expect(await errorOf(write)).toBeInstanceOf(UnavailableError);
   // what is wrong stays wrong: it needs no service to say so
   expect((await errorOf(cache.set('k', undefined))).code).toBe(Code.INVALID_ARGUMENT);
 }
@@ -119,6 +126,14 @@ describe('while the cache is away loaders run, nothing is lost but the cache, an
     });
     await useWithout(client);
     expect(await errorOf(client.rpc.sessions.listUserSessions({ userId: 'ada' }))).toBeInstanceOf(UnavailableError);
+  });
+
+  test('a client that is closed makes nothing up', async () => {
+    const service = await startServiceProcess(env());
+    const client = sdkClient(service.address);
+    await client.close();
+    expect(await errorOf(client.cache.get('k'))).toBeInstanceOf(UnavailableError);
+    expect(await errorOf(client.cache.set('k', 1))).toBeInstanceOf(UnavailableError);
   });
 
   test('where that is asked for, reads and writes fail instead', async () => {
