@@ -26,8 +26,10 @@ const installed = shardkeepSessions(io, {
 io.on('connection', (socket) => {
   socket.on('say', async (text) => {
     const { userId } = socket.data.session;
-    // the policy that ships: 10 messages in 10 seconds, in all rooms and on all servers
-    const { allowed, retryAfterMs } = await shardkeep.rateLimits.check(`user:${userId}`, 'chat');
+    // the policy that ships: 10 messages in 10 seconds, in all rooms and on all servers; while nobody counts, nobody talks
+    const { allowed, retryAfterMs } = await shardkeep.rateLimits
+      .check(`user:${userId}`, 'chat')
+      .catch(() => ({ allowed: false, retryAfterMs: 1_000 }));
     if (allowed) io.emit('said', { from: userId, text });
     else socket.emit('slow_down', { retryAfterMs });
   });
