@@ -13,11 +13,25 @@ import { pipeline } from './suites/pipeline.js';
 import { seeds } from './suites/seeds.js';
 import { serial } from './suites/serial.js';
 import { sessions } from './suites/sessions.js';
+import { socketio } from './suites/socketio.js';
 import { unary } from './suites/unary.js';
 
 /** Runs the suites named by the arguments, all without any; QUICK=1 is a short look that is only printed. Usually run by `make bench`. */
 
-const SUITES: readonly Suite[] = [unary, pipeline, serial, cpu, mixed, cache, sessions, locks, limits, growth, seeds];
+const SUITES: readonly Suite[] = [
+  unary,
+  pipeline,
+  serial,
+  cpu,
+  mixed,
+  cache,
+  sessions,
+  socketio,
+  locks,
+  limits,
+  growth,
+  seeds,
+];
 const ORDER = SUITES.map(({ name }) => name);
 
 const named = process.argv.slice(2);

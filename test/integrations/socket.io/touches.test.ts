@@ -3,7 +3,7 @@ import type { Sessions } from '../../../src/client/index.js';
 import { until } from '../../support/redis-server.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../../support/service.js';
 import { client, login, POLICIES_FILE } from '../../client/sessions/support.js';
-import { join, NOBODY, overriding, startGame, untilKicked } from './support.js';
+import { join, NOBODY, overriding, startGame, untilKicked, type Game, type GameOptions } from './support.js';
 
 /** What a client does, and what it does not do, and the life of its session. */
 
@@ -16,8 +16,17 @@ afterAll(async () => {
 });
 const elsewhere = (): Sessions => client(service.address).sessions;
 
+/** A session with a short life has no time to wait for the first handshake, which waits for the watch. */
+async function startReadyGame(options: GameOptions = {}): Promise<Game> {
+  const game = await startGame(client(service.address), options);
+  const { socket } = await join(game, (await login(elsewhere())).sessionToken);
+  socket.disconnect();
+  await until(() => game.installed.counts.sockets === 0);
+  return game;
+}
+
 test('a session lives on by what its client does, also when its token was rotated', async () => {
-  const playing = await startGame(client(service.address), { touchEveryMs: 0 });
+  const playing = await startReadyGame({ touchEveryMs: 0 });
   const there = elsewhere();
   const { session, sessionToken } = await login(there, { profile: 'graceless', idleTtlMs: 3_000 });
   const player = await join(playing, sessionToken);
@@ -33,9 +42,9 @@ test('a session lives on by what its client does, also when its token was rotate
 });
 
 test('a session whose client does nothing runs out, and it is disconnected', async () => {
-  const playing = await startGame(client(service.address));
+  const playing = await startReadyGame();
   const there = elsewhere();
-  const { sessionToken } = await login(there, { idleTtlMs: 2_000 });
+  const { sessionToken } = await login(there, { idleTtlMs: 3_000 });
   const player = await join(playing, sessionToken);
   // what sweepers do some seconds later
   await until(async () => {
