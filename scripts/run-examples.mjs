@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { extname, join } from 'node:path';
@@ -11,6 +11,8 @@ import { ownEnvironment, runProgram, startService } from './started-service.mjs'
  */
 
 const LIMIT_MS = 60_000;
+/** The exit code by which scripts/build-go-example.mjs says so. */
+const UNAVAILABLE = 3;
 const SERVICE = [process.execPath, 'dist/cli.js'];
 
 /** An example is given the address of a service as its one argument, unless it stands here. */
@@ -22,8 +24,9 @@ const SPECIAL = {
 
 /** How a program of a language is started; `unavailable` says why it cannot be. */
 const LANGUAGES = {
-  '.ts': () => ({ command: ['node_modules/.bin/tsx'], env: {} }),
+  '.ts': () => ({ command: (file) => ['node_modules/.bin/tsx', file], env: {} }),
   '.py': once(python),
+  '.go': once(go),
 };
 
 function python() {
@@ -32,12 +35,30 @@ function python() {
   } catch {
     return { unavailable: 'python3 is not there with what examples/python/requirements.txt names' };
   }
-  const generated = mkdtempSync(join(tmpdir(), 'shardkeep-examples-'));
-  process.on('exit', () => rmSync(generated, { recursive: true, force: true }));
+  const generated = ownFolder();
   const protos = readdirSync('proto', { recursive: true }).filter((file) => file.endsWith('.proto'));
   const flags = ['-I', 'proto', `--python_out=${generated}`, `--grpc_python_out=${generated}`];
   execFileSync('python3', ['-m', 'grpc_tools.protoc', ...flags, ...protos]);
-  return { command: ['python3'], env: { PYTHONPATH: generated, PYTHONDONTWRITEBYTECODE: '1' } };
+  return {
+    command: (file) => ['python3', file],
+    env: { PYTHONPATH: generated, PYTHONDONTWRITEBYTECODE: '1' },
+  };
+}
+
+/** There is one program in Go, and it is built. */
+function go() {
+  const program = join(ownFolder(), 'example');
+  const built = spawnSync(process.execPath, ['scripts/build-go-example.mjs', program], { encoding: 'utf8' });
+  if (built.status === UNAVAILABLE) return { unavailable: built.stderr.trim() };
+  if (built.status !== 0) throw new Error(built.stderr);
+  return { command: () => [program], env: {} };
+}
+
+/** For what is generated; it goes with this process. */
+function ownFolder() {
+  const folder = mkdtempSync(join(tmpdir(), 'shardkeep-examples-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 /** Those of a folder that are programs: its `main`, or else each file that no other one there imports. */
@@ -60,7 +81,7 @@ async function run(example) {
   if (unavailable !== undefined) return { skipped: unavailable };
   const { settings = {}, startsItsService = false } = SPECIAL[example] ?? {};
   const service = startsItsService ? undefined : await startService(SERVICE, settings);
-  const args = [...command, join('examples', example), ...(service === undefined ? [] : [service.address])];
+  const args = [...command(join('examples', example)), ...(service === undefined ? [] : [service.address])];
   const { how, output } = await runProgram(args, { limitMs: LIMIT_MS, env: { ...ownEnvironment(), ...env } });
   await service?.stop();
   return how === 0 ? { ok: true } : { failed: `ended with ${String(how)}:\n${output}` };
