@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { Client } from '@grpc/grpc-js';
 import { runAtBoot } from './boot.js';
 import { Cache, type CacheOptions } from './cache/cache.js';
@@ -85,9 +86,13 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   const streams = new StreamChannel(client, metadata);
   const rpc = rpcOver(transport, unary, streams);
   const closing = new AbortController();
+  // every load that runs listens to it
+  setMaxListeners(0, closing.signal);
   const nearOptions = options.cache?.nearCache;
   const near =
-    nearOptions === undefined ? undefined : new NearCache(rpc.cache, nearOptions === true ? {} : nearOptions, logger);
+    nearOptions === undefined || nearOptions === false
+      ? undefined
+      : new NearCache(rpc.cache, nearOptions === true ? {} : nearOptions, logger);
   const service = new ServiceSource(rpc.cache);
   const cache = new Cache(
     {

@@ -14,9 +14,10 @@ export interface TlsOptions {
 
 export interface CredentialOptions {
   /** `true` trusts the certificates of the system. Plaintext by default. */
-  readonly tls?: true | TlsOptions;
+  readonly tls?: boolean | TlsOptions;
   /**
-   * A bearer token. As a function it is asked for each connection and each call outside the pipeline, so it may change.
+   * A bearer token. As a function it is asked for each connection and each call outside the pipeline, so it may change; while
+   * it throws the last one is used.
    * Refused without TLS, unless the address is a unix socket or of this machine.
    */
   readonly token?: string | (() => string);
@@ -25,26 +26,57 @@ export interface CredentialOptions {
 export interface Credentials {
   readonly channel: ChannelCredentials;
   /** Options of the channel that go with it. */
-  readonly channelOptions: Readonly<Record<string, string>>;
+  readonly channelOptions: Readonly<Record<string, string | number>>;
   readonly metadata: () => Metadata;
 }
 
-const LOCAL = /^(unix:|unix-abstract:|(ipv4:|dns:\/{0,3})?(127\.[\d.]+|localhost)(:\d+)?$|(ipv6:)?\[::1\](:\d+)?$)/;
+const LOCAL = /^(unix:|(ipv4:|dns:\/{0,3})?(127\.\d+\.\d+\.\d+|localhost)(:\d+)?$|(ipv6:)?\[::1\](:\d+)?$)/;
 
-export function credentialsOf(address: string, { tls, token }: CredentialOptions): Credentials {
-  if (token !== undefined && tls === undefined && !LOCAL.test(address))
+export function credentialsOf(address: string, { tls = false, token }: CredentialOptions): Credentials {
+  const isLocal = LOCAL.test(address);
+  if (token !== undefined && tls === false && !isLocal)
     throw invalidArgument('a token to another machine needs tls', ['tls']);
+  const current = typeof token === 'function' ? lastGood(token) : constant(token);
   const metadata = (): Metadata => {
     const carried = new Metadata();
-    if (token !== undefined) carried.set('authorization', `Bearer ${typeof token === 'string' ? token : token()}`);
+    const bearer = current();
+    if (bearer !== undefined) carried.set('authorization', `Bearer ${bearer}`);
     return carried;
   };
-  if (tls === undefined) return { channel: credentials.createInsecure(), channelOptions: {}, metadata };
+  // what is on this machine is not reached by way of another one
+  const direct = isLocal ? { 'grpc.enable_http_proxy': 0 } : {};
+  if (tls === false) return { channel: credentials.createInsecure(), channelOptions: direct, metadata };
   const { ca, cert, key, serverName } = tls === true ? {} : tls;
   if ((cert === undefined) !== (key === undefined)) throw invalidArgument('cert and key go together', ['tls']);
   return {
     channel: credentials.createSsl(ca ?? null, key ?? null, cert ?? null),
-    channelOptions: serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName },
+    channelOptions: {
+      ...direct,
+      ...(serverName !== undefined && { 'grpc.ssl_target_name_override': serverName }),
+    },
     metadata,
+  };
+}
+
+/** What a header can carry. */
+const TOKEN = /^[\x21-\x7e]+$/;
+
+function constant(token: string | undefined): () => string | undefined {
+  if (token !== undefined && !TOKEN.test(token))
+    throw invalidArgument('the token is empty, or has characters that no header can carry', ['token']);
+  return () => token;
+}
+
+/** A file that is being replaced must not end the client, which asks in the middle of connecting. */
+function lastGood(token: () => string): () => string | undefined {
+  let last: string | undefined;
+  return () => {
+    try {
+      const next = token();
+      if (TOKEN.test(next)) last = next;
+    } catch {
+      // the service will say so if the last one is no good any more
+    }
+    return last;
   };
 }

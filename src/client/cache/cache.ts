@@ -37,7 +37,7 @@ export interface CacheOptions extends ValueOptions, DegradingOptions {
    * Keeps what is read often in the memory of this process, kept true by Watch; off by default. `get`, `getEntry`, `getMany` and
    * `cacheAside` are answered from it.
    */
-  readonly nearCache?: NearCacheOptions | true;
+  readonly nearCache?: NearCacheOptions | boolean;
 }
 
 /** What caches of one client share, however they write their values. */
@@ -247,7 +247,10 @@ export class Cache {
 
   /** Warms many keys, a few at a time; one that fails stops nobody. */
   warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmProgress> {
-    return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), options);
+    return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), {
+      ...options,
+      closing: this.parts.closing,
+    });
   }
 
   /** Ends all entries that carry the tag, in a time that does not depend on how many they are. Safe to retry. */

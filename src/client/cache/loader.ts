@@ -28,6 +28,7 @@ export function runLoader<Value>(
     const controller = new AbortController();
     const giveUp = (code: Code, message: string): void => {
       const error = shardkeepError(code, message);
+      over();
       controller.abort(error);
       reject(error);
     };

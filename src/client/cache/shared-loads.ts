@@ -1,3 +1,5 @@
+import { status as Code } from '@grpc/grpc-js';
+import { shardkeepError } from '../errors.js';
 import { AnswersByKey } from './answers-by-key.js';
 
 /** Callers of one process who ask for the same key at once share one answer. */
@@ -44,5 +46,5 @@ function untilAborted<Value>(answer: Promise<Value>, signal: AbortSignal): Promi
 }
 
 function reasonOf(signal: AbortSignal): Error {
-  return signal.reason instanceof Error ? signal.reason : new Error('aborted', { cause: signal.reason });
+  return Object.assign(shardkeepError(Code.CANCELLED, 'cancelled'), { cause: signal.reason as unknown });
 }

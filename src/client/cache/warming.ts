@@ -42,9 +42,10 @@ export interface WarmManyOptions {
 export async function warmMany(
   entries: readonly WarmEntry[],
   warm: (entry: WarmEntry) => Promise<WarmOutcome>,
-  options: WarmManyOptions,
+  options: WarmManyOptions & { readonly closing: AbortSignal },
 ): Promise<WarmProgress> {
-  const { concurrency = 4, maxPerSecond = Infinity, onProgress, signal } = options;
+  const { concurrency = 4, maxPerSecond = Infinity, onProgress, closing } = options;
+  const signal = options.signal === undefined ? closing : AbortSignal.any([closing, options.signal]);
   if (!(concurrency >= 1)) throw invalidArgument('concurrency must be at least 1', ['concurrency']);
   if (!(maxPerSecond > 0)) throw invalidArgument('maxPerSecond must be above 0', ['maxPerSecond']);
   const counts = { warmed: 0, skipped: 0, failed: 0 };
@@ -62,8 +63,8 @@ export async function warmMany(
       const startAt = Math.max(nextAt, performance.now());
       nextAt = startAt + gapMs;
       const waitMs = startAt - performance.now();
-      if (waitMs > 0) await delay(waitMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
-      if (signal?.aborted === true) return;
+      if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted) return;
       try {
         counts[await warm(entry)]++;
         onProgress?.({ ...progress(), key: entry.key });

@@ -1,6 +1,7 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Session, ShardkeepClient } from '../../client/index.js';
 import { failureOf } from '../http/failure.js';
+import { presentedClient } from '../http/presented-client.js';
 import { checkSession, type SessionDenial } from '../http/session-check.js';
 import { credentialOf, type CredentialSource } from '../http/session-credential.js';
 import { sendFailure } from './send-failure.js';
@@ -27,7 +28,7 @@ export interface SessionMiddlewareOptions {
   /** The device that makes the request, where the session is bound to one. */
   readonly deviceIdOf?: (request: Request) => string | undefined;
   /** Answers a denial in place of 401 with `{ success: false, error: { code } }`. */
-  readonly onDenied?: (request: Request, response: Response, next: NextFunction, denial: SessionDenial) => void;
+  readonly onDenied?: (request: Request, response: Response, next: NextFunction, denial: SessionDenial) => unknown;
 }
 
 /**
@@ -46,18 +47,19 @@ export function loadSession(options: SessionMiddlewareOptions): RequestHandler {
 }
 
 function sessionMiddleware(options: SessionMiddlewareOptions, isRequired: boolean): RequestHandler {
-  const { client, tokenFrom = ['header'], maxAuthAgeMs, timeoutMs, deviceIdOf, onDenied = deny } = options;
+  const { client, tokenFrom = ['header'], maxAuthAgeMs, timeoutMs, deviceIdOf } = options;
+  const onDenied: NonNullable<SessionMiddlewareOptions['onDenied']> = options.onDenied ?? deny;
   return (request, response, next) => {
     const check = async (): Promise<void> => {
       const credential = await credentialOf(request, tokenFrom);
       const checked = await checkSession(client.sessions, credential, {
-        client: { ip: request.ip, userAgent: request.get('user-agent'), deviceId: deviceIdOf?.(request) },
+        client: presentedClient(request.ip, request.get('user-agent'), deviceIdOf?.(request)),
         maxAuthAgeMs,
         timeoutMs,
       });
       if (checked.status === 'open') request.gameSession = checked.session;
       else if (isRequired) {
-        onDenied(request, response, next, checked.denial);
+        await onDenied(request, response, next, checked.denial);
         return;
       }
       next();

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Session, ShardkeepClient } from '../../client/index.js';
 import { failureOf, type HttpFailure } from '../http/failure.js';
+import { presentedClient } from '../http/presented-client.js';
 import { checkSession, type SessionDenial } from '../http/session-check.js';
 import { credentialOf, type CredentialSource } from '../http/session-credential.js';
 
@@ -58,7 +59,7 @@ async function load(
   const headers = { get: (name: string) => textOf(request.headers[name.toLowerCase()]) };
   try {
     const checked = await checkSession(client.sessions, await credentialOf(headers, tokenFrom), {
-      client: { ip: request.ip, userAgent: headers.get('user-agent'), deviceId: deviceIdOf?.(request) },
+      client: presentedClient(request.ip, headers.get('user-agent'), deviceIdOf?.(request)),
       maxAuthAgeMs,
       timeoutMs,
     });

@@ -55,7 +55,8 @@ async function fromSource(headers: RequestHeaders, source: CredentialSource): Pr
 /** A JWT that is not right is no credential, whatever is wrong with it. */
 async function claimsOf(jwt: string, verify: (token: string) => Claims | Promise<Claims>): Promise<Claims> {
   try {
-    return await verify(jwt);
+    const claims: unknown = await verify(jwt);
+    return typeof claims === 'object' && claims !== null ? { ...claims } : {};
   } catch {
     return {};
   }
@@ -65,7 +66,9 @@ function fromClaims(claims: Claims, claim: string): SessionCredential | undefine
   const sessionId = claims[claim];
   const { sub } = claims;
   if (typeof sessionId !== 'string' || sessionId === '') return undefined;
-  return { sessionId, ...(typeof sub === 'string' && { userId: sub }) };
+  if (sub === undefined) return { sessionId };
+  // a subject that is there is to be compared, whatever it is
+  return { sessionId, userId: typeof sub === 'string' ? sub : JSON.stringify(sub) };
 }
 
 function tokenOf(text: string | undefined): SessionCredential | undefined {

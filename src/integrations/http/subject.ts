@@ -9,7 +9,7 @@ const MAX_SUBJECT_BYTES = 256;
  */
 export function subjectOf(key: string): string {
   if (isIP(key) !== 0) return `ip:${key}`;
-  const isText = !/\p{Surrogate}|\uFFFD/u.test(key);
+  const isText = !/\p{Surrogate}|\uFFFD|\0/u.test(key);
   if (isText && Buffer.byteLength(key) <= MAX_SUBJECT_BYTES) return key;
   // as UTF-16, where different keys are different bytes
   return `sha256:${createHash('sha256').update(key, 'utf16le').digest('base64url')}`;

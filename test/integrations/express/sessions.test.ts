@@ -127,11 +127,30 @@ onEachTopology(
         expect((await with_({ sid: id, sub: userId })).status).toBe(200);
         expect((await with_({ sid: id })).status).toBe(200);
         expect(await codeOf(await with_({ sid: id, sub: 'somebody else' }))).toBe('unknown');
+        for (const sub of [7, [userId], null, { toString: userId }])
+          expect(await codeOf(await with_({ sid: id, sub }))).toBe('unknown');
         expect(await codeOf(await with_({ sid: 'nonsense' }))).toBe('unknown');
         expect(await codeOf(await with_({ sub: userId }))).toBe('missing');
         expect(await codeOf(await fetch(url, bearer(sign({ sid: id }).slice(1))))).toBe('missing');
         await client.sessions.destroySession(id);
         expect(await codeOf(await with_({ sid: id, sub: userId }))).toBe('unknown');
+      });
+
+      test('headers that are odd keep nobody out', async () => {
+        const client = clientOf();
+        const app = express();
+        app.set('trust proxy', true);
+        app.get('/me', requireSession({ client }), (_, response) => {
+          response.json({});
+        });
+        const url = `${await listen(app)}/me`;
+        const { token } = await login(client, randomNamespace());
+        for (const odd of [
+          { 'user-agent': 'x'.repeat(3_000) },
+          { 'x-forwarded-for': 'unknown' },
+          { 'x-forwarded-for': '1.2.3.4:5555' },
+        ])
+          expect((await fetch(url, { headers: { authorization: `Bearer ${token}`, ...odd } })).status).toBe(200);
       });
 
       test('asks for a new proof where the old one is too old', async () => {
@@ -276,6 +295,33 @@ test('while the service is away nobody is let through, and nobody is thrown out'
   let status = 0;
   while (status !== 200) status = (await fetch(url, bearer(token))).status;
   expect(status).toBe(200);
+});
+
+test('an answer that somebody else gave meanwhile is left alone', async () => {
+  const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
+  const client = sdkClient(service.address);
+  const { token } = await login(client, 'ada');
+  const app = express();
+  let failed: (() => void) | undefined;
+  const whenFailed = new Promise<void>((resolve) => (failed = resolve));
+  app.use((_, response, next) => {
+    response.status(504).end('too slow');
+    next();
+  });
+  app.use((_, __, next) => {
+    const { sessions } = client;
+    // the check behind this fails after the answer
+    void sessions.listUserSessions('ada', { timeoutMs: 400 }).catch(() => failed?.());
+    next();
+  });
+  app.get('/me', requireSession({ client, timeoutMs: 200 }), (_, response) => {
+    response.json({});
+  });
+  const url = `${await listen(app)}/me`;
+  service.signal('SIGSTOP');
+  expect((await fetch(url, bearer(token))).status).toBe(504);
+  await whenFailed;
+  service.signal('SIGCONT');
 });
 
 test.each([

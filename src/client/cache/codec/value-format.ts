@@ -29,7 +29,7 @@ const WORTHWHILE = 0.9;
 /** Speed, not size: most of what there is to gain comes with the first level. */
 const LEVEL = 1;
 /** A few bytes can stand for gigabytes. */
-const MAX_DECODED_BYTES = 67_108_864;
+const MAX_DECODED_BYTES = 16_777_216;
 /** No JSON text begins with one of these. */
 const HEADER = 0x01;
 const GZIP_1 = 0x1f;
