@@ -150,15 +150,3 @@ test('a stream that says nothing for too long is given up', async () => {
   stream.close();
   expect(await stream.next()).toBeUndefined();
 });
-
-test('what the client’s own token function throws is the end', async () => {
-  const { address } = await play(tells('a', 'one'));
-  const token = (): string => {
-    throw new RangeError('no token');
-  };
-  const listener = new WatchListener(
-    client(address, { token, transport: 'unary' }).sessions.watchSessions({ all: true }),
-  );
-  await expect(listener.ended).rejects.toThrow(RangeError);
-  await expect(listener.watch.ready).rejects.toThrow(RangeError);
-});
