@@ -61,8 +61,9 @@ const KEEPALIVE_TIMEOUT_MS = 5_000;
 const UNLIMITED = -1;
 
 /**
- * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither. Returns at once: the first calls wait for the connection, up to their timeout.
- * While the service is away calls fail soon with UnavailableError; the connection comes back by itself.
+ * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither. Returns at once: the first calls
+ * wait for the connection, up to their timeout. While the service is away calls fail soon with UnavailableError; the
+ * connection comes back by itself.
  */
 export function connect(address: string, options: ConnectOptions = {}): ShardkeepClient {
   const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS, logger = SILENT } = options;

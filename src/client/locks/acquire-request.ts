@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { status as Code } from '@grpc/grpc-js';
 import { AcquireLockRequest, HoldLocksAcquire } from '../../gen/shardkeep/lock/v1/lock.js';
 import { invalidArgument, shardkeepError } from '../errors.js';
+import { toInt64 } from '../int64.js';
 
 /** How a lock is taken. */
 export interface LockTerms {
@@ -131,11 +132,6 @@ export function toHoldLocksAcquire(request: HoldRequest, waitMs: number): HoldLo
     lockDelayMs: BigInt(lockDelayMs),
     callerRenews: true,
   });
-}
-
-export function toInt64(value: number, field: string): bigint {
-  if (!Number.isSafeInteger(value)) throw invalidArgument(`${field} must be a whole number`, [field]);
-  return BigInt(value);
 }
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -1,4 +1,5 @@
 import type * as proto from '../../gen/shardkeep/lock/v1/lock.js';
+import { unlessZero } from '../int64.js';
 
 /** One resource of a grant. As `guard` of a write it makes the record refuse this holder once a later one has written. */
 export interface LockGrant {
@@ -108,9 +109,4 @@ export function toSummary(summary: proto.LockSummary): LockSummary {
     fencingToken: unlessZero(summary.fencingToken),
     delayLeftMs: Number(summary.delayLeftMs),
   };
-}
-
-/** Of a fencing token, where 0 says that there is none. */
-export function unlessZero(fencingToken: bigint): number | undefined {
-  return fencingToken === 0n ? undefined : Number(fencingToken);
 }

@@ -10,6 +10,7 @@ import {
   WatchLocksRequest,
 } from '../../gen/shardkeep/lock/v1/lock.js';
 import { shardkeepError } from '../errors.js';
+import { toInt64, unlessZero } from '../int64.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import { toAcquireResult, type AcquireLockResult, type Lock } from './acquire-outcome.js';
@@ -17,7 +18,6 @@ import {
   throwIfAborted,
   toAcquireRequest,
   toHoldRequest,
-  toInt64,
   toResources,
   type AcquireLockOptions,
   type HoldLockOptions,
@@ -38,7 +38,7 @@ import type {
   WatchedLocks,
   WatchLocksOptions,
 } from './lock-operations.js';
-import { toHolder, toState, toSummary, unlessZero, type LockState, type LockSummary } from './lock-state.js';
+import { toHolder, toState, toSummary, type LockState, type LockSummary } from './lock-state.js';
 import { toStats, type LockStats } from './lock-stats.js';
 import { runUnder, type LockedBody } from './with-lock.js';
 

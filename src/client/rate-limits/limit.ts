@@ -1,5 +1,5 @@
 import { Algorithm, type InlinePolicy, type Limit } from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { invalidArgument } from '../errors.js';
+import { toInt64 } from '../int64.js';
 
 /**
  * Who is limited: `kind:id`, such as `user:42` or `ip:203.0.113.7`, 1 to 256 bytes of UTF-8. An IPv6 address counts as its
@@ -79,12 +79,6 @@ function inlinePolicy({ name, algorithm, limit, windowMs, burst }: InlineRateLim
     ...{ name, limit, burst },
     // the service refuses what it does not know
     algorithm: ALGORITHMS[algorithm] ?? Algorithm.UNSPECIFIED,
-    windowMs: int64(windowMs, 'window_ms'),
+    windowMs: toInt64(windowMs, 'window_ms'),
   };
-}
-
-/** A whole number as the wire carries it; throws InvalidArgumentError for any other. */
-export function int64(value: number, field: string): bigint {
-  if (!Number.isSafeInteger(value)) throw invalidArgument(`${field} is no whole number`, [field]);
-  return BigInt(value);
 }

@@ -22,7 +22,8 @@ import type { CallOptions } from '../transport/method.js';
 import { toBan, type RateLimitBan } from './bans.js';
 import { toDecision, toOutlook, type RateLimitDecision, type RateLimitOutlook } from './decision.js';
 import { slotsOf, type DeniedSlots, type HeldSlots } from './held-slots.js';
-import { int64, limitMessages, type RateLimitOrMany, type RateLimitPolicy, type RateLimitSubject } from './limit.js';
+import { toInt64 } from '../int64.js';
+import { limitMessages, type RateLimitOrMany, type RateLimitPolicy, type RateLimitSubject } from './limit.js';
 import type {
   BanOptions,
   CheckOptions,
@@ -111,7 +112,7 @@ export class RateLimits {
     const requestId = requestIdOf(options, options.retrySafe !== false);
     const request = ReserveRateLimitRequest.fromPartial({
       ...{ limits: limitMessages(limits), cost, minCost, chargeDenied, requestId, wantHeaders },
-      ttlMs: ttlMs === undefined ? 0n : int64(ttlMs, 'ttl_ms'),
+      ttlMs: ttlMs === undefined ? 0n : toInt64(ttlMs, 'ttl_ms'),
     });
     return toReservation(await this.rpc.reserveRateLimit(request, callOptions(options, requestId !== '')));
   }
@@ -154,7 +155,7 @@ export class RateLimits {
     options: OverrideRateLimitOptions,
   ): Promise<number | undefined> {
     const { limit, ttlMs } = options;
-    const asked = { subject, policyName: policy, limit, ttlMs: int64(ttlMs, 'ttl_ms') };
+    const asked = { subject, policyName: policy, limit, ttlMs: toInt64(ttlMs, 'ttl_ms') };
     const { expiresAtMs } = await this.rpc.overrideRateLimit(OverrideRateLimitRequest.fromPartial(asked), options);
     return expiresAtMs === 0n ? undefined : Number(expiresAtMs);
   }
@@ -165,7 +166,7 @@ export class RateLimits {
    */
   async ban(subject: string, ttlMs: number, options: BanOptions = {}): Promise<number> {
     const { policy = '', reason = '' } = options;
-    const request = BanRequest.fromPartial({ subject, policyName: policy, ttlMs: int64(ttlMs, 'ttl_ms'), reason });
+    const request = BanRequest.fromPartial({ subject, policyName: policy, ttlMs: toInt64(ttlMs, 'ttl_ms'), reason });
     return Number((await this.rpc.ban(request, options)).expiresAtMs);
   }
 

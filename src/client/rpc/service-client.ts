@@ -49,10 +49,11 @@ export function serviceClient<Service extends ServiceDefinition>(
 }
 
 function functionOf(definition: MethodDefinition, transport: Transport, streams: StreamChannel): unknown {
-  if (definition.requestStream) return (options: StreamOptions = {}) => streams.duplex(definition, options);
   const generated = clientMethod(definition);
-  const method = { ...generated, ...HAND_WRITTEN[generated.name] };
+  const stream = { ...definition, encode: generated.encode };
+  if (definition.requestStream) return (options: StreamOptions = {}) => streams.duplex(stream, options);
   if (definition.responseStream)
-    return (request: object, options: StreamOptions = {}) => streams.serverStream(definition, request, options);
+    return (request: object, options: StreamOptions = {}) => streams.serverStream(stream, request, options);
+  const method = { ...generated, ...HAND_WRITTEN[generated.name] };
   return (request: object, options: CallOptions = NO_OPTIONS) => transport.call(method, request, options);
 }

@@ -1,13 +1,16 @@
 import type { Client, Metadata } from '@grpc/grpc-js';
 import { status as Code } from '@grpc/grpc-js';
 import { shardkeepError } from '../errors.js';
-import { clientMethod, type MethodDefinition } from '../transport/method.js';
+import type { ClientMethod, MethodDefinition } from '../transport/method.js';
 import { DuplexMessageStream, MessageStream, type MessageStreamOptions } from './message-stream.js';
 
 export interface StreamOptions {
   /** Gives the stream up. */
   readonly signal?: AbortSignal | undefined;
 }
+
+/** One stream RPC as the client calls it. */
+export type StreamMethod = Pick<MethodDefinition, 'path' | 'responseDeserialize'> & Pick<ClientMethod, 'encode'>;
 
 /** Opens stream RPCs, and gives up those that are open when the client closes. */
 export class StreamChannel {
@@ -20,9 +23,8 @@ export class StreamChannel {
     private readonly metadata: () => Metadata,
   ) {}
 
-  serverStream(definition: MethodDefinition, request: object, { signal }: StreamOptions): MessageStream<unknown> {
-    const { path, responseDeserialize } = definition;
-    const { encode } = clientMethod(definition);
+  serverStream(method: StreamMethod, request: object, { signal }: StreamOptions): MessageStream<unknown> {
+    const { path, encode, responseDeserialize } = method;
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
@@ -30,9 +32,8 @@ export class StreamChannel {
     });
   }
 
-  duplex(definition: MethodDefinition, { signal }: StreamOptions): DuplexMessageStream<object, unknown> {
-    const { path, responseDeserialize } = definition;
-    const { encode } = clientMethod(definition);
+  duplex(method: StreamMethod, { signal }: StreamOptions): DuplexMessageStream<object, unknown> {
+    const { path, encode, responseDeserialize } = method;
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeBidiStreamRequest(path, encode, responseDeserialize, this.metadata());

@@ -1,6 +1,6 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import { foreignAnswer } from './foreign-answer.js';
-import { toInt64, toOptionalInt64, unlessZero } from './int64.js';
+import { toInt64, toOptionalInt64, unlessZero } from '../int64.js';
 
 /** A character; of another user, the same id is another one. */
 export interface CharacterRef {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import { foreignAnswer } from './foreign-answer.js';
-import { toOptionalInt64 } from './int64.js';
+import { toOptionalInt64 } from '../int64.js';
 import { toSession, type Session } from './session.js';
 import { toFieldsMessage, type SessionFields } from './session-fields.js';
 import { toMetadata, type SessionClient } from './session-client.js';

@@ -1,7 +1,7 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { CallOptions } from '../transport/method.js';
-import { toOptionalInt64, unlessZero } from './int64.js';
+import { toOptionalInt64, unlessZero } from '../int64.js';
 
 /** Why sessions end. */
 export interface EndingWords {

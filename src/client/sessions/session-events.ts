@@ -1,5 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { unlessZero } from './int64.js';
+import { unlessZero } from '../int64.js';
 import { toEndCause, type SessionEndCause } from './session.js';
 
 /** What every event tells. */

@@ -1,5 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { unlessZero } from './int64.js';
+import { unlessZero } from '../int64.js';
 import { foreignAnswer } from './foreign-answer.js';
 
 /** What a session's device counts as; `other` for a platform that is not known, or none. */

@@ -34,7 +34,7 @@ import {
   type DestroySessionOptions,
   type DestroyUserSessionsOptions,
 } from './end-sessions.js';
-import { toInt64, unlessZero } from './int64.js';
+import { toInt64, unlessZero } from '../int64.js';
 import { ResumingStream } from './resuming-stream.js';
 import {
   toRotateSessionRequest,

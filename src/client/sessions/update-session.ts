@@ -1,6 +1,6 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import type { CallOptions } from '../transport/method.js';
-import { toInt64, toOptionalInt64 } from './int64.js';
+import { toInt64, toOptionalInt64 } from '../int64.js';
 import { toFieldsMessage, type SessionFields } from './session-fields.js';
 
 /**

@@ -1,7 +1,7 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import type { CallOptions } from '../transport/method.js';
 import { foreignAnswer } from './foreign-answer.js';
-import { toOptionalInt64 } from './int64.js';
+import { toOptionalInt64 } from '../int64.js';
 import { toSession, toSessionEnd, type Session, type SessionEnd } from './session.js';
 import { toClientFields, toClientMessage, type SessionClient, type SessionClientField } from './session-client.js';
 

@@ -3,8 +3,8 @@ import {
   NotFoundError,
   type Session,
   type SessionClient,
+  type SessionEnd,
   type Sessions,
-  type ValidateSessionResult,
 } from '../../client/index.js';
 import type { SessionCredential } from './session-credential.js';
 
@@ -23,7 +23,8 @@ export type SessionDenial =
 
 export type CheckedSession =
   | { readonly status: 'open'; readonly session: Session }
-  | { readonly status: 'denied'; readonly denial: SessionDenial; readonly message: string | undefined };
+  /** `end` where it is known how the session ended. */
+  | { readonly status: 'denied'; readonly denial: SessionDenial; readonly end: SessionEnd | undefined };
 
 export interface CheckOptions {
   /** Who makes the request, compared with whom the session was made for. */
@@ -32,9 +33,8 @@ export interface CheckOptions {
   readonly timeoutMs: number | undefined;
 }
 
-/** The shortest extension there is: it only touches. Watchers are told of each, so not every request is one. */
-const TOUCH_MS = 1;
-const TOUCH_EVERY_MS = 30_000;
+/** The shortest extension there is: it only touches. */
+export const TOUCH_MS = 1;
 
 /** Whether a credential opens a session now; touches it. Throws ShardkeepError while nobody can tell. */
 export async function checkSession(
@@ -54,13 +54,13 @@ async function byToken(sessions: Sessions, sessionToken: string, options: CheckO
     ...(maxAuthAgeMs !== undefined && { maxAuthAgeMs }),
     ...(timeoutMs !== undefined && { timeoutMs }),
   };
-  const result = await sessions.validateSession(sessionToken, call).catch(unknownWhereMalformed);
+  const result = await sessions.validateSession(sessionToken, call).catch(deniedWhereMalformed);
   switch (result.status) {
     case 'valid':
       return { status: 'open', session: result.session };
     case 'expired':
     case 'revoked':
-      return denied(result.status, result.end.message);
+      return denied(result.status, result.end);
     default:
       return denied(result.status);
   }
@@ -71,27 +71,30 @@ async function byId(
   { sessionId, userId }: Extract<SessionCredential, { sessionId: string }>,
   { maxAuthAgeMs, timeoutMs }: CheckOptions,
 ): Promise<CheckedSession> {
-  const call = timeoutMs === undefined ? {} : { timeoutMs };
   try {
-    const session = await sessions.getSession(sessionId, call);
-    if (session === undefined || (userId !== undefined && userId !== session.userId)) return denied('unknown');
+    const session = await sessions.extendSession(sessionId, {
+      ttlMs: TOUCH_MS,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    });
+    if (userId !== undefined && userId !== session.userId) return denied('unknown');
     // by the clocks of Redis and of this machine, which may differ by as much
-    const now = Date.now();
-    if (maxAuthAgeMs !== undefined && now - session.authenticatedAtMs > maxAuthAgeMs) return denied('step_up');
-    if (now - session.lastActiveMs < TOUCH_EVERY_MS) return { status: 'open', session };
-    return { status: 'open', session: await sessions.extendSession(sessionId, { ...call, ttlMs: TOUCH_MS }) };
+    if (maxAuthAgeMs !== undefined && Date.now() - session.authenticatedAtMs > maxAuthAgeMs) return denied('step_up');
+    return { status: 'open', session };
   } catch (error) {
     if (error instanceof NotFoundError || error instanceof InvalidArgumentError) return denied('unknown');
     throw error;
   }
 }
 
-/** What has not even the shape of a token opens nothing. */
-function unknownWhereMalformed(error: unknown): ValidateSessionResult {
-  if (error instanceof InvalidArgumentError && error.fields.includes('session_token')) return { status: 'unknown' };
+/** What has not even the shape of a token opens nothing; who cannot be compared is not whom the session was made for. */
+function deniedWhereMalformed(error: unknown): { readonly status: 'unknown' | 'binding' } {
+  if (error instanceof InvalidArgumentError) {
+    if (error.fields.includes('session_token')) return { status: 'unknown' };
+    if (error.fields.some((field) => field.startsWith('client.'))) return { status: 'binding' };
+  }
   throw error;
 }
 
-function denied(denial: SessionDenial, message?: string): CheckedSession {
-  return { status: 'denied', denial, message: message === '' ? undefined : message };
+function denied(denial: SessionDenial, end?: SessionEnd): CheckedSession {
+  return { status: 'denied', denial, end };
 }

@@ -1,5 +1,5 @@
-import { isIP } from 'node:net';
 import type { SessionClient } from '../../client/index.js';
+import { presentedClient } from '../http/presented-client.js';
 import { cookieOf, type SessionCredential } from '../http/session-credential.js';
 import type { SessionSocket } from './socket-types.js';
 
@@ -14,9 +14,6 @@ export interface SessionCookie {
 }
 
 type Handshake = SessionSocket['handshake'];
-
-/** As long as a service compares. */
-const MAX_CLIENT_FIELD = 512;
 
 /** The session token of `auth.sessionToken`, else of `Authorization: Bearer`, else of the cookie. */
 export function credentialOf(
@@ -33,12 +30,8 @@ export function credentialOf(
 /** The peer's address, the `User-Agent`, and `auth.deviceId`. */
 export function clientOf({ address, auth, headers }: Handshake): SessionClient {
   const [ip = ''] = address.split('%');
-  return {
-    // a server may listen on what has no addresses
-    ip: isIP(ip) === 0 ? undefined : ip,
-    userAgent: headers['user-agent']?.slice(0, MAX_CLIENT_FIELD),
-    deviceId: textOf(auth.deviceId),
-  };
+  // a server may listen on what has no addresses
+  return presentedClient(ip, headers['user-agent'], textOf(auth.deviceId));
 }
 
 function cookieToken(headers: Handshake['headers'], { name, origins }: SessionCookie): string | undefined {

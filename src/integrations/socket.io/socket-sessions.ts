@@ -10,7 +10,8 @@ import {
 import { Admissions } from './admissions.js';
 import { clientOf, credentialOf } from './handshake-credential.js';
 import { HandshakeRefusal, refusedByEnd, unavailable } from './handshake-refusal.js';
-import { openSession, sessionIdOf, TOUCH_MS } from './open-session.js';
+import { TOUCH_MS } from '../http/session-check.js';
+import { openSession, sessionIdOf } from './open-session.js';
 import type { ShardkeepSessionsOptions } from './options.js';
 import { OutageLog } from './outage-log.js';
 import { Recheck } from './recheck.js';

@@ -1,4 +1,4 @@
-import { invalidArgument } from '../errors.js';
+import { invalidArgument } from './errors.js';
 
 /** A number of a call as the proto has it; `field` is its path there. Throws InvalidArgumentError for what is not whole. */
 export function toInt64(value: number, field: string): bigint {
