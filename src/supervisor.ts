@@ -33,7 +33,7 @@ export interface Supervisor {
 export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
   const { plan } = config.redis;
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
-  const policies = config.policiesSource && new PoliciesCopy(config.policiesSource, logger);
+  const policies = config.policiesSource && PoliciesCopy.create(config.policiesSource.text);
   const workers = new Workers({
     count: config.workers,
     drainTimeoutMs: config.grpc.drainTimeoutMs,

@@ -6,6 +6,7 @@ import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import { ConfigError } from './config-error.js';
 import { planLocks } from './lock-plan.js';
+import type { PoliciesCopy } from './policies-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
 
@@ -77,8 +78,8 @@ const MESSAGE_OVERHEAD_BYTES = 262_144;
 const SMALLEST_MESSAGE_LIMIT = 4_194_304;
 
 export interface ConfigOptions {
-  /** A copy of the policies file as it was when it could last be used. */
-  readonly policiesCopy?: string | undefined;
+  /** The policies that came into force last. */
+  readonly policiesCopy?: PoliciesCopy | undefined;
 }
 
 export function loadConfig(

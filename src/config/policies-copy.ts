@@ -1,49 +1,30 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Logger } from 'pino';
-import { ConfigError } from './config-error.js';
-import type { PoliciesSource } from './policies-source.js';
-import { PoliciesWatch } from './policies-watch.js';
 
-/** A copy of the policies file as it was when it could last be used, for workers that are started while it cannot. */
+/**
+ * A copy of the policies file as it was when it last came into force, for workers that are started while it cannot be used.
+ * Every process that puts policies into force writes it, before it says so.
+ */
 export class PoliciesCopy {
-  readonly path: string;
-  private readonly folder = mkdtempSync(join(tmpdir(), 'shardkeep-policies-'));
-  private readonly watch: PoliciesWatch;
+  constructor(readonly path: string) {}
 
-  constructor(source: PoliciesSource, logger: Logger) {
-    this.path = join(this.folder, 'policies.yaml');
-    this.write(source.text);
-    this.watch = new PoliciesWatch({
-      path: source.path,
-      text: source.text,
-      onChange: (content) => {
-        if (typeof content === 'string' && isUsable(source, content)) this.write(content);
-      },
-      logger,
-    });
+  /** A new one, that is gone when this process ends. */
+  static create(text: string): PoliciesCopy {
+    const folder = mkdtempSync(join(tmpdir(), 'shardkeep-policies-'));
     // however this process ends
     process.once('exit', () => {
-      rmSync(this.folder, { recursive: true, force: true });
+      rmSync(folder, { recursive: true, force: true });
     });
-    this.watch.start();
+    const copy = new PoliciesCopy(join(folder, 'policies.yaml'));
+    copy.write(text);
+    return copy;
   }
 
   /** Whoever reads it sees it whole. */
-  private write(text: string): void {
-    writeFileSync(`${this.path}.new`, text);
-    renameSync(`${this.path}.new`, this.path);
-  }
-}
-
-/** What is wrong with it the workers say. */
-function isUsable(source: PoliciesSource, text: string): boolean {
-  try {
-    source.parse(text);
-    return true;
-  } catch (error) {
-    if (error instanceof ConfigError) return false;
-    throw error;
+  write(text: string): void {
+    const next = `${this.path}.${String(process.pid)}`;
+    writeFileSync(next, text);
+    renameSync(next, this.path);
   }
 }

@@ -50,6 +50,8 @@ export class PoliciesReload {
   }
 
   start(): void {
+    const { source } = this.options;
+    if (source?.isCopied === false) this.keep(source, source.text);
     this.watch?.start();
   }
 
@@ -62,6 +64,7 @@ export class PoliciesReload {
     try {
       if (content instanceof Error) throw new ConfigError([`POLICIES_FILE: cannot read it: ${content.message}`]);
       apply(source.parse(content));
+      this.keep(source, content);
     } catch (error) {
       const problems = error instanceof ConfigError ? error.problems : undefined;
       if (problems === undefined) logger.error({ err: error }, 'bad policies file');
@@ -74,6 +77,15 @@ export class PoliciesReload {
     logger.info('policies replaced');
     this.results.applied++;
     this.setCurrent(true);
+  }
+
+  /** For workers started later; they do without when the disk is full. */
+  private keep({ copy }: PoliciesSource, text: string): void {
+    try {
+      copy?.write(text);
+    } catch (error) {
+      this.options.logger.warn({ err: error }, 'cannot copy the policies file');
+    }
   }
 
   private setCurrent(isCurrent: boolean): void {

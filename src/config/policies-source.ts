@@ -6,6 +6,7 @@ import { readerOf } from '../ratelimit/request-field.js';
 import { DEFAULT_IPV6_PREFIX } from '../ratelimit/subject.js';
 import { ConfigError } from './config-error.js';
 import { checkEnvoyDomains, type EnvoyDomainSettings } from './envoy-domains.js';
+import type { PoliciesCopy } from './policies-copy.js';
 import { parsePoliciesFile, readPoliciesFile, type Complain } from './policies-file.js';
 import type { PoliciesFile, ProfileSettings, RpcLimitSettings } from './policies.js';
 import { ALL, type RatePolicySettings } from './rate-policy.js';
@@ -47,23 +48,26 @@ const EMPTY_REQUESTS: ReadonlyMap<string, unknown> = new Map(
 export class PoliciesSource {
   private constructor(
     readonly path: string,
-    /** What was in it. */
+    /** What was in it, or in the copy. */
     readonly text: string,
     private readonly sessionDefaults: SessionDefaults,
+    /** What came into force last. */
+    readonly copy: PoliciesCopy | undefined,
+    readonly isCopied: boolean,
   ) {}
 
   /**
-   * Throws ConfigError for a file that cannot be used. `copy`: where it is to be found as it was when it could; whoever
-   * watches the file then finds that it is another.
+   * Throws ConfigError for a file that cannot be used. `copy`: what is taken in its place; whoever watches the file then
+   * finds that it is another.
    */
-  static read(path: string, sessionDefaults: SessionDefaults, copy?: string): PoliciesSource {
+  static read(path: string, sessionDefaults: SessionDefaults, copy?: PoliciesCopy): PoliciesSource {
     try {
-      const source = new PoliciesSource(path, readPoliciesFile(path), sessionDefaults);
+      const source = new PoliciesSource(path, readPoliciesFile(path), sessionDefaults, copy, false);
       source.parse(source.text);
       return source;
     } catch (error) {
       if (copy === undefined || !(error instanceof ConfigError)) throw error;
-      return new PoliciesSource(path, readPoliciesFile(copy), sessionDefaults);
+      return new PoliciesSource(path, readPoliciesFile(copy.path), sessionDefaults, copy, true);
     }
   }
 
