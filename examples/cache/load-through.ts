@@ -1,5 +1,6 @@
-import { connect, type Rpc } from '../../src/client/index.js';
-import { GetOrLeaseStatus as Status } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { connect, RpcEnums, type Rpc } from 'shardkeep/client';
+
+const { GetOrLeaseStatus: Status } = RpcEnums;
 
 interface Source {
   /** Undefined: there is no such thing, which is remembered too. */

@@ -59,6 +59,7 @@ export type { Locks } from './locks/locks.js';
 export type { LockedBody } from './locks/with-lock.js';
 export type { Logger } from './logger.js';
 export type { DuplexMessageStream, MessageStream } from './rpc/message-stream.js';
+export * as RpcEnums from './rpc/enums.js';
 export type { Rpc } from './rpc/rpc.js';
 export type { CallOptions } from './transport/method.js';
 export type { RetryOptions } from './transport/retrying-transport.js';
