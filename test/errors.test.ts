@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { status as Code } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
 import { DomainError, ERROR_CODES, invalidField } from '../src/errors.js';
@@ -11,16 +12,45 @@ interface Row {
   readonly advice: string;
 }
 
-const rows: readonly Row[] = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8')
-  .split('\n')
-  .filter((line) => line.startsWith('| `'))
-  .map((line) => {
-    const [code = '', status = '', meaning = '', advice = ''] = line
-      .slice(1)
+const page = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8');
+
+/** The cells of a section's table, without its head. */
+function cellsOf(section: string): string[][] {
+  const [, text = ''] = page.split(`\n## ${section}\n`);
+  const lines = (text.split('\n## ')[0] ?? '').split('\n').filter((line) => line.startsWith('| `'));
+  return lines.map((line) =>
+    line
+      .slice(1, -1)
       .split('|')
-      .map((cell) => cell.trim().replace(/^`(\w+)`$/, '$1'));
+      .map((cell) => cell.trim()),
+  );
+}
+
+function rowsOf(section: string): Row[] {
+  return cellsOf(section).map((cells) => {
+    const [code = '', status = '', meaning = '', advice = ''] = cells.map((cell) => cell.replace(/^`(\w+)`$/, '$1'));
     return { code, status, meaning, advice };
   });
+}
+
+const rows = rowsOf('Of the service');
+const ofClient = rowsOf('Of the TypeScript client');
+
+/** What is written by hand in a folder of src. */
+function sourcesOf(folder: string): string {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !file.startsWith('gen/'))
+    .map((file) => join(folder, file))
+    .filter((file) => !CATALOGUES.has(file));
+  return files.map((file) => readFileSync(file, 'utf8')).join('\n');
+}
+
+/** These name every code without raising any. */
+const CATALOGUES: ReadonlySet<string> = new Set(['src/errors.ts', 'src/grpc/status.ts']);
+
+function found(pattern: RegExp, text: string): string[] {
+  return [...new Set([...text.matchAll(pattern)].map(([, name = '']) => name))].toSorted();
+}
 
 describe('docs/errors.md', () => {
   test('lists exactly the codes that can reach a caller, in their order', () => {
@@ -32,6 +62,26 @@ describe('docs/errors.md', () => {
     expect(row?.status).toBe(Code[codeOf(code)]);
     expect(row?.meaning).not.toBe('');
     expect(row?.advice).not.toBe('');
+  });
+
+  test('lists no code that nothing raises', () => {
+    const sources = sourcesOf('src');
+    expect(ERROR_CODES.filter((code) => !sources.includes(`'${code}'`))).toEqual([]);
+  });
+
+  test('lists exactly the reasons that the client raises by itself', () => {
+    const raised = found(/\breason: '([A-Z_]+)'/g, sourcesOf('src/client') + sourcesOf('src/integrations'));
+    expect(ofClient.map(({ code }) => code).toSorted()).toEqual(raised);
+    expect(ofClient.filter(({ meaning, advice }) => meaning === '' || advice === '')).toEqual([]);
+  });
+
+  test('tells what the statuses mean that the client raises without a reason', () => {
+    const raised = found(/(?:shardkeepError|super)\(\s*Code\.([A-Z_]+)/g, sourcesOf('src/client'));
+    expect(raised.length).toBeGreaterThan(5);
+    const cells = cellsOf('Without a code');
+    const told = found(/`([A-Z_]+)`/g, cells.map(([status]) => status).join(' '));
+    expect(raised.filter((status) => !told.includes(status))).toEqual([]);
+    expect(cells.filter((row) => row.length !== 4 || row.includes(''))).toEqual([]);
   });
 });
 
