@@ -2,12 +2,12 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server as HttpServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { io } from 'socket.io-client';
-import ts from 'typescript';
 import { CacheKeys } from '../../src/client/index.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 import { portOf } from '../support/tcp-proxy.js';
+import { blocksOf, moduleOf, typeProblemsOf } from './page-blocks.js';
 
 /** The blocks of docs/from-the-seeds.md, each a module of its own that runs as it stands there. */
 
@@ -16,12 +16,7 @@ type Prelude = typeof import('./seeds-prelude.js');
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 const BLOCKS = join(HERE, `blocks-${String(process.pid)}`);
 const page = readFileSync('docs/from-the-seeds.md', 'utf8');
-const blocks = [...page.matchAll(/<!-- block: ([a-z-]+) -->\n```ts\n([\s\S]*?)\n```/g)].map(
-  ([, name = '', code = '']) => ({
-    name,
-    code,
-  }),
-);
+const blocks = blocksOf('docs/from-the-seeds.md');
 
 let service: TestService;
 let prelude: Prelude;
@@ -36,7 +31,8 @@ beforeAll(async () => {
   prelude.io.attach(web);
   url = `http://127.0.0.1:${String(await portOf(web))}`;
   mkdirSync(BLOCKS, { recursive: true });
-  for (const { name, code } of blocks) writeFileSync(fileOf(name), moduleOf(code));
+  const around = { from: '../seeds-prelude.js', values: Object.keys(prelude), types: ['User', 'Character'] };
+  for (const { name, code } of blocks) writeFileSync(fileOf(name), moduleOf(code, around));
 });
 
 afterAll(async () => {
@@ -49,16 +45,6 @@ afterAll(async () => {
 
 function fileOf(name: string): string {
   return join(BLOCKS, `${name}.ts`);
-}
-
-/** A block with what it takes from around it; what it declares itself hides that. */
-function moduleOf(code: string): string {
-  const names = [...Object.keys(prelude), 'User', 'Character'];
-  const used = names.filter((name) => new RegExp(`\\b${name}\\b`).test(code));
-  const taken = used.filter((name) => !new RegExp(`const ${name}\\b`).test(code));
-  const imports = taken.map((name) => (name === 'User' || name === 'Character' ? `type ${name}` : name));
-  const header = imports.length === 0 ? '' : `import { ${imports.join(', ')} } from '../seeds-prelude.js';\n`;
-  return `${header}${code}\nexport {};\n`;
 }
 
 /** What is true when a block has run. */
@@ -155,20 +141,13 @@ test('every block has an outcome, and every outcome a block', () => {
 // eslint-disable-next-line jest/expect-expect -- the outcomes expect
 test.each(blocks.map(({ name }) => name))('%s runs as it stands on the page', async (name) => {
   prelude.done.length = 0;
-  await import(fileOf(name));
+  const log = jest.spyOn(console, 'log').mockReturnValue(undefined);
+  await import(fileOf(name)).finally(() => {
+    log.mockRestore();
+  });
   await OUTCOMES[name]?.();
 });
 
 test('the blocks are right by their types', () => {
-  const { config } = ts.readConfigFile('tsconfig.json', (path) => ts.sys.readFile(path)) as { config: object };
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, process.cwd());
-  const program = ts.createProgram(
-    blocks.map(({ name }) => fileOf(name)),
-    { ...options, noUnusedLocals: false, noUnusedParameters: false },
-  );
-  const problems = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => ({
-    block: file?.fileName.split('/').at(-1),
-    problem: ts.flattenDiagnosticMessageText(messageText, '\n'),
-  }));
-  expect(problems).toEqual([]);
+  expect(typeProblemsOf(blocks.map(({ name }) => fileOf(name)))).toEqual([]);
 });
