@@ -79,9 +79,3 @@ const handler =
 export const loginHandler = handler('login');
 export const chatHandler = handler('chat');
 export const combatHandler = handler('combat');
-
-/** Runs a task at once, as well as it would every so many milliseconds. */
-export const tasks: Promise<void>[] = [];
-export function every(_intervalMs: number, task: () => Promise<void>): void {
-  tasks.push(task());
-}
