@@ -9,7 +9,7 @@ export interface LedgerEntry {
   readonly shard: string;
   readonly rows: readonly {
     readonly userId: string;
-    readonly fencingToken: bigint;
+    readonly fencingToken: number;
     readonly items: readonly string[];
   }[];
 }
@@ -34,8 +34,8 @@ export class Database {
   private readonly folder = mkdtempSync(join(tmpdir(), 'tiny-shard-'));
   private readonly ledgerPath = join(this.folder, 'ledger.jsonl');
   private readonly inventories: Map<string, readonly string[]>;
-  private readonly fences = new Map<string, bigint>();
-  private readonly written = new Map<string, bigint>();
+  private readonly fences = new Map<string, number>();
+  private readonly written = new Map<string, number>();
   private readonly awaited = new Map<string, (reply: WriteReply) => void>();
 
   constructor(
@@ -86,7 +86,7 @@ export class Database {
   /** Every accepted write, read back from the file. */
   readLedger(): LedgerEntry[] {
     const lines = readFileSync(this.ledgerPath, 'utf8').split('\n');
-    return lines.filter((line) => line !== '').map(fromLine);
+    return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as LedgerEntry);
   }
 
   close(): void {
@@ -99,7 +99,8 @@ export class Database {
       this.staleWrites.push({ tradeId: write.tradeId, shard: write.shard });
       return 'stale';
     }
-    appendFileSync(this.ledgerPath, toLine(write));
+    const { tradeId, shard, rows } = write;
+    appendFileSync(this.ledgerPath, `${JSON.stringify({ tradeId, shard, rows } satisfies LedgerEntry)}\n`);
     for (const { userId, fencingToken, items } of write.rows) {
       this.fences.set(userId, fencingToken);
       this.written.set(userId, fencingToken);
@@ -109,7 +110,7 @@ export class Database {
   }
 
   private isStale({ userId, fencingToken }: FencedRow): boolean {
-    return fencingToken < (this.fences.get(userId) ?? 0n);
+    return fencingToken < (this.fences.get(userId) ?? 0);
   }
 
   private inventory(userId: string): readonly string[] {
@@ -117,19 +118,4 @@ export class Database {
     if (items === undefined) throw new Error(`no inventory of ${userId}`);
     return items;
   }
-}
-
-/** JSON has no 64-bit integers: tokens are written as decimal strings. */
-function toLine({ tradeId, shard, rows }: TradeWrite): string {
-  const entry = { tradeId, shard, rows: rows.map((row) => ({ ...row, fencingToken: String(row.fencingToken) })) };
-  return `${JSON.stringify(entry)}\n`;
-}
-
-function fromLine(line: string): LedgerEntry {
-  const entry = JSON.parse(line) as {
-    tradeId: string;
-    shard: string;
-    rows: { userId: string; fencingToken: string; items: string[] }[];
-  };
-  return { ...entry, rows: entry.rows.map((row) => ({ ...row, fencingToken: BigInt(row.fencingToken) })) };
 }

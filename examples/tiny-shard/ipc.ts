@@ -10,7 +10,7 @@ export type Handlers<C extends Contract<keyof C & string>> = {
   readonly [Name in keyof C]: (ask: C[Name]['ask']) => C[Name]['answer'] | Promise<C[Name]['answer']>;
 };
 
-/** `process` of a child, or the child as its parent sees it. Both with `serialization: 'advanced'`, for bigint. */
+/** `process` of a child, or the child as its parent sees it. */
 interface Channel {
   send?(message: object, done: (error: Error | null) => void): boolean;
   on(event: 'message', listener: (message: unknown) => void): unknown;

@@ -31,7 +31,7 @@ export interface Profile {
 /** An inventory, and the fencing token of the lock under which it is touched. */
 export interface FencedRow {
   readonly userId: string;
-  readonly fencingToken: bigint;
+  readonly fencingToken: number;
 }
 
 export type OpenReply =

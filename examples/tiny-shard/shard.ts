@@ -1,4 +1,4 @@
-import { connect, ShardkeepError } from './client.js';
+import { connect, ShardkeepError } from 'shardkeep/client';
 import { Peer } from './ipc.js';
 import type { ActReply, ActRequest, HostContract, ShardContract } from './protocol.js';
 import { chat } from './shard/chat.js';
@@ -47,7 +47,10 @@ async function orTryAgain<Reply>(work: Promise<Reply>): Promise<Reply | { readon
   }
 }
 
-const shardkeep = connect(address);
+/** As long as a player would wait: long enough for Redis to be restarted behind the service. */
+const PATIENCE_MS = 10_000;
+
+const shardkeep = connect(address, { timeoutMs: PATIENCE_MS });
 const host = new Peer<HostContract, ShardContract>(process, {
   login: (request) => orTryAgain(login(context, request)),
   act: (request) => orTryAgain(act(context, request)),
@@ -57,5 +60,5 @@ const context: ShardContext = { name, shardkeep, host, report: createReport(name
 
 // the main process is gone or has no more work: without the channel and the connections nothing keeps node running
 process.once('disconnect', () => {
-  shardkeep.close();
+  void shardkeep.close();
 });

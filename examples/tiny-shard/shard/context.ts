@@ -1,4 +1,4 @@
-import type { Shardkeep } from '../client.js';
+import type { ShardkeepClient } from 'shardkeep/client';
 import type { Peer } from '../ipc.js';
 import type { HostContract, ShardContract } from '../protocol.js';
 import { nowUs, type Evidence, type Span } from '../stage/evidence.js';
@@ -6,7 +6,7 @@ import { nowUs, type Evidence, type Span } from '../stage/evidence.js';
 /** What every part of a shard works with. */
 export interface ShardContext {
   readonly name: string;
-  readonly shardkeep: Shardkeep;
+  readonly shardkeep: ShardkeepClient;
   /** The process that owns the database. */
   readonly host: Peer<HostContract, ShardContract>;
   /** Tells the main process what was seen of a call that began at `startedUs` and has just been answered. */

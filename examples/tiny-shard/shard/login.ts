@@ -1,9 +1,8 @@
-import { CreateSessionStatus } from '../../../src/gen/shardkeep/session/v1/session.js';
 import type { LoginReply, LoginRequest } from '../protocol.js';
 import { nowUs } from '../stage/evidence.js';
 import type { ShardContext } from './context.js';
 
-/** RateLimitService, then the password, then SessionService. */
+/** Rate limits, then the password, then the session. */
 export async function login(context: ShardContext, request: LoginRequest): Promise<LoginReply> {
   const { shardkeep, report } = context;
   const { userId, ip, password } = request;
@@ -11,14 +10,12 @@ export async function login(context: ShardContext, request: LoginRequest): Promi
   // Before the password is looked at. Both limits or none are charged: by user against many addresses that guess at one
   // account, by IP against one address that tries many accounts.
   const checkedUs = nowUs();
-  const auth = await shardkeep.rateLimits.checkRateLimit({
-    limits: [
-      { subject: `ip:${ip}`, policy: { $case: 'policyName', value: 'auth' } },
-      { subject: `user:${userId}`, policy: { $case: 'policyName', value: 'auth' } },
-    ],
-  });
+  const auth = await shardkeep.rateLimits.checkRateLimit([
+    { subject: `ip:${ip}`, policy: 'auth' },
+    { subject: `user:${userId}`, policy: 'auth' },
+  ]);
   report(checkedUs, { kind: 'auth_checked', userId, ip, allowed: auth.allowed });
-  if (!auth.allowed) return { status: 'too_many_attempts', retryAfterMs: Number(auth.retryAfterMs) };
+  if (!auth.allowed) return { status: 'too_many_attempts', retryAfterMs: auth.retryAfterMs };
 
   if (!(await context.host.ask('checkPassword', { userId, password }))) return { status: 'wrong_password' };
 
@@ -26,30 +23,28 @@ export async function login(context: ShardContext, request: LoginRequest): Promi
   const created = await shardkeep.sessions.createSession({
     userId,
     roles: ['player'],
-    metadata: new Map([
-      ['ip', ip],
-      ['platform', 'web'],
-    ]),
+    client: { ip },
+    metadata: { platform: 'web' },
   });
   switch (created.status) {
-    case CreateSessionStatus.CREATED: {
-      const sessionId = created.session?.sessionId ?? '';
-      report(startedUs, { kind: 'session_created', userId, sessionId, evicted: created.evictedSessionIds });
-      return { status: 'welcome', sessionId, sessionToken: created.sessionToken };
+    case 'created': {
+      const { session, sessionToken, evictedSessionIds } = created;
+      const { sessionId } = session;
+      report(startedUs, { kind: 'session_created', userId, sessionId, evicted: evictedSessionIds });
+      return { status: 'welcome', sessionId, sessionToken };
     }
-    case CreateSessionStatus.USER_BLOCKED:
+    case 'user_blocked':
       report(startedUs, { kind: 'login_refused', userId, why: 'blocked' });
       return { status: 'blocked' };
-    case CreateSessionStatus.AUTHENTICATION_REVOKED:
+    case 'authentication_revoked':
       report(startedUs, { kind: 'login_refused', userId, why: 'revoked' });
       return { status: 'try_again' };
-    case CreateSessionStatus.SESSION_LIMIT:
+    case 'session_limit':
       report(startedUs, { kind: 'login_refused', userId, why: 'limit' });
       return { status: 'try_again' };
-    // only to a request_id, of which this sends none
-    case CreateSessionStatus.REQUEST_SPENT:
-    case CreateSessionStatus.UNSPECIFIED:
-    case CreateSessionStatus.UNRECOGNIZED:
-      throw new Error(`CreateSession answered status ${String(created.status)}`);
+    // a retry that came after somebody else had ended the session
+    case 'request_spent':
+      report(startedUs, { kind: 'login_refused', userId, why: 'spent' });
+      return { status: 'try_again' };
   }
 }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import type { LockGrant } from 'shardkeep/client';
 import type { EvidenceOf } from '../stage/evidence.js';
 import { nowUs } from '../stage/evidence.js';
 import type { ShardContext } from './context.js';
-import { lockAll, releaseAll, type HeldLock } from './locks.js';
+import { lockAll, releaseAll } from './locks.js';
 
 export type TradeOutcome = EvidenceOf<'trade_ended'>['outcome'];
 
@@ -34,7 +35,7 @@ async function tradeUnderLocks(context: ShardContext, request: TradeRequest): Pr
   const held = await lockAll(context, userIds.map(inventoryLock));
   if (held === undefined) return 'busy';
   try {
-    return await swap(context, request, held.locks);
+    return await swap(context, request, held.grants);
   } finally {
     await releaseAll(context, held);
   }
@@ -43,10 +44,10 @@ async function tradeUnderLocks(context: ShardContext, request: TradeRequest): Pr
 async function swap(
   { name, host }: ShardContext,
   request: TradeRequest,
-  locks: readonly HeldLock[],
+  grants: readonly LockGrant[],
 ): Promise<TradeOutcome> {
-  const giver = { userId: request.giver, fencingToken: tokenOf(locks, request.giver) };
-  const partner = { userId: request.partner, fencingToken: tokenOf(locks, request.partner) };
+  const giver = { userId: request.giver, fencingToken: tokenOf(grants, request.giver) };
+  const partner = { userId: request.partner, fencingToken: tokenOf(grants, request.partner) };
 
   const opened = await host.ask('openForUpdate', [giver, partner]);
   if (opened.status === 'stale') return 'stale';
@@ -67,8 +68,8 @@ async function swap(
   return (await host.ask('write', write)) === 'written' ? 'traded' : 'stale';
 }
 
-function tokenOf(locks: readonly HeldLock[], userId: string): bigint {
-  const lock = locks.find(({ resource }) => resource === inventoryLock(userId));
-  if (lock === undefined) throw new Error(`the inventory of ${userId} is not locked`);
-  return lock.fencingToken;
+function tokenOf(grants: readonly LockGrant[], userId: string): number {
+  const grant = grants.find(({ resource }) => resource === inventoryLock(userId));
+  if (grant === undefined) throw new Error(`the inventory of ${userId} is not locked`);
+  return grant.fencingToken;
 }

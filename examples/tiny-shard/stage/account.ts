@@ -31,7 +31,7 @@ export function describeChecks(checks: readonly Check[]): string {
 function describeSessions(evidence: EvidenceBook): string {
   const created = evidence.all('session_created');
   const validated = evidence.all('session_validated');
-  const refused = countBy(validated.filter(({ valid }) => !valid).map(({ cause }) => cause.toLowerCase()));
+  const refused = countBy(validated.filter(({ valid }) => !valid).map(({ cause }) => cause));
   const evicted = created.flatMap((login) => login.evicted).length;
   const blocked = evidence.all('login_refused').length;
   return [
@@ -55,11 +55,11 @@ function describeLocks(evidence: EvidenceBook): string {
 }
 
 function describeCache(evidence: EvidenceBook): string {
-  return `profiles: ${countBy(evidence.all('profile_read').map(({ outcome }) => outcome.replace('_', ' ')))}`;
+  return `profiles: ${countBy(evidence.all('profile_read').map(({ outcome }) => outcome))}`;
 }
 
 function describeDatabase(evidence: EvidenceBook, database: Database): string {
-  const trades = countBy(evidence.all('trade_ended').map(({ outcome }) => outcome.replace('_', ' ')));
+  const trades = countBy(evidence.all('trade_ended').map(({ outcome }) => outcome));
   return `trades: ${trades}; ${String(database.staleWrites.length)} stale writes refused, ${String(database.profileLoads)} profiles loaded`;
 }
 

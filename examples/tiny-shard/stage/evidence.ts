@@ -7,7 +7,11 @@ export type Evidence = Span &
   (
     | { readonly kind: 'auth_checked'; readonly userId: string; readonly ip: string; readonly allowed: boolean }
     | SessionCreated
-    | { readonly kind: 'login_refused'; readonly userId: string; readonly why: 'blocked' | 'revoked' | 'limit' }
+    | {
+        readonly kind: 'login_refused';
+        readonly userId: string;
+        readonly why: 'blocked' | 'revoked' | 'limit' | 'spent';
+      }
     | {
         readonly kind: 'session_validated';
         readonly sessionId: string;
@@ -17,11 +21,11 @@ export type Evidence = Span &
     | { readonly kind: 'session_destroyed'; readonly sessionId: string }
     | { readonly kind: 'user_banned'; readonly userId: string; readonly destroyedCount: number }
     | { readonly kind: 'chat_checked'; readonly userId: string; readonly allowed: boolean }
-    | { readonly kind: 'profile_read'; readonly outcome: 'hit' | 'loaded' | 'lost_race' | 'cache_down' }
+    | { readonly kind: 'profile_read'; readonly outcome: 'hit' | 'loaded' }
     | LockGranted
     | { readonly kind: 'lock_held'; readonly resource: string }
     /** Reported before the call, so that no release can go unreported when its shard is killed. */
-    | { readonly kind: 'lock_releasing'; readonly resource: string; readonly fencingToken: bigint }
+    | { readonly kind: 'lock_releasing'; readonly resource: string; readonly fencingToken: number }
     | { readonly kind: 'lock_released'; readonly resource: string; readonly inTime: boolean }
     | { readonly kind: 'trade_ended'; readonly outcome: 'traded' | 'busy' | 'stale' | 'empty_handed' }
     | { readonly kind: 'call_failed'; readonly message: string }
@@ -43,7 +47,7 @@ export interface SessionCreated {
 export interface LockGranted {
   readonly kind: 'lock_granted';
   readonly resource: string;
-  readonly fencingToken: bigint;
+  readonly fencingToken: number;
   readonly ttlMs: number;
 }
 

@@ -22,9 +22,9 @@ export function checkFencing(evidence: EvidenceBook, ledger: readonly LedgerEntr
       problems.push(`${resource}: ${String(later.fencingToken)} was granted after ${String(higher.fencingToken)}`);
     }
   }
-  const written = new Map<string, bigint>();
+  const written = new Map<string, number>();
   for (const { userId, fencingToken } of ledger.flatMap(({ rows }) => rows)) {
-    const before = written.get(userId) ?? 0n;
+    const before = written.get(userId) ?? 0;
     if (fencingToken <= before)
       problems.push(`${userId}: written with ${String(fencingToken)} after ${String(before)}`);
     written.set(userId, fencingToken);
@@ -73,6 +73,6 @@ function groupByResource(grants: readonly Grant[]): Map<string, Grant[]> {
   return groups;
 }
 
-function grantKey(resource: string, fencingToken: bigint): string {
+function grantKey(resource: string, fencingToken: number): string {
   return `${resource} ${String(fencingToken)}`;
 }

@@ -42,8 +42,7 @@ export class ShardProcess {
   }
 
   static start(name: string, address: string, world: { database: Database; evidence: EvidenceBook }): ShardProcess {
-    // advanced: fencing tokens are bigint, which JSON does not carry
-    return new ShardProcess(name, fork(SHARD_FILE, [name, address], { serialization: 'advanced' }), world);
+    return new ShardProcess(name, fork(SHARD_FILE, [name, address]), world);
   }
 
   get isUp(): boolean {
