@@ -94,7 +94,7 @@ $(INSTALLED): package.json package-lock.json
 	npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-$(GENERATED): $(INSTALLED) $(PROTOS) buf.yaml buf.gen.yaml
+$(GENERATED): $(INSTALLED) $(PROTOS) buf.yaml buf.gen.yaml scripts/protoc-gen-request-shapes.mjs
 	$(BIN)/buf generate
 	@touch $@
 

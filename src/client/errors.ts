@@ -24,7 +24,7 @@ export class ShardkeepError extends Error {
   readonly metadata: Readonly<Record<string, string>>;
   /** When a retry can succeed, as far as the service knows. */
   readonly retryAfterMs: number | undefined;
-  /** The wrong fields of the request, by their paths in the proto. */
+  /** The wrong fields of the request, by their paths as this library names them: `ttlMs`, `limits[0].policyName`. */
   readonly fields: readonly string[];
 
   constructor(
@@ -199,9 +199,20 @@ function readDetails(status: Buffer): StatusDetails {
     reason: info?.reason,
     metadata: info?.metadata,
     retryAfterMs: delay === undefined ? undefined : delay.seconds * 1_000 + delay.nanos / 1_000_000,
-    fields: violations.map(({ field }) => field),
+    fields: violations.map(({ field }) => inCamelCase(field)),
   };
   return { code, message, options };
+}
+
+/** What follows is the caller's own name. */
+const MAP_FIELD = /(?:^|[._])(?:by_kind|metadata)(?=[.[])/;
+
+/** A path in the proto as ts-proto names it. */
+function inCamelCase(path: string): string {
+  const map = MAP_FIELD.exec(path);
+  const end = map === null ? path.length : map.index + map[0].length;
+  const named = path.slice(0, end).replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  return named + path.slice(end);
 }
 
 /** Those of failures: OK is none. */

@@ -1,6 +1,6 @@
 import { invalidArgument } from './errors.js';
 
-/** A number of a call as the proto has it; `field` is its path there. Throws InvalidArgumentError for what is not whole. */
+/** A number of a call as the proto has it; `field` is what it is called here. Throws InvalidArgumentError for what is not whole. */
 export function toInt64(value: number, field: string): bigint {
   if (!Number.isSafeInteger(value)) throw invalidArgument(`${field} must be a whole number`, [field]);
   return BigInt(value);

@@ -68,7 +68,7 @@ onEachTopology('the client', (service) => {
       const { cache } = client(service().address, { transport }).rpc;
       const error = await errorOf(cache.touch({ keys: ['', 'x'], expiry: { $case: 'ttlMs', value: 0n } }));
       expect(error).toMatchObject({ code: Code.INVALID_ARGUMENT, reason: 'INVALID_FIELD' });
-      expect(error.fields).toEqual(['keys[0]', 'ttl_ms']);
+      expect(error.fields).toEqual(['keys[0]', 'ttlMs']);
     });
 
     test('fails a request that is no message, and goes on', async () => {

@@ -22,11 +22,22 @@ let service: TestService;
 let prelude: Prelude;
 let web: HttpServer;
 let url = '';
+/** What the background tasks end with. */
+let lastCleanup: Promise<unknown>;
 
 beforeAll(async () => {
   service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
   process.env.SHARDKEEP_ADDRESS = service.address;
   prelude = await import('./seeds-prelude.js');
+  const { locks } = prelude.shardkeep;
+  lastCleanup = new Promise((resolve) => {
+    const cleanUp = locks.cleanupExpiredLocks.bind(locks);
+    jest.spyOn(locks, 'cleanupExpiredLocks').mockImplementation((options) => {
+      const cleaned = cleanUp(options);
+      resolve(cleaned);
+      return cleaned;
+    });
+  });
   web = createServer(prelude.app as never);
   prelude.io.attach(web);
   url = `http://127.0.0.1:${String(await portOf(web))}`;
@@ -124,6 +135,7 @@ const OUTCOMES: Readonly<Record<string, () => Promise<void> | void>> = {
   'background-tasks': async () => {
     const keys = [CacheKeys.leaderboard('global'), CacheKeys.leaderboard('weekly')];
     // the block begins its tasks and does not wait for them
+    await lastCleanup;
     let boards = await prelude.shardkeep.cache.getMany(keys);
     while (boards.includes(undefined)) boards = await prelude.shardkeep.cache.getMany(keys);
     expect(boards).toEqual(['global', 'weekly'].map((type) => [type, 'ada', 'bob']));

@@ -87,8 +87,8 @@ export function toAcquireRequest(resources: readonly string[], options: AcquireL
   const { owner = '', permits = 0, capacity = 0, reentrant = false } = options;
   return AcquireLockRequest.fromPartial({
     resources: [...resources],
-    ttlMs: ttlMs === undefined ? undefined : toInt64(ttlMs, 'ttl_ms'),
-    waitMs: toInt64(waitMs, 'wait_ms'),
+    ttlMs: ttlMs === undefined ? undefined : toInt64(ttlMs, 'ttlMs'),
+    waitMs: toInt64(waitMs, 'waitMs'),
     owner,
     permits,
     capacity,
@@ -106,12 +106,12 @@ export function toHoldRequest(resources: readonly string[], options: HoldLockOpt
   const { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, lockDelayMs = 0 } = options;
   const wrong = [
     ...wrongResources(resources),
-    ...(isInRange(leaseMs, MIN_LEASE_MS, MAX_LEASE_MS) ? [] : ['ttl_ms']),
+    ...(isInRange(leaseMs, MIN_LEASE_MS, MAX_LEASE_MS) ? [] : ['leaseMs']),
     ...(isText(owner, MAX_OWNER_BYTES) ? [] : ['owner']),
-    ...(isInRange(waitMs, 0, MAX_WAIT_MS) ? [] : ['wait_ms']),
+    ...(isInRange(waitMs, 0, MAX_WAIT_MS) ? [] : ['waitMs']),
     ...(isInRange(permits, 0, MAX_PERMITS) ? [] : ['permits']),
     ...(isInRange(capacity, 0, MAX_PERMITS) ? [] : ['capacity']),
-    ...(isInRange(lockDelayMs, 0, MAX_WAIT_MS) ? [] : ['lock_delay_ms']),
+    ...(isInRange(lockDelayMs, 0, MAX_WAIT_MS) ? [] : ['lockDelayMs']),
   ];
   if (wrong.length > 0) throw invalidArgument(`wrong, or out of range: ${wrong.join(', ')}`, wrong);
   if (permits > (capacity === 0 ? MAX_PERMITS : capacity))

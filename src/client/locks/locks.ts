@@ -133,7 +133,7 @@ export class Locks {
     const request = ExtendLockRequest.fromPartial({
       resources: [...resources],
       lockToken,
-      ttlMs: toInt64(ttlMs, 'ttl_ms'),
+      ttlMs: toInt64(ttlMs, 'ttlMs'),
     });
     const { status, expiresAtMs, notHeldResources } = await this.rpc.extendLock(request, options);
     return isDone(status)
@@ -152,7 +152,7 @@ export class Locks {
   ): Promise<CheckedFencingToken> {
     const request = CheckFencingTokenRequest.fromPartial({
       resource,
-      fencingToken: toInt64(fencingToken, 'fencing_token'),
+      fencingToken: toInt64(fencingToken, 'fencingToken'),
     });
     const checked = await this.rpc.checkFencingToken(request, options);
     return { valid: checked.valid, fencingToken: unlessZero(checked.fencingToken) };
@@ -205,7 +205,7 @@ export class Locks {
     const request = ForceReleaseLockRequest.fromPartial({
       resource,
       reason,
-      expectedFencingToken: toInt64(expectedFencingToken ?? 0, 'expected_fencing_token'),
+      expectedFencingToken: toInt64(expectedFencingToken ?? 0, 'expectedFencingToken'),
       afterLeases,
     });
     const retrySafe = expectedFencingToken !== undefined;

@@ -1,4 +1,5 @@
 import { Algorithm, type InlinePolicy, type Limit } from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
+import { mapIn, objectIn, wordIn } from '../arguments.js';
 import { toInt64 } from '../int64.js';
 
 /**
@@ -34,6 +35,7 @@ export type RateLimitPolicy = string | InlineRateLimitPolicy;
 /** Who under what. */
 export interface RateLimit {
   readonly subject: RateLimitSubject;
+  /** In the `fields` of errors it is `policyName` or `inlinePolicy`. */
   readonly policy: RateLimitPolicy;
   /** Units to take from this limit, 1 to 64; those of the call where it is absent. */
   readonly cost?: number;
@@ -44,41 +46,43 @@ export interface RateLimit {
 /** 1 to 16 of them, no subject and policy twice. On a Cluster limits of several subjects are not decided in one step. */
 export type RateLimitOrMany = RateLimit | readonly RateLimit[];
 
-const ALGORITHMS: Readonly<Record<string, Algorithm | undefined>> = {
+const ALGORITHMS: Readonly<Record<RateLimitAlgorithm, Algorithm>> = {
   sliding_exact: Algorithm.SLIDING_EXACT,
   sliding_buckets: Algorithm.SLIDING_BUCKETS,
   token_bucket: Algorithm.TOKEN_BUCKET,
   fixed: Algorithm.FIXED,
   concurrency: Algorithm.CONCURRENCY,
-} satisfies Record<RateLimitAlgorithm, Algorithm>;
+};
 
 export function limitMessages(limits: RateLimitOrMany): Limit[] {
-  return isSeveral(limits) ? limits.map(limitMessage) : [limitMessage(limits)];
+  const several = isSeveral(limits) ? limits : [limits];
+  return several.map((limit, index) => limitMessage(limit, `limits[${String(index)}]`));
 }
 
 function isSeveral(limits: RateLimitOrMany): limits is readonly RateLimit[] {
   return Array.isArray(limits);
 }
 
-function limitMessage({ subject, policy, cost, role }: RateLimit): Limit {
+function limitMessage(limit: RateLimit, at: string): Limit {
+  const { subject, policy, cost, role } = objectIn(limit, at);
   const isByKind = typeof subject === 'object';
   return {
     subject: isByKind ? '' : subject,
     policy:
       typeof policy === 'string'
         ? { $case: 'policyName', value: policy }
-        : { $case: 'inlinePolicy', value: inlinePolicy(policy) },
+        : { $case: 'inlinePolicy', value: inlinePolicy(policy, at) },
     cost,
     role,
-    subjects: isByKind ? { byKind: new Map(Object.entries(subject)) } : undefined,
+    subjects: isByKind ? { byKind: mapIn(subject, `${at}.subject`) } : undefined,
   };
 }
 
-function inlinePolicy({ name, algorithm, limit, windowMs, burst }: InlineRateLimitPolicy): InlinePolicy {
+function inlinePolicy(policy: InlineRateLimitPolicy, at: string): InlinePolicy {
+  const { name, algorithm, limit, windowMs, burst } = objectIn(policy, `${at}.policy`);
   return {
     ...{ name, limit, burst },
-    // the service refuses what it does not know
-    algorithm: ALGORITHMS[algorithm] ?? Algorithm.UNSPECIFIED,
-    windowMs: toInt64(windowMs, 'window_ms'),
+    algorithm: wordIn(ALGORITHMS, algorithm, `${at}.inlinePolicy.algorithm`),
+    windowMs: toInt64(windowMs, `${at}.inlinePolicy.windowMs`),
   };
 }

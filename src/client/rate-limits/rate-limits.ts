@@ -1,27 +1,12 @@
 import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
-import {
-  BanRequest,
-  CheckManyRateLimitsRequest,
-  CheckRateLimitRequest,
-  GetRateLimitStatsRequest,
-  HoldConcurrencyRequest,
-  ListBansRequest,
-  ListPoliciesRequest,
-  OverrideRateLimitRequest,
-  PeekRateLimitRequest,
-  RefundRateLimitRequest,
-  ReserveRateLimitRequest,
-  ResetRateLimitRequest,
-  SettleRateLimitRequest,
-  UnbanRequest,
-} from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import type { Logger } from '../logger.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import { toBan, type RateLimitBan } from './bans.js';
 import { toDecision, toOutlook, type RateLimitDecision, type RateLimitOutlook } from './decision.js';
 import { slotsOf, type DeniedSlots, type HeldSlots } from './held-slots.js';
+import { listIn, objectIn } from '../arguments.js';
 import { toInt64 } from '../int64.js';
 import { limitMessages, type RateLimitOrMany, type RateLimitPolicy, type RateLimitSubject } from './limit.js';
 import type {
@@ -73,8 +58,7 @@ export class RateLimits {
   async checkRateLimit(limits: RateLimitOrMany, options: CheckRateLimitOptions = {}): Promise<RateLimitDecision> {
     const { cost, minCost, chargeDenied = false, wantHeaders = false } = options;
     const requestId = requestIdOf(options, options.retrySafe === true);
-    const asked = { limits: limitMessages(limits), cost, minCost, chargeDenied, requestId, wantHeaders };
-    const request = CheckRateLimitRequest.fromPartial(asked);
+    const request = { limits: limitMessages(limits), cost, minCost, chargeDenied, requestId, wantHeaders };
     return toDecision(await this.rpc.checkRateLimit(request, callOptions(options, requestId !== '')));
   }
 
@@ -86,16 +70,18 @@ export class RateLimits {
     checks: readonly RateLimitCheck[],
     options: CallOptions = {},
   ): Promise<readonly RateLimitDecision[]> {
-    const asked = checks.map(({ limits, cost, minCost }) => ({ limits: limitMessages(limits), cost, minCost }));
-    const request = CheckManyRateLimitsRequest.fromPartial({ checks: asked });
-    const { decisions } = await this.rpc.checkManyRateLimits(request, options);
+    const asked = listIn(checks, 'checks').map((check, index) => {
+      const { limits, cost, minCost } = objectIn(check, `checks[${String(index)}]`);
+      return { limits: limitMessages(limits), cost, minCost };
+    });
+    const { decisions } = await this.rpc.checkManyRateLimits({ checks: asked }, options);
     return decisions.map(toDecision);
   }
 
   /** What `checkRateLimit` would answer; charges nothing. UnavailableError while Redis is away, whatever the policies say. */
   async peekRateLimit(limits: RateLimitOrMany, options: PeekRateLimitOptions = {}): Promise<RateLimitOutlook> {
     const { cost, wantHeaders = false } = options;
-    const request = PeekRateLimitRequest.fromPartial({ limits: limitMessages(limits), cost, wantHeaders });
+    const request = { limits: limitMessages(limits), cost, wantHeaders };
     return toOutlook(await this.rpc.peekRateLimit(request, options));
   }
 
@@ -110,10 +96,10 @@ export class RateLimits {
   ): Promise<RateLimitReservation> {
     const { cost, minCost, chargeDenied = false, wantHeaders = false, ttlMs } = options;
     const requestId = requestIdOf(options, options.retrySafe !== false);
-    const request = ReserveRateLimitRequest.fromPartial({
+    const request = {
       ...{ limits: limitMessages(limits), cost, minCost, chargeDenied, requestId, wantHeaders },
-      ttlMs: ttlMs === undefined ? 0n : toInt64(ttlMs, 'ttl_ms'),
-    });
+      ttlMs: ttlMs === undefined ? 0n : toInt64(ttlMs, 'ttlMs'),
+    };
     return toReservation(await this.rpc.reserveRateLimit(request, callOptions(options, requestId !== '')));
   }
 
@@ -122,8 +108,7 @@ export class RateLimits {
    * charged as far as there is room. Once: the next try answers the same.
    */
   async settleRateLimit(reservationId: string, cost: number, options: CallOptions = {}): Promise<RateLimitSettlement> {
-    const request = SettleRateLimitRequest.fromPartial({ reservationId, cost });
-    const { settled, charged } = await this.rpc.settleRateLimit(request, options);
+    const { settled, charged } = await this.rpc.settleRateLimit({ reservationId, cost }, options);
     return settled ? { status: 'settled', charged } : { status: 'gone' };
   }
 
@@ -132,8 +117,7 @@ export class RateLimits {
    * settled, and its charge stays. Safe to retry.
    */
   async refundRateLimit(reservationId: string, options: CallOptions = {}): Promise<boolean> {
-    const request = RefundRateLimitRequest.fromPartial({ reservationId });
-    return (await this.rpc.refundRateLimit(request, options)).refunded;
+    return (await this.rpc.refundRateLimit({ reservationId }, options)).refunded;
   }
 
   /**
@@ -141,8 +125,7 @@ export class RateLimits {
    * limit whether something had been charged. Safe to retry.
    */
   async resetRateLimit(limits: RateLimitOrMany, options: CallOptions = {}): Promise<readonly boolean[]> {
-    const request = ResetRateLimitRequest.fromPartial({ limits: limitMessages(limits) });
-    return (await this.rpc.resetRateLimit(request, options)).reset;
+    return (await this.rpc.resetRateLimit({ limits: limitMessages(limits) }, options)).reset;
   }
 
   /**
@@ -154,9 +137,9 @@ export class RateLimits {
     policy: string,
     options: OverrideRateLimitOptions,
   ): Promise<number | undefined> {
-    const { limit, ttlMs } = options;
-    const asked = { subject, policyName: policy, limit, ttlMs: toInt64(ttlMs, 'ttl_ms') };
-    const { expiresAtMs } = await this.rpc.overrideRateLimit(OverrideRateLimitRequest.fromPartial(asked), options);
+    const { limit, ttlMs } = objectIn(options, 'options');
+    const asked = { subject, policyName: policy, limit, ttlMs: toInt64(ttlMs, 'ttlMs') };
+    const { expiresAtMs } = await this.rpc.overrideRateLimit(asked, options);
     return expiresAtMs === 0n ? undefined : Number(expiresAtMs);
   }
 
@@ -166,7 +149,7 @@ export class RateLimits {
    */
   async ban(subject: string, ttlMs: number, options: BanOptions = {}): Promise<number> {
     const { policy = '', reason = '' } = options;
-    const request = BanRequest.fromPartial({ subject, policyName: policy, ttlMs: toInt64(ttlMs, 'ttl_ms'), reason });
+    const request = { subject, policyName: policy, ttlMs: toInt64(ttlMs, 'ttlMs'), reason };
     return Number((await this.rpc.ban(request, options)).expiresAtMs);
   }
 
@@ -176,7 +159,7 @@ export class RateLimits {
    */
   async unban(subject: string, options: UnbanOptions = {}): Promise<boolean> {
     const { policy = '' } = options;
-    return (await this.rpc.unban(UnbanRequest.fromPartial({ subject, policyName: policy }), options)).unbanned;
+    return (await this.rpc.unban({ subject, policyName: policy }, options)).unbanned;
   }
 
   /**
@@ -187,8 +170,7 @@ export class RateLimits {
     const { subjectPrefix = '', pageSize = 0 } = options;
     let pageToken: Buffer = Buffer.alloc(0);
     do {
-      const request = ListBansRequest.fromPartial({ subjectPrefix, pageSize, pageToken });
-      const { bans, nextPageToken } = await this.rpc.listBans(request, options);
+      const { bans, nextPageToken } = await this.rpc.listBans({ subjectPrefix, pageSize, pageToken }, options);
       yield* bans.map(toBan);
       pageToken = nextPageToken;
     } while (pageToken.length > 0);
@@ -204,7 +186,7 @@ export class RateLimits {
     options: HoldConcurrencyOptions = {},
   ): Promise<HeldSlots | DeniedSlots> {
     const { cost, timeoutMs = DEFAULT_HOLD_TIMEOUT_MS, signal } = options;
-    const request = HoldConcurrencyRequest.fromPartial({ limits: limitMessages(limits), cost });
+    const request = { limits: limitMessages(limits), cost };
     return slotsOf(this.rpc.holdConcurrency(request, { signal }), timeoutMs, (reason) => {
       this.logger.debug({ err: reason }, 'slots of a concurrency limit are lost');
     });
@@ -212,7 +194,7 @@ export class RateLimits {
 
   /** The configured policies. Asks no Redis. */
   async listPolicies(options: CallOptions = {}): Promise<ConfiguredRateLimitPolicies> {
-    return toPolicies(await this.rpc.listPolicies(ListPoliciesRequest.fromPartial({}), options));
+    return toPolicies(await this.rpc.listPolicies({}, options));
   }
 
   /**
@@ -221,8 +203,7 @@ export class RateLimits {
    */
   async getRateLimitStats(options: RateLimitStatsOptions = {}): Promise<RateLimitStats> {
     const { hottestCount = 0 } = options;
-    const request = GetRateLimitStatsRequest.fromPartial({ hottestCount });
-    return toStats(await this.rpc.getRateLimitStats(request, options));
+    return toStats(await this.rpc.getRateLimitStats({ hottestCount }, options));
   }
 }
 

@@ -8,6 +8,7 @@ import {
   type ServiceDefinition,
 } from '../transport/method.js';
 import type { Transport } from '../transport/transport.js';
+import { requestReader } from './request-shape.js';
 import type { DuplexMessageStream, MessageStream } from './message-stream.js';
 import type { StreamChannel, StreamOptions } from './stream-channel.js';
 
@@ -28,8 +29,8 @@ type Function<Method extends MethodDefinition> = Method extends Unary
     : (request: Partial<RequestOf<Method>>, options?: StreamOptions) => MessageStream<ResponseOf<Method>>;
 
 /**
- * The RPCs of a service as functions, in the messages of the proto. A field that a request leaves out has its default; a
- * message in it is written whole.
+ * The RPCs of a service as functions, in the messages of the proto. A field that a request leaves out has its default. One
+ * that has another type than in the proto fails with InvalidArgumentError, and nothing is sent.
  */
 export type ServiceClient<Service extends ServiceDefinition> = {
   readonly [Method in keyof Service]: Function<Service[Method]>;
@@ -50,10 +51,19 @@ export function serviceClient<Service extends ServiceDefinition>(
 
 function functionOf(definition: MethodDefinition, transport: Transport, streams: StreamChannel): unknown {
   const generated = clientMethod(definition);
+  const read = requestReader(generated.name);
   const stream = { ...definition, encode: generated.encode };
   if (definition.requestStream) return (options: StreamOptions = {}) => streams.duplex(stream, options);
   if (definition.responseStream)
-    return (request: object, options: StreamOptions = {}) => streams.serverStream(stream, request, options);
+    return (request: object, options: StreamOptions = {}) => streams.serverStream(stream, read(request), options);
   const method = { ...generated, ...HAND_WRITTEN[generated.name] };
-  return (request: object, options: CallOptions = NO_OPTIONS) => transport.call(method, request, options);
+  return (request: object, options: CallOptions = NO_OPTIONS) => {
+    let message: object;
+    try {
+      message = read(request);
+    } catch (error) {
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+    }
+    return transport.call(method, message, options);
+  };
 }

@@ -1,4 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
+import { objectIn, wordIn } from '../arguments.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toInt64, toOptionalInt64, unlessZero } from '../int64.js';
 
@@ -81,13 +82,11 @@ const POLICIES = {
 } as const satisfies Record<CharacterClaimPolicy, proto.CharacterClaimPolicy>;
 
 export function toClaimCharacterRequest(request: CharacterClaimRequest): proto.ClaimCharacterRequest {
+  const { userId, characterId, sessionId, owner = '', policy = 'reject', drainMs } = objectIn(request, 'request');
   return proto.ClaimCharacterRequest.fromPartial({
-    userId: request.userId,
-    characterId: request.characterId,
-    sessionId: request.sessionId,
-    owner: request.owner ?? '',
-    policy: POLICIES[request.policy ?? 'reject'],
-    drainMs: toOptionalInt64(request.drainMs, 'drain_ms'),
+    ...{ userId, characterId, sessionId, owner },
+    policy: wordIn(POLICIES, policy, 'policy'),
+    drainMs: toOptionalInt64(drainMs, 'drainMs'),
   });
 }
 
@@ -110,7 +109,8 @@ export function toClaimCharacterResult(response: proto.ClaimCharacterResponse): 
   }
 }
 
-export function toEpochRequest({ userId, characterId, epoch }: CharacterEpoch): proto.ReleaseCharacterRequest {
+export function toEpochRequest(claim: CharacterEpoch): proto.ReleaseCharacterRequest {
+  const { userId, characterId, epoch } = objectIn(claim, 'claim');
   return proto.ReleaseCharacterRequest.fromPartial({ userId, characterId, epoch: toInt64(epoch, 'epoch') });
 }
 

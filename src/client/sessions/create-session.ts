@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
+import { listIn, objectIn } from '../arguments.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toOptionalInt64 } from '../int64.js';
 import { toSession, type Session } from './session.js';
@@ -58,18 +59,19 @@ export type CreateSessionResult =
 
 const REQUEST_ID_BYTES = 32;
 
-export function toCreateSessionRequest(login: SessionLogin): proto.CreateSessionRequest {
-  const { client = {}, requestId = '' } = login;
-  return proto.CreateSessionRequest.fromPartial({
-    ...toFieldsMessage({ ...login, metadata: { ...login.metadata, ...toMetadata(client) } }),
+export function toCreateSessionRequest(login: SessionLogin): Partial<proto.CreateSessionRequest> {
+  const { client = {}, requestId = '' } = objectIn(login, 'login');
+  const metadata = login.metadata === undefined ? {} : objectIn(login.metadata, 'metadata');
+  return {
+    ...toFieldsMessage({ ...login, metadata: { ...metadata, ...toMetadata(objectIn(client, 'client')) } }),
     userId: login.userId,
     profile: login.profile ?? '',
-    idleTtlMs: toOptionalInt64(login.idleTtlMs, 'idle_ttl_ms'),
-    authenticatedAtMs: toOptionalInt64(login.authenticatedAtMs, 'authenticated_at_ms'),
+    idleTtlMs: toOptionalInt64(login.idleTtlMs, 'idleTtlMs'),
+    authenticatedAtMs: toOptionalInt64(login.authenticatedAtMs, 'authenticatedAtMs'),
     requestId: requestId === '' ? randomBytes(REQUEST_ID_BYTES).toString('base64url') : requestId,
     replacesSessionToken: login.replacesSessionToken ?? '',
-    evictSessionIds: [...(login.evictSessionIds ?? [])],
-  });
+    evictSessionIds: listIn(login.evictSessionIds, 'evictSessionIds'),
+  };
 }
 
 export function toCreateSessionResult(response: proto.CreateSessionResponse): CreateSessionResult {

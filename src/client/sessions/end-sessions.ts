@@ -53,7 +53,7 @@ export function toDestroySessionRequest(
   return proto.DestroySessionRequest.fromPartial({
     ...toWords(options),
     sessionId,
-    effectiveInMs: toOptionalInt64(options.effectiveInMs, 'effective_in_ms'),
+    effectiveInMs: toOptionalInt64(options.effectiveInMs, 'effectiveInMs'),
   });
 }
 
@@ -65,8 +65,8 @@ export function toDestroyUserSessionsRequest(
     ...toWords(options),
     userId,
     keepSessionId: options.keepSessionId ?? '',
-    blockForMs: toOptionalInt64(options.blockForMs, 'block_for_ms'),
-    effectiveInMs: toOptionalInt64(options.effectiveInMs, 'effective_in_ms'),
+    blockForMs: toOptionalInt64(options.blockForMs, 'blockForMs'),
+    effectiveInMs: toOptionalInt64(options.effectiveInMs, 'effectiveInMs'),
   });
 }
 

@@ -1,4 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
+import { objectIn } from '../arguments.js';
 
 /**
  * Who presents a token, to be compared with whom the session was created for. What is absent here, or was absent there, is
@@ -37,5 +38,6 @@ export function toMetadata({ ip, userAgent, deviceId }: SessionClient): Readonly
 
 export function toClientMessage(client: SessionClient | undefined): proto.SessionClient | undefined {
   if (client === undefined) return undefined;
-  return { ip: client.ip ?? '', userAgent: client.userAgent ?? '', deviceId: client.deviceId ?? '' };
+  const { ip = '', userAgent = '', deviceId = '' } = objectIn(client, 'client');
+  return { ip, userAgent, deviceId };
 }

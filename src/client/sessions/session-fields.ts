@@ -1,4 +1,5 @@
 import type * as proto from '../../gen/shardkeep/session/v1/session.js';
+import { listIn, mapIn } from '../arguments.js';
 
 /** What a caller says of a session. */
 export interface SessionFields {
@@ -23,10 +24,10 @@ export interface SessionFields {
 export function toFieldsMessage(fields: SessionFields): proto.SessionFields {
   return {
     username: fields.username ?? '',
-    roles: [...(fields.roles ?? [])],
-    permissions: [...(fields.permissions ?? [])],
+    roles: listIn(fields.roles, 'roles'),
+    permissions: listIn(fields.permissions, 'permissions'),
     organizationId: fields.organizationId ?? '',
     characterId: fields.characterId ?? '',
-    metadata: new Map(Object.entries(fields.metadata ?? {})),
+    metadata: mapIn(fields.metadata, 'metadata'),
   };
 }

@@ -34,6 +34,7 @@ import {
   type DestroySessionOptions,
   type DestroyUserSessionsOptions,
 } from './end-sessions.js';
+import { listIn, objectIn } from '../arguments.js';
 import { toInt64, unlessZero } from '../int64.js';
 import { ResumingStream } from './resuming-stream.js';
 import {
@@ -140,7 +141,10 @@ export class Sessions {
    * Safe to retry.
    */
   async extendSession(sessionId: string, options: ExtendSessionOptions): Promise<Session> {
-    const request = proto.ExtendSessionRequest.fromPartial({ sessionId, ttlMs: toInt64(options.ttlMs, 'ttl_ms') });
+    const request = proto.ExtendSessionRequest.fromPartial({
+      sessionId,
+      ttlMs: toInt64(objectIn(options, 'options').ttlMs, 'ttlMs'),
+    });
     const { session } = await this.rpc.extendSession(request, options);
     return toSession(session, 'ExtendSession');
   }
@@ -191,10 +195,11 @@ export class Sessions {
    * that cannot be told what it missed is told `resync`.
    */
   watchSessions(selection: SessionSelection, options: WatchSessionsOptions = {}): SessionWatch {
-    const { userIds = [], sessionIds = [], all = false } = selection;
+    const { all = false } = objectIn(selection, 'selection');
+    const userIds = listIn(selection.userIds, 'userIds');
+    const sessionIds = listIn(selection.sessionIds, 'sessionIds');
     const cursor = Buffer.from(selection.cursor ?? '', 'base64url');
-    const open = (from: Buffer) =>
-      this.rpc.watchSessions({ userIds: [...userIds], sessionIds: [...sessionIds], all, cursor: from });
+    const open = (from: Buffer) => this.rpc.watchSessions({ userIds, sessionIds, all, cursor: from });
     return new SessionWatch(new ResumingStream({ open, cursor, logger: this.logger }), cursor, options);
   }
 
@@ -217,10 +222,8 @@ export class Sessions {
   }
 
   /** Who plays a character; undefined: nobody. Safe to retry. */
-  async getCharacterClaim(
-    { userId, characterId }: CharacterRef,
-    options: CallOptions = {},
-  ): Promise<CharacterClaim | undefined> {
+  async getCharacterClaim(character: CharacterRef, options: CallOptions = {}): Promise<CharacterClaim | undefined> {
+    const { userId, characterId } = objectIn(character, 'character');
     const request = proto.GetCharacterClaimRequest.fromPartial({ userId, characterId });
     const { claim } = await this.rpc.getCharacterClaim(request, options);
     return claim === undefined ? undefined : toClaim(claim);

@@ -1,5 +1,7 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import type { CallOptions } from '../transport/method.js';
+import { invalidArgument } from '../errors.js';
+import { listIn, mapIn, objectIn } from '../arguments.js';
 import { toInt64, toOptionalInt64 } from '../int64.js';
 import { toFieldsMessage, type SessionFields } from './session-fields.js';
 
@@ -43,22 +45,29 @@ const MASKED = [
   ['metadata', 'metadata'],
 ] as const satisfies readonly (readonly [keyof SessionFields, string])[];
 
+const CHANGES: ReadonlySet<string> = new Set<keyof SessionChanges>([
+  ...MASKED.map(([field]) => field),
+  'removeMetadataKeys',
+  'incrementMetadata',
+]);
+
 export function toUpdateSessionRequest(
   sessionId: string,
   changes: SessionChanges,
   { expectedVersion, noTouch, guard }: UpdateSessionOptions,
-): proto.UpdateSessionRequest {
-  const increments = Object.entries(changes.incrementMetadata ?? {});
-  return proto.UpdateSessionRequest.fromPartial({
+): Partial<proto.UpdateSessionRequest> {
+  throwIfUnknown(objectIn(changes, 'changes'));
+  const increments = mapIn(changes.incrementMetadata, 'incrementMetadata');
+  return {
     sessionId,
     fields: toFieldsMessage(changes),
     updateMask: maskOf(changes),
-    removeMetadataKeys: [...(changes.removeMetadataKeys ?? [])],
-    incrementMetadata: new Map(increments.map(([key, delta]) => [key, toDelta(delta)])),
-    expectedVersion: toOptionalInt64(expectedVersion, 'expected_version'),
+    removeMetadataKeys: listIn(changes.removeMetadataKeys, 'removeMetadataKeys'),
+    incrementMetadata: new Map(Array.from(increments, ([key, delta]) => [key, toDelta(delta)])),
+    expectedVersion: toOptionalInt64(expectedVersion, 'expectedVersion'),
     noTouch: noTouch ?? false,
     guard: guard === undefined ? undefined : toGuard(guard),
-  });
+  };
 }
 
 /**
@@ -72,14 +81,23 @@ export function isRepeatable(
   return expectedVersion === undefined && Object.keys(incrementMetadata ?? {}).length === 0;
 }
 
+/** A name that nobody reads would leave undone what was asked for, and null could mean to clear or to leave. */
+function throwIfUnknown(changes: SessionChanges): void {
+  const wrong = Object.entries(changes).flatMap(([name, value]: [string, unknown]) =>
+    CHANGES.has(name) && value !== null ? [] : [name],
+  );
+  if (wrong.length > 0) throw invalidArgument(`no changes of a session: ${wrong.join(', ')}`, wrong);
+}
+
 function maskOf(changes: SessionChanges): string[] {
   return MASKED.flatMap(([field, path]) => (changes[field] === undefined ? [] : [path]));
 }
 
 function toDelta(delta: number | bigint): bigint {
-  return typeof delta === 'bigint' ? delta : toInt64(delta, 'increment_metadata');
+  return typeof delta === 'bigint' ? delta : toInt64(delta, 'incrementMetadata');
 }
 
-function toGuard({ resource, fencingToken }: SessionGuard): proto.SessionGuard {
-  return { resource, fencingToken: toInt64(fencingToken, 'guard.fencing_token') };
+function toGuard(guard: SessionGuard): proto.SessionGuard {
+  const { resource, fencingToken } = objectIn(guard, 'guard');
+  return { resource, fencingToken: toInt64(fencingToken, 'guard.fencingToken') };
 }

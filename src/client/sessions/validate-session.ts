@@ -41,7 +41,7 @@ export function toValidateSessionRequest(
   return {
     sessionToken,
     client: toClientMessage(client),
-    maxAuthAgeMs: toOptionalInt64(maxAuthAgeMs, 'max_auth_age_ms'),
+    maxAuthAgeMs: toOptionalInt64(maxAuthAgeMs, 'maxAuthAgeMs'),
   };
 }
 

@@ -4,6 +4,7 @@ import type { ByteWriter } from '../../wire/byte-writer.js';
 export interface ClientMethod {
   /** `package.Service/Method`. */
   readonly name: string;
+  /** Of a whole message: no field is absent that has a default. */
   readonly encode: (request: object) => Buffer;
   /** Reads the response that is a part of `bytes`. */
   readonly decode: (bytes: Buffer, from: number, to: number) => unknown;
@@ -48,12 +49,9 @@ export function wholeTimeoutMs(timeoutMs: number): number {
 }
 
 export function clientMethod(definition: MethodDefinition): ClientMethod {
-  // the decoding of nothing is the message of defaults
-  const defaults = definition.requestDeserialize(Buffer.alloc(0)) as object;
-  const serialize = definition.requestSerialize as (request: object) => Buffer;
   return {
     name: definition.path.slice(1),
-    encode: (request) => serialize({ ...defaults, ...request }),
+    encode: definition.requestSerialize as (request: object) => Buffer,
     decode: (bytes, from, to) => definition.responseDeserialize(bytes.subarray(from, to)),
     requestWriter: undefined,
   };

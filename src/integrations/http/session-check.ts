@@ -89,7 +89,7 @@ async function byId(
 /** What has not even the shape of a token opens nothing; who cannot be compared is not whom the session was made for. */
 function deniedWhereMalformed(error: unknown): { readonly status: 'unknown' | 'binding' } {
   if (error instanceof InvalidArgumentError) {
-    if (error.fields.includes('session_token')) return { status: 'unknown' };
+    if (error.fields.includes('sessionToken')) return { status: 'unknown' };
     if (error.fields.some((field) => field.startsWith('client.'))) return { status: 'binding' };
   }
   throw error;

@@ -40,13 +40,13 @@ const WRONG: readonly (readonly [string, Wrong])[] = [
   ['a capacity without permits', { options: { capacity: 2 } }],
   ['reentrance without an owner', { options: { reentrant: true } }],
   ['several of these', { resources: [''], options: { owner: '\0', waitMs: -5 } }],
-  ['a wait that is not whole', { options: { waitMs: 0.5 }, fields: ['wait_ms'] }],
-  ['a wait that is not a number', { options: { waitMs: Number.NaN }, fields: ['wait_ms'] }],
+  ['a wait that is not whole', { options: { waitMs: 0.5 }, fields: ['waitMs'] }],
+  ['a wait that is not a number', { options: { waitMs: Number.NaN }, fields: ['waitMs'] }],
   ['permits that are not whole', { options: { permits: 1.5 }, fields: ['permits'] }],
-  ['a lease that a stream cannot keep', { options: { leaseMs: 499 }, fields: ['ttl_ms'] }],
-  ['a lease that outlives the grace of a stream', { options: { leaseMs: 60_001 }, fields: ['ttl_ms'] }],
-  ['a delay below 0', { options: { lockDelayMs: -1 }, fields: ['lock_delay_ms'] }],
-  ['a delay above a minute', { options: { lockDelayMs: 60_001 }, fields: ['lock_delay_ms'] }],
+  ['a lease that a stream cannot keep', { options: { leaseMs: 499 }, fields: ['leaseMs'] }],
+  ['a lease that outlives the grace of a stream', { options: { leaseMs: 60_001 }, fields: ['leaseMs'] }],
+  ['a delay below 0', { options: { lockDelayMs: -1 }, fields: ['lockDelayMs'] }],
+  ['a delay above a minute', { options: { lockDelayMs: 60_001 }, fields: ['lockDelayMs'] }],
 ];
 
 describe('holdLock refuses', () => {

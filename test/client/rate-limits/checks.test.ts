@@ -205,16 +205,16 @@ onEachTopology(
       const subject = someone();
       const wrong = [
         [limits.check('', 'auth'), 'limits[0].subject'],
-        [limits.check(subject, 'no-such-policy'), 'limits[0].policy_name'],
+        [limits.check(subject, 'no-such-policy'), 'limits[0].policyName'],
         [
           limits.check(subject, { ...exactly(1), algorithm: 'guessing' as 'fixed' }),
-          'limits[0].inline_policy.algorithm',
+          'limits[0].inlinePolicy.algorithm',
         ],
-        [limits.check(subject, { ...exactly(1), windowMs: 1.5 }), 'window_ms'],
+        [limits.check(subject, { ...exactly(1), windowMs: 1.5 }), 'limits[0].inlinePolicy.windowMs'],
         [limits.check(subject, exactly(5), { cost: 65 }), 'cost'],
-        [limits.ban(subject, Number.NaN), 'ttl_ms'],
-        [limits.overrideRateLimit(subject, 'auth', { limit: 1, ttlMs: 0 }), 'ttl_ms'],
-        [limits.reserveRateLimit({ subject, policy: exactly(5) }, { ttlMs: -1 }), 'ttl_ms'],
+        [limits.ban(subject, Number.NaN), 'ttlMs'],
+        [limits.overrideRateLimit(subject, 'auth', { limit: 1, ttlMs: 0 }), 'ttlMs'],
+        [limits.reserveRateLimit({ subject, policy: exactly(5) }, { ttlMs: -1 }), 'ttlMs'],
       ] as const;
       for (const [call, field] of wrong) {
         const error = await errorOf(call);

@@ -112,7 +112,7 @@ onEachTopology('held slots', (service) => {
 
   test('what is no concurrency limit is refused', async () => {
     const error = await errorOf(open().holdConcurrency({ subject: someone(), policy: exactly(5) }));
-    expect(error).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['limits[0].inline_policy.algorithm'] });
+    expect(error).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['limits[0].inlinePolicy.algorithm'] });
     const wait = errorOf(open().holdConcurrency({ subject: someone(), policy: slots(1) }, { timeoutMs: Number.NaN }));
     expect((await wait).code).toBe(Code.INVALID_ARGUMENT);
   });

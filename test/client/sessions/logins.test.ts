@@ -114,11 +114,11 @@ onEachTopology(
 
     test('names the fields that are wrong, also those that are no whole numbers', async () => {
       const wrong = await errorOf(sessions().createSession({ userId: '', roles: [''] }));
-      expect(wrong).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['user_id', 'roles[0]'] });
+      expect(wrong).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['userId', 'roles[0]'] });
       const missing = {} as { userId: string };
-      expect((await errorOf(sessions().createSession(missing))).fields).toEqual(['user_id']);
+      expect((await errorOf(sessions().createSession(missing))).fields).toEqual(['userId']);
       const fraction = await errorOf(sessions().createSession({ userId: 'x', idleTtlMs: 0.5 }));
-      expect(fraction).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['idle_ttl_ms'] });
+      expect(fraction).toMatchObject({ code: Code.INVALID_ARGUMENT, fields: ['idleTtlMs'] });
     });
 
     test('with a request id of the caller, two clients get one session', async () => {

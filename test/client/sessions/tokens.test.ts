@@ -76,7 +76,7 @@ onEachTopology(
       expect(await sessions().validateSession(foreign)).toEqual({ status: 'unknown' });
       expect(await sessions().rotateSession(foreign)).toEqual({ status: 'unknown' });
       for (const text of ['', 'no token', `${sessionToken} `]) {
-        const wrong = { code: Code.INVALID_ARGUMENT, fields: ['session_token'] };
+        const wrong = { code: Code.INVALID_ARGUMENT, fields: ['sessionToken'] };
         expect(await errorOf(sessions().validateSession(text))).toMatchObject(wrong);
         expect(await errorOf(sessions().rotateSession(text))).toMatchObject(wrong);
       }

@@ -18,7 +18,7 @@ onEachTopology(
       expect(await sessions().getSession(session.sessionId)).toEqual(session);
       await sessions().destroySession(session.sessionId);
       expect(await sessions().getSession(session.sessionId)).toBeUndefined();
-      expect((await errorOf(sessions().getSession('no id'))).fields).toEqual(['session_id']);
+      expect((await errorOf(sessions().getSession('no id'))).fields).toEqual(['sessionId']);
     });
 
     test('is changed in what the changes name, and in nothing else', async () => {
@@ -105,7 +105,7 @@ onEachTopology(
       expect((await sessions().extendSession(other.session.sessionId, { ttlMs: 1 })).expiresAtMs).toBe(
         extended.expiresAtMs,
       );
-      expect((await errorOf(sessions().extendSession(NOBODY, { ttlMs: 1.5 }))).fields).toEqual(['ttl_ms']);
+      expect((await errorOf(sessions().extendSession(NOBODY, { ttlMs: 1.5 }))).fields).toEqual(['ttlMs']);
     });
   },
   { POLICIES_FILE },

@@ -169,7 +169,7 @@ onEachTopology(
     test('of nothing is refused', async () => {
       const { watch, ended } = new WatchListener(sessions().watchSessions({}));
       expect(await errorOf(watch.ready)).toBeInstanceOf(InvalidArgumentError);
-      expect(await errorOf(ended)).toMatchObject({ fields: ['user_ids'] });
+      expect(await errorOf(ended)).toMatchObject({ fields: ['userIds'] });
     });
   },
   { POLICIES_FILE },
