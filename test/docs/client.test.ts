@@ -79,20 +79,26 @@ function methodsIn(section: string): string[] {
   return cells.flatMap((cell) => [...cell.matchAll(/`(\w+)\(/g)].map(([, name = '']) => name));
 }
 
-test.each(['sessions', 'locks', 'rateLimits', 'health'] as const)('the table of %s has its every method', (part) => {
-  const titles = { sessions: 'Sessions', locks: 'Locks', rateLimits: 'Rate limits', health: 'Health' };
-  const prototype = Object.getPrototypeOf(prelude.shardkeep[part]) as object;
-  // private ones, and what is for the client's own close
-  const inner = ['constructor', 'close', 'hold'];
-  const methods = Object.getOwnPropertyNames(prototype).filter((name) => !inner.includes(name));
-  expect(methodsIn(titles[part]).toSorted()).toEqual(methods.toSorted());
+/** What a class offers; not what is for the client's own close. */
+function publicMethodsOf(file: string): string[] {
+  const members = readFileSync(file, 'utf8').matchAll(/^ {2}(?:async )?\*?(\w+)(?:<[^(]+>)?\(/gm);
+  const names = new Set([...members].map(([, name = '']) => name));
+  return [...names].filter((name) => name !== 'constructor' && name !== 'close');
+}
+
+test.each([
+  ['Sessions', 'src/client/sessions/sessions.ts'],
+  ['Locks', 'src/client/locks/locks.ts'],
+  ['Rate limits', 'src/client/rate-limits/rate-limits.ts'],
+  ['Health', 'src/client/health.ts'],
+])('the tables of %s have every method', (section, file) => {
+  expect(methodsIn(section).toSorted()).toEqual(publicMethodsOf(file).toSorted());
 });
 
 test('every method of the cache is named', () => {
-  const prototype = Object.getPrototypeOf(prelude.shardkeep.cache) as object;
-  const inner = ['constructor', 'deleteAll', 'view'];
-  const names = Object.getOwnPropertyNames(prototype).filter((name) => !inner.includes(name));
-  expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(page))).toEqual([]);
+  const methods = publicMethodsOf('src/client/cache/cache.ts');
+  expect(methods.length).toBeGreaterThan(20);
+  expect(methods.filter((name) => !new RegExp(`\\b${name}\\b`).test(page))).toEqual([]);
 });
 
 test('every class of errors is in the table', () => {
