@@ -7,6 +7,7 @@ import { CallerMemory } from './cache/caller-memory.js';
 import { ServiceSource } from './cache/entries.js';
 import { NearCache } from './cache/near/near-cache.js';
 import { NearSource } from './cache/near/near-source.js';
+import { throwIfWrongConnectOptions } from './connect-options.js';
 import { throwIfNoAddress } from './address.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
@@ -66,8 +67,9 @@ const UNLIMITED = -1;
  * connection comes back by itself.
  */
 export function connect(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS, logger = SILENT } = options;
   throwIfNoAddress(address);
+  throwIfWrongConnectOptions(options);
+  const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS, logger = SILENT } = options;
   const { channel, channelOptions, metadata } = credentialsOf(address, options);
   const client = new Client(address, channel, {
     ...channelOptions,

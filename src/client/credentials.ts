@@ -1,13 +1,14 @@
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
+import { X509Certificate } from 'node:crypto';
 import { credentials, Metadata, type ChannelCredentials } from '@grpc/grpc-js';
 import { invalidArgument } from './errors.js';
 
 export interface TlsOptions {
   /** Certificates to trust, PEM; those of the system by default. */
-  readonly ca?: Buffer;
+  readonly ca?: Buffer | string;
   /** What this client shows of itself, PEM; both or none. */
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
+  readonly cert?: Buffer | string;
+  readonly key?: Buffer | string;
   /** The name that the service's certificate is for, where it is not that of the address. */
   readonly serverName?: string;
 }
@@ -49,13 +50,27 @@ export function credentialsOf(address: string, { tls = false, token }: Credentia
   const { ca, cert, key, serverName } = tls === true ? {} : tls;
   if ((cert === undefined) !== (key === undefined)) throw invalidArgument('cert and key go together', ['tls']);
   return {
-    channel: credentials.createSsl(ca ?? null, key ?? null, cert ?? null),
+    channel: channelOf(bytesOf(ca), bytesOf(key), bytesOf(cert)),
     channelOptions: {
       ...direct,
       ...(serverName !== undefined && { 'grpc.ssl_target_name_override': serverName }),
     },
     metadata,
   };
+}
+
+function bytesOf(pem: Buffer | string | undefined): Buffer | null {
+  return pem === undefined ? null : Buffer.from(pem);
+}
+
+function channelOf(ca: Buffer | null, key: Buffer | null, cert: Buffer | null): ChannelCredentials {
+  try {
+    // what is none is not trusted, and nobody says so
+    if (ca !== null) new X509Certificate(ca);
+    return credentials.createSsl(ca, key, cert);
+  } catch (error) {
+    throw invalidArgument(`the certificates or the key cannot be used: ${String(error)}`, ['tls']);
+  }
 }
 
 /** What a header can carry. */
