@@ -10,7 +10,7 @@ import { blocksOf, moduleOf, typeProblemsOf } from './page-blocks.js';
 
 type Prelude = typeof import('./client-prelude.js');
 
-const BLOCKS = join(fileURLToPath(new URL('.', import.meta.url)), `client-blocks-${String(process.pid)}`);
+const BLOCKS = join(fileURLToPath(new URL('.', import.meta.url)), `blocks-client-${String(process.pid)}`);
 const page = readFileSync('docs/client.md', 'utf8');
 const blocks = blocksOf('docs/client.md');
 
