@@ -19,4 +19,6 @@ lock = locks.AcquireLock(lock_pb2.AcquireLockRequest(resources=["trade:ada"], tt
 cache.Set(cache_pb2.SetRequest(key="user:ada:profile", value=b'{"level":7}', ttl_ms=60000), timeout=1)
 entry = cache.Get(cache_pb2.GetRequest(key="user:ada:profile"), timeout=1).entry
 token = lock.grants[0].fencing_token if lock.grants else "none: held by another"
+if lock.grants:
+    locks.ReleaseLock(lock_pb2.ReleaseLockRequest(resources=["trade:ada"], lock_token=lock.lock_token), timeout=1)
 print(f"{check.session.user_id}: fencing token {token}, profile {entry.value.decode()}, {entry.ttl_ms} ms left")
