@@ -1,11 +1,9 @@
 import { types } from 'node:util';
-import type { ConnectOptions } from './connect.js';
 import {
   aFunction,
   either,
   numberFrom,
   oneOf,
-  throwIfWrongOptions,
   withMethods,
   type OptionRule,
   type OptionRules,
@@ -22,7 +20,7 @@ const pem: OptionRule = {
 };
 
 /** By ConnectOptions. What has rules of its own beyond these is checked where it is used. */
-const RULES: OptionRules & Record<keyof ConnectOptions, unknown> = {
+export const CONNECT_RULES = {
   transport: oneOf('pipeline', 'unary'),
   timeoutMs: either(numberFrom(1), forEver),
   retry: {
@@ -48,9 +46,4 @@ const RULES: OptionRules & Record<keyof ConnectOptions, unknown> = {
   onBoot: aFunction,
   tls: { or: oneOf(true, false), rules: { ca: pem, cert: pem, key: pem, serverName: text } },
   token: either(text, aFunction),
-};
-
-/** Throws InvalidArgumentError naming every option that is wrong, or that is none. */
-export function throwIfWrongConnectOptions(options: ConnectOptions): void {
-  throwIfWrongOptions(options, RULES);
-}
+} as const satisfies OptionRules;

@@ -126,10 +126,13 @@ const CLASSES: Readonly<Partial<Record<Code, typeof ShardkeepError>>> = {
   [Code.UNIMPLEMENTED]: UnimplementedError,
 };
 
+/** What grpc-js adds where resolving a name has nothing to tell. */
+const EMPTY_NOTE = /\s*Resolution note:\s*$/;
+
 /** The error of this code, in the class that is made for it. */
 export function shardkeepError(code: Code, message: string, options: ShardkeepErrorOptions = {}): ShardkeepError {
   const ErrorOfCode = CLASSES[code] ?? ShardkeepError;
-  return new ErrorOfCode(code, message, options);
+  return new ErrorOfCode(code, message.replace(EMPTY_NOTE, ''), options);
 }
 
 /** The call was not sent, or is known not to have been started. */
@@ -139,7 +142,7 @@ export function notSent(message: string): ShardkeepError {
 
 /** The call cannot be made as it was asked for; nothing was sent. */
 export function invalidArgument(message: string, fields: readonly string[] = []): ShardkeepError {
-  return shardkeepError(Code.INVALID_ARGUMENT, message, { fields });
+  return shardkeepError(Code.INVALID_ARGUMENT, message, { reason: 'INVALID_FIELD', fields });
 }
 
 /** The call was sent and its answer is lost. */

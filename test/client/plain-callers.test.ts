@@ -77,7 +77,7 @@ describe('what is refused', () => {
   test.each(wrong)('%s', async (_, call, fields) => {
     const error = await failureOf(() => call(sdkClient(service.address)));
     expect(error).toBeInstanceOf(InvalidArgumentError);
-    expect(error).toMatchObject({ fields });
+    expect(error).toMatchObject({ reason: 'INVALID_FIELD', fields });
   });
 
   test('nothing of it is charged or written', async () => {
