@@ -130,10 +130,42 @@ onEachTopology(
         for (const sub of [7, [userId], null, { toString: userId }])
           expect(await codeOf(await with_({ sid: id, sub }))).toBe('unknown');
         expect(await codeOf(await with_({ sid: 'nonsense' }))).toBe('unknown');
-        expect(await codeOf(await with_({ sub: userId }))).toBe('missing');
-        expect(await codeOf(await fetch(url, bearer(sign({ sid: id }).slice(1))))).toBe('missing');
+        expect(await codeOf(await with_({ sub: userId }))).toBe('unknown');
+        expect(await codeOf(await fetch(url, bearer(sign({ sid: id }).slice(1))))).toBe('unknown');
         await client.sessions.destroySession(id);
         expect(await codeOf(await with_({ sid: id, sub: userId }))).toBe('unknown');
+      });
+
+      test('a credential that opens nothing is denied, whatever else the request carries', async () => {
+        const client = clientOf();
+        const { token } = await login(client, randomNamespace());
+        const other = await login(client, randomNamespace());
+        const verify = (jwt: string): object => {
+          if (jwt !== 'good') throw new Error('wrong signature');
+          return { sid: other.id };
+        };
+        const tokenFrom = [
+          { jwt: { verify } },
+          'header',
+          { jwt: { verify, from: { cookie: 'jwt' } } },
+          { cookie: 'game' },
+        ];
+        const url = await guarded(client, { tokenFrom });
+        const as = async (headers: Record<string, string>): Promise<unknown> => {
+          const answer = await fetch(url, { headers });
+          return answer.status === 200 ? 200 : codeOf(answer);
+        };
+        // a text of one place may be of either kind
+        expect(await as({ authorization: 'Bearer good' })).toBe(200);
+        expect(await as({ authorization: `Bearer ${token}` })).toBe(200);
+        expect(await as({ cookie: `game=${token}` })).toBe(200);
+        expect(await as({ cookie: 'jwt=good' })).toBe(200);
+        // the cookie behind it is somebody's, and nobody asked for them
+        expect(await as({ authorization: 'Bearer forged', cookie: `game=${token}` })).toBe('unknown');
+        expect(await as({ cookie: `jwt=forged; game=${token}` })).toBe('unknown');
+        // nothing is shown there
+        expect(await as({ authorization: 'Basic YTpi', cookie: `jwt=; game=${token}` })).toBe(200);
+        expect(await as({ authorization: 'Basic YTpi' })).toBe('missing');
       });
 
       test('headers that are odd keep nobody out', async () => {
@@ -236,6 +268,45 @@ onEachTopology(
         const listed = (await (await call(thief, 'GET', '/user/sessions')).json()) as { data: { totalCount: number } };
         expect(listed.data.totalCount).toBe(0);
         expect((await call('', 'GET', `/${id}`)).status).toBe(401);
+      });
+
+      test('metadata are called what they are called, also as what every object has', async () => {
+        const client = clientOf();
+        const call = await api(client);
+        const user = randomNamespace();
+        // as a client sends it: a literal of JavaScript would set the prototype
+        const metadata: unknown = JSON.parse('{"constructor":"a","__proto__":"b","valueof":"c","gameVersion":"1.2"}');
+        const created = await call(user, 'POST', '/create', { metadata });
+        expect(created.status).toBe(201);
+        const { data } = (await created.json()) as Answer;
+        const shown = await (await call(user, 'GET', `/${data.sessionId ?? ''}`)).text();
+        expect(JSON.parse(shown)).toMatchObject({ data: { metadata } });
+        for (const name of ['constructor', '__proto__', 'toString', 'user']) {
+          expect((await call(user, 'GET', `/${name}`)).status).toBe(404);
+          expect((await call(user, 'POST', '/create', { metadata: { metadata: 'x' }, [name]: 'x' })).status).toBe(201);
+        }
+      });
+
+      test("an odd User-Agent or address keeps nobody out, and an address is never the body's", async () => {
+        const client = clientOf();
+        const app = express().set('trust proxy', true);
+        const user = randomNamespace();
+        app.use(sessionRoutes({ client, authenticate: () => ({ userId: user }) }));
+        const url = `${await listen(app)}/create`;
+        const body = JSON.stringify({ metadata: { ip: '6.6.6.6' } });
+        const from = async (headers: Record<string, string>): Promise<unknown> => {
+          const answer = await fetch(url, {
+            method: 'POST',
+            body,
+            headers: { 'content-type': 'application/json', ...headers },
+          });
+          expect(answer.status).toBe(201);
+          const { data } = (await answer.json()) as Answer;
+          return (await client.sessions.getSession(data.sessionId ?? ''))?.metadata.ip;
+        };
+        expect(await from({ 'user-agent': 'é'.repeat(512), 'x-forwarded-for': '203.0.113.7' })).toBe('203.0.113.7');
+        for (const odd of ['unknown', 'x'.repeat(600), '1.2.3.4:5555'])
+          expect(await from({ 'x-forwarded-for': odd })).toBeUndefined();
       });
 
       test.each([
