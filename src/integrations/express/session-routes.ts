@@ -1,4 +1,4 @@
-import express, { type Request, type Response, type Router } from 'express';
+import express, { type Request, type RequestHandler, type Response, type Router } from 'express';
 import { InvalidArgumentError, type Session, type ShardkeepClient } from '../../client/index.js';
 import { failureOf } from '../http/failure.js';
 import {
@@ -65,7 +65,7 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
   const { client, authenticate, profile, maxExtendMs = 30 * DAY_MS } = options;
   const { sessions } = client;
   const router = express.Router();
-  router.use(express.json({ limit: MAX_BODY }));
+  router.use(jsonBody());
 
   const asUser =
     (handler: Handler) =>
@@ -165,6 +165,19 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
 }
 
 const NOT_FOUND = { statusCode: 404, code: 'not_found' } as const;
+
+/** As `express.json`, and a body that is none is answered here: Express would answer with a page. */
+function jsonBody(): RequestHandler {
+  const parse: RequestHandler = express.json({ limit: MAX_BODY });
+  return (request, response, next) => {
+    parse(request, response, (error?: unknown) => {
+      const status: unknown = isRecord(error) ? error.status : undefined;
+      if (typeof status === 'number' && status >= 400 && status < 500)
+        sendFailure(response, { statusCode: status, code: 'invalid_request' });
+      else next(error);
+    });
+  };
+}
 
 /** Undefined: the body's metadata are no map of texts. */
 function metadataOf(request: Request): Record<string, string> | undefined {
