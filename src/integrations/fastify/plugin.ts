@@ -52,8 +52,10 @@ const CHECKS: OptionChecks<ShardkeepPluginOptions & RegisterOptions> = {
 };
 
 const register: FastifyPluginAsync<ShardkeepPluginOptions> = async (fastify, options) => {
+  checkOptions('shardkeep', options, CHECKS);
+  // the name before the connection: where the name is taken nobody would close it
+  fastify.decorate('shardkeep', { getter: () => client });
   const client = clientOf(options);
-  fastify.decorate('shardkeep', client);
   // requests of one shape are faster, as Fastify has it
   if (!fastify.hasRequestDecorator('rateLimit')) fastify.decorateRequest('rateLimit', undefined);
   if (options.client === undefined) fastify.addHook('onClose', () => client.close());
@@ -62,7 +64,6 @@ const register: FastifyPluginAsync<ShardkeepPluginOptions> = async (fastify, opt
 };
 
 function clientOf(options: ShardkeepPluginOptions): ShardkeepClient {
-  checkOptions('shardkeep', options, CHECKS);
   const { client, address, connect: connectOptions } = options;
   if (client === undefined) {
     if (address === undefined)

@@ -62,7 +62,7 @@ export function limitRoutes(
     checkOptions(of, own, ROUTE_CHECKS);
     refuseContradictions(of, own);
     const { hook = defaultHook, ...ofRoute } = own;
-    addHook(route, hook, rateLimitHook(of, { ...merge(defaults, ofRoute, route.url), client }));
+    addHook(route, hook, rateLimitHook(of, { ...merge(defaults, ofRoute, route), client }));
   });
 }
 
@@ -78,17 +78,19 @@ function hasLimit({ policy, maxRequests, limit, max }: Limits): boolean {
 }
 
 /** What a route says of its limit takes the place of all that the defaults say of theirs. */
-function merge(defaults: Limits, own: Limits, url: string): Limits {
+function merge(defaults: Limits, own: Limits, route: RouteOptions): Limits {
   const { policy, maxRequests, limit, max, windowMs, algorithm, name, ...others } = defaults;
   if (own.policy !== undefined) return { ...others, ...own };
   const ownMax = own.maxRequests ?? own.limit ?? own.max;
   if (ownMax === undefined && own.windowMs === undefined && policy !== undefined) return { ...others, policy, ...own };
   const merged = { ...others, windowMs, algorithm, ...own, maxRequests: ownMax ?? maxRequests ?? limit ?? max };
-  return { ...merged, name: own.name ?? nameOf(url, name) };
+  return { ...merged, name: own.name ?? nameOf(route, name) };
 }
 
-/** A route with a limit of its own counts by itself. */
-function nameOf(url: string, prefix = 'route'): string {
-  const digest = createHash('sha256').update(url).digest('hex').slice(0, ROUTE_CHARS);
+/** A route with a limit of its own counts by itself; the HEAD that Fastify adds to a GET counts as that. */
+function nameOf({ method, url, constraints = {} }: RouteOptions, prefix = 'route'): string {
+  const methods = (Array.isArray(method) ? method : [method]).map((each) => (each === 'HEAD' ? 'GET' : each));
+  const route = JSON.stringify([[...new Set(methods)].toSorted(), url, constraints]);
+  const digest = createHash('sha256').update(route).digest('hex').slice(0, ROUTE_CHARS);
   return `${prefix.slice(0, MAX_NAME_CHARS - ROUTE_CHARS - 1)}-${digest}`;
 }
