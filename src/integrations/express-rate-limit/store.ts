@@ -1,14 +1,30 @@
 import type { InlineRateLimitPolicy, ShardkeepClient } from '../../client/index.js';
+import {
+  checkArgument,
+  checkOptions,
+  clientWithRateLimits,
+  duration,
+  optional,
+  textUpTo,
+  type OptionChecks,
+} from '../http/option-checks.js';
+import { windowLength } from '../http/rate-limit-checks.js';
 import { subjectOf } from '../http/subject.js';
 import { RecentHits } from './recent-hits.js';
 
 export interface ShardkeepRateLimitStoreOptions {
   readonly client: Pick<ShardkeepClient, 'rateLimits'>;
   /** In front of keys; `rl:` by default. Limiters of one prefix and window count together where their keys are the same. */
-  readonly prefix?: string;
-  /** How long a request waits for its count; 250 by default. Then it is an error, for `passOnStoreError` to decide. */
-  readonly timeoutMs?: number;
+  readonly prefix?: string | undefined;
+  /** How long a request waits for its count, above 0; 250 by default. Then it is an error, for `passOnStoreError` to decide. */
+  readonly timeoutMs?: number | undefined;
 }
+
+const CHECKS: OptionChecks<ShardkeepRateLimitStoreOptions> = {
+  client: clientWithRateLimits,
+  prefix: optional(textUpTo(Infinity)),
+  timeoutMs: optional(duration),
+};
 
 /** What express-rate-limit calls ClientRateLimitInfo. */
 export interface Hits {
@@ -47,14 +63,18 @@ export class ShardkeepRateLimitStore {
   private recent: RecentHits | undefined;
   private ttlMs = 0;
 
-  constructor({ client, prefix = 'rl:', timeoutMs = DEFAULT_TIMEOUT_MS }: ShardkeepRateLimitStoreOptions) {
+  /** Throws InvalidArgumentError for options that are wrong or misspelt. */
+  constructor(options: ShardkeepRateLimitStoreOptions) {
+    checkOptions('ShardkeepRateLimitStore', options, CHECKS);
+    const { client, prefix = 'rl:', timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     this.rateLimits = client.rateLimits;
     this.prefix = prefix;
     this.timeoutMs = timeoutMs;
   }
 
-  /** Called by express-rate-limit. */
+  /** Called by express-rate-limit. Throws InvalidArgumentError for a `windowMs` below 10 or above 30 days. */
   init({ windowMs, skipFailedRequests = false, skipSuccessfulRequests = false }: StoreInit): void {
+    checkArgument('ShardkeepRateLimitStore', 'windowMs', windowMs, windowLength);
     this.policy = { name: 'express-rate-limit', algorithm: 'fixed', limit: UNREACHED, windowMs };
     this.ttlMs = Math.min(windowMs, MAX_REQUEST_MS);
     this.recent = skipFailedRequests || skipSuccessfulRequests ? new RecentHits(this.ttlMs) : undefined;

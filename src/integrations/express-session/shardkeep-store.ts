@@ -1,25 +1,35 @@
 import { createHash } from 'node:crypto';
 import { Store, type Session as ExpressSession, type SessionData } from 'express-session';
 import { NotFoundError, type Session, type Sessions } from '../../client/index.js';
+import {
+  checkOptions,
+  flag,
+  name,
+  numberFrom,
+  optional,
+  textUpTo,
+  thing,
+  type OptionChecks,
+} from '../http/option-checks.js';
 import { leaseMetadata, readSession, sessionMetadata, untilOf } from './session-record.js';
 
 export interface ShardkeepStoreOptions {
   /** `connect(…).sessions`. */
   readonly sessions: Sessions;
-  /** Before the hash of the sid in the user id of what is stored: two apps need two. `express:` by default. */
-  readonly prefix?: string;
+  /** Before the hash of the sid in the user id of what is stored, up to 85 bytes: two apps need two. `express:` by default. */
+  readonly prefix?: string | undefined;
   /**
    * The profile of what is stored. Its absolute lifetime bounds every session, its idle TTL does not count (the cookie's
    * does), and it may have no renewal TTL. `default` where it is absent: 30 days at most, as it ships.
    */
-  readonly profile?: string;
-  /** How long a session lives whose cookie has no expiry; a day by default. */
-  readonly ttlMs?: number;
+  readonly profile?: string | undefined;
+  /** How long a session lives whose cookie has no expiry, 1 to 31,536,000,000; a day by default. */
+  readonly ttlMs?: number | undefined;
   /**
    * The namespace holds nothing but this store's sessions. Then the store has `length` and `clear`, which are about all
    * sessions of the namespace.
    */
-  readonly ownsNamespace?: boolean;
+  readonly ownsNamespace?: boolean | undefined;
 }
 
 type Callback = (error?: unknown) => void;
@@ -44,6 +54,16 @@ const DAY_MS = 86_400_000;
 const MAX_TTL_MS = 365 * DAY_MS;
 /** A touch is put off while the last one is younger than a twentieth of the TTL, and than this. */
 const MAX_SLACK_MS = 60_000;
+/** A user id is up to 128 bytes, and the hash has 43. */
+const MAX_PREFIX_BYTES = 85;
+
+const CHECKS: OptionChecks<ShardkeepStoreOptions> = {
+  sessions: thing('connect(…).sessions', 'createSession', 'listUserSessions'),
+  prefix: optional(textUpTo(MAX_PREFIX_BYTES)),
+  profile: optional(name),
+  ttlMs: optional(numberFrom(1, MAX_TTL_MS)),
+  ownsNamespace: optional(flag),
+};
 
 /**
  * Keeps the sessions of express-session as sessions of the service, where nothing evicts them. Use it with `resave: false`.
@@ -68,8 +88,11 @@ export class ShardkeepStore extends Store {
   /** By the objects that express-session was given, and made of them. */
   private readonly kept = new WeakMap<object, Kept>();
 
-  constructor({ sessions, prefix, profile, ttlMs, ownsNamespace }: ShardkeepStoreOptions) {
+  /** Throws InvalidArgumentError for options that are wrong or misspelt. */
+  constructor(options: ShardkeepStoreOptions) {
     super();
+    checkOptions('ShardkeepStore', options, CHECKS);
+    const { sessions, prefix, profile, ttlMs, ownsNamespace } = options;
     this.sessions = sessions;
     this.prefix = prefix ?? 'express:';
     this.profile = profile ?? '';

@@ -1,15 +1,26 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import { tellHeaders, type HeaderSink } from '../http/headers.js';
 import { HttpRateLimiter, type Outcome } from '../http/http-rate-limiter.js';
+import {
+  anyObject,
+  callable,
+  checkOptions,
+  either,
+  optional,
+  textUpTo,
+  wholeNumber,
+  type OptionChecks,
+} from '../http/option-checks.js';
 import type { OfRequest, RateLimitOptions } from '../http/options.js';
+import { RATE_LIMIT_CHECKS } from '../http/rate-limit-checks.js';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
 export interface ExpressRateLimitOptions extends RateLimitOptions<Request, Response> {
   /** Of a denial; 429 by default. */
-  readonly statusCode?: number;
+  readonly statusCode?: number | undefined;
   /** The body of a denial: a string as text, an object as JSON, or what a function answers. `{ error }` by default. */
-  readonly message?: string | JsonObject | OfRequest<Request, Response, string | JsonObject>;
+  readonly message?: string | JsonObject | OfRequest<Request, Response, string | JsonObject> | undefined;
   /** Answers a denial in place of `statusCode` and `message`; headers are set. */
   readonly handler?: (
     request: Request,
@@ -18,6 +29,13 @@ export interface ExpressRateLimitOptions extends RateLimitOptions<Request, Respo
     options: ExpressRateLimitOptions,
   ) => unknown;
 }
+
+const CHECKS: OptionChecks<ExpressRateLimitOptions> = {
+  ...RATE_LIMIT_CHECKS,
+  statusCode: optional(wholeNumber(200, 599)),
+  message: optional(either(callable, anyObject, textUpTo(Infinity))),
+  handler: optional(callable),
+};
 
 export type RateLimitRequestHandler = RequestHandler & {
   /** Forgets what was counted for a key, as keyGenerator answers it. */
@@ -30,17 +48,23 @@ export type RateLimitRequestHandler = RequestHandler & {
  * express-rate-limit where they mean the same.
  *
  * The default key is `req.ip`: behind a proxy set `trust proxy` to what is in front, never to `true`, since anybody could then
- * choose an address. Throws TypeError and RangeError for options that no request could be decided by. An error that is no
- * outage, such as a policy that is not configured, goes to `next`.
+ * choose an address. Throws InvalidArgumentError for options that no request could be decided by, and for misspelt ones;
+ * `fields` names them. An error that is no outage, such as a policy that is not configured, goes to `next`.
  *
  * A middleware that is in the way of a request twice counts it once; several middlewares count it each.
  */
 export function createRateLimit(options: ExpressRateLimitOptions): RateLimitRequestHandler {
-  const limiter = new HttpRateLimiter<Request, Response>(
-    options,
-    ({ ip }) => ip,
-    (response) => response,
-  );
+  return rateLimiter('createRateLimit', options);
+}
+
+/** `of`: what the application has called. */
+export function rateLimiter(of: string, options: ExpressRateLimitOptions): RateLimitRequestHandler {
+  checkOptions(of, options, CHECKS);
+  const limiter = new HttpRateLimiter<Request, Response>(options, {
+    of,
+    addressOf: ({ ip }) => ip,
+    rawOf: (response) => response,
+  });
   const handle: RequestHandler = (request, response, next) => {
     limiter
       .decide(request, response)

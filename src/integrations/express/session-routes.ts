@@ -1,7 +1,18 @@
-import express, { type Request, type Response, type Router } from 'express';
+import express, { type Request, type RequestHandler, type Response, type Router } from 'express';
 import { InvalidArgumentError, type Session, type ShardkeepClient } from '../../client/index.js';
 import { failureOf } from '../http/failure.js';
+import {
+  callable,
+  checkOptions,
+  clientWithSessions,
+  name,
+  optional,
+  wholeNumber,
+  type OptionChecks,
+} from '../http/option-checks.js';
 import { platformOf } from '../http/platform.js';
+import { presentedClient } from '../http/presented-client.js';
+import { METADATA_NAMES } from '../http/metadata-names.js';
 import { sessionView } from '../http/session-view.js';
 import { sendFailure } from './send-failure.js';
 
@@ -21,21 +32,23 @@ export interface SessionRoutesOptions {
    */
   readonly authenticate: (request: Request) => AuthenticatedUser | undefined | Promise<AuthenticatedUser | undefined>;
   /** Of new sessions; `default` by default. */
-  readonly profile?: string;
-  /** The most that a request may extend a session by; 30 days by default. */
-  readonly maxExtendMs?: number;
+  readonly profile?: string | undefined;
+  /** The most that a request may extend a session by, 1 to 31,536,000,000; 2,592,000,000 (30 days) by default. */
+  readonly maxExtendMs?: number | undefined;
 }
+
+const CHECKS: OptionChecks<SessionRoutesOptions> = {
+  client: clientWithSessions,
+  authenticate: callable,
+  profile: optional(name),
+  maxExtendMs: optional(wholeNumber(1, 31_536_000_000)),
+};
 
 type Handler = (request: Request, response: Response, user: AuthenticatedUser) => Promise<void>;
 
 const MAX_BODY = '16kb';
 const DAY_MS = 86_400_000;
 const DEFAULT_EXTEND_MS = 1_800_000;
-const METADATA_NAMES: Readonly<Record<string, string>> = {
-  userAgent: 'user_agent',
-  deviceId: 'device_id',
-  gameVersion: 'game_version',
-};
 
 /**
  * Routes for the sessions of whoever asks, to be mounted at `/api/v1/sessions`:
@@ -44,12 +57,15 @@ const METADATA_NAMES: Readonly<Record<string, string>> = {
  * Another user's session is answered 404, as one that is not there. Answers are `{ success: true, data }` or
  * `{ success: false, error: { code, fields? } }`; 503 with Retry-After while the service is away. A new session's metadata are
  * the body's `metadata`, with `ip` and `userAgent` of the request, and `platform` by the User-Agent where the body names none.
+ *
+ * Throws InvalidArgumentError for options that are wrong or misspelt; `fields` names them.
  */
 export function sessionRoutes(options: SessionRoutesOptions): Router {
+  checkOptions('sessionRoutes', options, CHECKS);
   const { client, authenticate, profile, maxExtendMs = 30 * DAY_MS } = options;
   const { sessions } = client;
   const router = express.Router();
-  router.use(express.json({ limit: MAX_BODY }));
+  router.use(jsonBody());
 
   const asUser =
     (handler: Handler) =>
@@ -150,6 +166,19 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
 
 const NOT_FOUND = { statusCode: 404, code: 'not_found' } as const;
 
+/** As `express.json`, and a body that is none is answered here: Express would answer with a page. */
+function jsonBody(): RequestHandler {
+  const parse: RequestHandler = express.json({ limit: MAX_BODY });
+  return (request, response, next) => {
+    parse(request, response, (error?: unknown) => {
+      const status: unknown = isRecord(error) ? error.status : undefined;
+      if (typeof status === 'number' && status >= 400 && status < 500)
+        sendFailure(response, { statusCode: status, code: 'invalid_request' });
+      else next(error);
+    });
+  };
+}
+
 /** Undefined: the body's metadata are no map of texts. */
 function metadataOf(request: Request): Record<string, string> | undefined {
   const body: unknown = request.body;
@@ -157,14 +186,17 @@ function metadataOf(request: Request): Record<string, string> | undefined {
   if (!isRecord(given)) return undefined;
   const entries = Object.entries(given);
   if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string')) return undefined;
-  const userAgent = request.get('user-agent');
+  const named = entries
+    .map(([name, value]): [string, string] => [METADATA_NAMES.get(name) ?? name, value])
+    // the request's, or none
+    .filter(([name]) => name !== 'ip');
+  const { ip, userAgent } = presentedClient(request.ip, request.get('user-agent'), undefined);
   const platform = platformOf(userAgent);
   return {
     ...(platform !== undefined && { platform }),
-    ...(userAgent !== undefined && { user_agent: userAgent.slice(0, 512) }),
-    ...Object.fromEntries(entries.map(([name, value]) => [METADATA_NAMES[name] ?? name, value])),
-    // whatever the body says
-    ...(request.ip !== undefined && { ip: request.ip }),
+    ...(userAgent !== undefined && { user_agent: userAgent }),
+    ...Object.fromEntries(named),
+    ...(ip !== undefined && { ip }),
   };
 }
 

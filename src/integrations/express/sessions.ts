@@ -1,9 +1,10 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
-import type { Session, ShardkeepClient } from '../../client/index.js';
+import type { Session } from '../../client/index.js';
 import { failureOf } from '../http/failure.js';
-import { presentedClient } from '../http/presented-client.js';
-import { checkSession, type SessionDenial } from '../http/session-check.js';
-import { credentialOf, type CredentialSource } from '../http/session-credential.js';
+import { callable, checkOptions, optional, type OptionChecks } from '../http/option-checks.js';
+import { sessionOfRequest } from '../http/request-session.js';
+import type { SessionDenial } from '../http/session-check.js';
+import { SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';
 import { sendFailure } from './send-failure.js';
 
 declare global {
@@ -17,48 +18,41 @@ declare global {
   }
 }
 
-export interface SessionMiddlewareOptions {
-  readonly client: Pick<ShardkeepClient, 'sessions'>;
-  /** Where the session token or id is, the first that has one decides; `['header']` by default. */
-  readonly tokenFrom?: readonly CredentialSource[];
-  /** How long ago the user may have proved who they are; older is denied as `step_up`. */
-  readonly maxAuthAgeMs?: number;
-  /** The client's by default. */
-  readonly timeoutMs?: number;
-  /** The device that makes the request, where the session is bound to one. */
-  readonly deviceIdOf?: (request: Request) => string | undefined;
+export interface SessionMiddlewareOptions extends SessionOptions<Request> {
   /** Answers a denial in place of 401 with `{ success: false, error: { code } }`. */
-  readonly onDenied?: (request: Request, response: Response, next: NextFunction, denial: SessionDenial) => unknown;
+  readonly onDenied?:
+    ((request: Request, response: Response, next: NextFunction, denial: SessionDenial) => unknown) | undefined;
 }
+
+const CHECKS: OptionChecks<SessionMiddlewareOptions> = { ...SESSION_OPTION_CHECKS, onDenied: optional(callable) };
 
 /**
  * Lets only requests in a live session through, puts it at `request.gameSession`, and touches it. Others are answered 401
  * with the reason as `error.code`: `missing`, `unknown`, `expired`, `revoked`, `binding` or `step_up`. While the service or its
  * Redis is away nobody can tell who is logged in: 503 with Retry-After, never a guess. The address is `request.ip`: behind a
- * proxy set `trust proxy`.
+ * proxy set `trust proxy`. Throws InvalidArgumentError for options that are wrong or misspelt; `fields` names them.
  */
 export function requireSession(options: SessionMiddlewareOptions): RequestHandler {
-  return sessionMiddleware(options, true);
+  checkOptions('requireSession', options, CHECKS);
+  return sessionMiddleware(options, options.onDenied ?? deny);
 }
 
 /** As requireSession, and lets requests without a session through too: `request.gameSession` is undefined then. */
 export function loadSession(options: SessionMiddlewareOptions): RequestHandler {
-  return sessionMiddleware(options, false);
+  checkOptions('loadSession', options, CHECKS);
+  return sessionMiddleware(options, undefined);
 }
 
-function sessionMiddleware(options: SessionMiddlewareOptions, isRequired: boolean): RequestHandler {
-  const { client, tokenFrom = ['header'], maxAuthAgeMs, timeoutMs, deviceIdOf } = options;
-  const onDenied: NonNullable<SessionMiddlewareOptions['onDenied']> = options.onDenied ?? deny;
+/** `onDenied` absent: nobody is denied. */
+function sessionMiddleware(
+  options: SessionMiddlewareOptions,
+  onDenied: SessionMiddlewareOptions['onDenied'],
+): RequestHandler {
   return (request, response, next) => {
     const check = async (): Promise<void> => {
-      const credential = await credentialOf(request, tokenFrom);
-      const checked = await checkSession(client.sessions, credential, {
-        client: presentedClient(request.ip, request.get('user-agent'), deviceIdOf?.(request)),
-        maxAuthAgeMs,
-        timeoutMs,
-      });
+      const checked = await sessionOfRequest(options, request, { headers: request, ip: request.ip });
       if (checked.status === 'open') request.gameSession = checked.session;
-      else if (isRequired) {
+      else if (onDenied !== undefined) {
         await onDenied(request, response, next, checked.denial);
         return;
       }

@@ -1,7 +1,7 @@
 import type { Request } from 'express';
 import type { ShardkeepClient } from '../../client/index.js';
 import { userIdOf } from '../http/subject.js';
-import { createRateLimit, type ExpressRateLimitOptions, type RateLimitRequestHandler } from './rate-limit.js';
+import { rateLimiter, type ExpressRateLimitOptions, type RateLimitRequestHandler } from './rate-limit.js';
 
 type Overrides = Partial<Omit<ExpressRateLimitOptions, 'client'>>;
 type Client = Pick<ShardkeepClient, 'rateLimits'>;
@@ -17,19 +17,19 @@ export function userOrAddress(request: Request): string | undefined {
  * else per address. What cannot be decided is refused with 503.
  */
 export function authRateLimit(client: Client, overrides: Overrides = {}): RateLimitRequestHandler {
-  return shipped(client, { policy: 'auth', failMode: 'closed', retrySafe: true, ...overrides });
+  return shipped('authRateLimit', client, { policy: 'auth', failMode: 'closed', retrySafe: true, ...overrides });
 }
 
 /** For chat messages: the policy `chat` of the service (10 in 10 s), per user where one is known, else per address. */
 export function chatRateLimit(client: Client, overrides: Overrides = {}): RateLimitRequestHandler {
-  return shipped(client, { policy: 'chat', ...overrides });
+  return shipped('chatRateLimit', client, { policy: 'chat', ...overrides });
 }
 
 /** For combat actions: the policy `combat` of the service (10 in 5 s), per user where one is known, else per address. */
 export function combatRateLimit(client: Client, overrides: Overrides = {}): RateLimitRequestHandler {
-  return shipped(client, { policy: 'combat', ...overrides });
+  return shipped('combatRateLimit', client, { policy: 'combat', ...overrides });
 }
 
-function shipped(client: Client, options: Overrides): RateLimitRequestHandler {
-  return createRateLimit({ client, keyGenerator: userOrAddress, ...options });
+function shipped(of: string, client: Client, options: Overrides): RateLimitRequestHandler {
+  return rateLimiter(of, { keyGenerator: userOrAddress, ...options, client });
 }

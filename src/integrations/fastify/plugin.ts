@@ -1,6 +1,16 @@
-import type { FastifyPluginAsync } from 'fastify';
+import type { FastifyPluginAsync, RegisterOptions } from 'fastify';
 import fastifyPlugin from 'fastify-plugin';
 import { connect, type ConnectOptions, type ShardkeepClient } from '../../client/index.js';
+import {
+  anyObject,
+  checkOptions,
+  clientWithRateLimits,
+  nonEmptyText,
+  optional,
+  refuseOptions,
+  type OptionCheck,
+  type OptionChecks,
+} from '../http/option-checks.js';
 import type { RateLimitInfo } from '../http/options.js';
 import { limitRoutes, type RateLimitDefaults, type RouteRateLimitOptions } from './route-rate-limits.js';
 
@@ -29,9 +39,23 @@ export interface ShardkeepPluginOptions {
   readonly rateLimit?: RateLimitDefaults;
 }
 
+const asFastifyHasIt: OptionCheck = () => [];
+const CHECKS: OptionChecks<ShardkeepPluginOptions & RegisterOptions> = {
+  client: optional(clientWithRateLimits),
+  address: optional(nonEmptyText),
+  connect: optional(anyObject),
+  // checked by its own names where routes are limited
+  rateLimit: optional(anyObject),
+  prefix: asFastifyHasIt,
+  logLevel: asFastifyHasIt,
+  logSerializers: asFastifyHasIt,
+};
+
 const register: FastifyPluginAsync<ShardkeepPluginOptions> = async (fastify, options) => {
+  checkOptions('shardkeep', options, CHECKS);
+  // the name before the connection: where the name is taken nobody would close it
+  fastify.decorate('shardkeep', { getter: () => client });
   const client = clientOf(options);
-  fastify.decorate('shardkeep', client);
   // requests of one shape are faster, as Fastify has it
   if (!fastify.hasRequestDecorator('rateLimit')) fastify.decorateRequest('rateLimit', undefined);
   if (options.client === undefined) fastify.addHook('onClose', () => client.close());
@@ -39,10 +63,17 @@ const register: FastifyPluginAsync<ShardkeepPluginOptions> = async (fastify, opt
   return Promise.resolve();
 };
 
-function clientOf({ client, address, connect: connectOptions }: ShardkeepPluginOptions): ShardkeepClient {
-  if (client !== undefined) return client;
-  if (address === undefined) throw new TypeError('a client is needed, or the address of the service');
-  return connect(address, connectOptions);
+function clientOf(options: ShardkeepPluginOptions): ShardkeepClient {
+  const { client, address, connect: connectOptions } = options;
+  if (client === undefined) {
+    if (address === undefined)
+      refuseOptions('shardkeep', { at: 'client', mustBe: 'there, or the address of the service' });
+    return connect(address, connectOptions);
+  }
+  const others = (['address', 'connect'] as const).filter((each) => options[each] !== undefined);
+  if (others.length > 0)
+    refuseOptions('shardkeep', ...others.map((at) => ({ at, mustBe: 'left out beside a client' })));
+  return client;
 }
 
 /**

@@ -2,7 +2,18 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { RateLimitDecision } from '../../client/index.js';
 import { tellHeaders, type HeaderSink } from '../http/headers.js';
 import { HttpRateLimiter } from '../http/http-rate-limiter.js';
+import {
+  anyObject,
+  callable,
+  checkOptions,
+  either,
+  optional,
+  textUpTo,
+  wholeNumber,
+  type OptionChecks,
+} from '../http/option-checks.js';
 import type { OfRequest, RateLimitOptions } from '../http/options.js';
+import { RATE_LIMIT_CHECKS } from '../http/rate-limit-checks.js';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -28,6 +39,13 @@ export interface FastifyRateLimitOptions extends RateLimitOptions<FastifyRequest
   readonly errorResponseBuilder?: ((request: FastifyRequest, context: RateLimitErrorContext) => object) | undefined;
 }
 
+export const FASTIFY_RATE_LIMIT_CHECKS: OptionChecks<FastifyRateLimitOptions> = {
+  ...RATE_LIMIT_CHECKS,
+  statusCode: optional(wholeNumber(200, 599)),
+  message: optional(either(callable, anyObject, textUpTo(Infinity))),
+  errorResponseBuilder: optional(callable),
+};
+
 /** A hook for `onRequest`, `preValidation` or `preHandler`. */
 export interface RateLimitHook {
   (request: FastifyRequest, reply: FastifyReply): Promise<void>;
@@ -40,15 +58,22 @@ export interface RateLimitHook {
  * never reach the handler. Denials are thrown, so that an error handler of yours sees them. For what has no route, such as
  * `setNotFoundHandler`; routes have `config.rateLimit`.
  *
- * The default key is `request.ip`: behind a proxy set Fastify's `trustProxy` to what is in front, never to `true`.
+ * The default key is `request.ip`: behind a proxy set Fastify's `trustProxy` to what is in front, never to `true`. Throws
+ * InvalidArgumentError for options that no request could be decided by, and for misspelt ones; `fields` names them.
  */
 export function createRateLimitHook(options: FastifyRateLimitOptions): RateLimitHook {
-  const limiter = new HttpRateLimiter<FastifyRequest, FastifyReply>(
-    options,
+  return rateLimitHook('createRateLimitHook', options);
+}
+
+/** `of`: what the application has called. */
+export function rateLimitHook(of: string, options: FastifyRateLimitOptions): RateLimitHook {
+  checkOptions(of, options, FASTIFY_RATE_LIMIT_CHECKS);
+  const limiter = new HttpRateLimiter<FastifyRequest, FastifyReply>(options, {
+    of,
     // of a connection that is gone Fastify answers none either, whatever its types say
-    ({ ip }) => ip,
-    ({ raw }) => raw,
-  );
+    addressOf: ({ ip }) => ip,
+    rawOf: ({ raw }) => raw,
+  });
   const hook = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     const outcome = await limiter.decide(request, reply);
     switch (outcome.status) {

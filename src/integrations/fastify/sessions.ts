@@ -1,9 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Session, ShardkeepClient } from '../../client/index.js';
+import type { Session } from '../../client/index.js';
 import { failureOf, type HttpFailure } from '../http/failure.js';
-import { presentedClient } from '../http/presented-client.js';
-import { checkSession, type SessionDenial } from '../http/session-check.js';
-import { credentialOf, type CredentialSource } from '../http/session-credential.js';
+import { checkOptions } from '../http/option-checks.js';
+import { sessionOfRequest } from '../http/request-session.js';
+import type { SessionDenial } from '../http/session-check.js';
+import { SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -12,17 +13,8 @@ declare module 'fastify' {
   }
 }
 
-export interface SessionHookOptions {
-  readonly client: Pick<ShardkeepClient, 'sessions'>;
-  /** Where the session token or id is, the first that has one decides; `['header']` by default. */
-  readonly tokenFrom?: readonly CredentialSource[];
-  /** How long ago the user may have proved who they are; older is denied as `step_up`. */
-  readonly maxAuthAgeMs?: number;
-  /** The client's by default. */
-  readonly timeoutMs?: number;
-  /** The device that makes the request, where the session is bound to one. */
-  readonly deviceIdOf?: (request: FastifyRequest) => string | undefined;
-}
+/** The same in Express, where there is also `onDenied`: here a denial is an error, which an error handler of yours may answer. */
+export type SessionHookOptions = SessionOptions<FastifyRequest>;
 
 /** A hook for `onRequest`, `preValidation` or `preHandler`. */
 export type SessionHook = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
@@ -31,9 +23,11 @@ export type SessionHook = (request: FastifyRequest, reply: FastifyReply) => Prom
  * Lets only requests in a live session through, puts it at `request.gameSession`, and touches it. Others are thrown as an
  * error with `statusCode` 401 and the reason as `code`: `missing`, `unknown`, `expired`, `revoked`, `binding` or `step_up`.
  * While the service or its Redis is away nobody can tell who is logged in: 503 with Retry-After, never a guess. The
- * address is `request.ip`: behind a proxy set `trustProxy`.
+ * address is `request.ip`: behind a proxy set `trustProxy`. Throws InvalidArgumentError for options that are wrong or misspelt;
+ * `fields` names them.
  */
 export function requireSession(options: SessionHookOptions): SessionHook {
+  checkOptions('requireSession', options, SESSION_OPTION_CHECKS);
   return async (request, reply) => {
     const denial = await load(options, request, reply);
     if (denial === undefined) return;
@@ -44,6 +38,7 @@ export function requireSession(options: SessionHookOptions): SessionHook {
 
 /** As requireSession, and lets requests without a session through too: `request.gameSession` is undefined then. */
 export function loadSession(options: SessionHookOptions): SessionHook {
+  checkOptions('loadSession', options, SESSION_OPTION_CHECKS);
   return async (request, reply) => {
     await load(options, request, reply);
   };
@@ -55,14 +50,9 @@ async function load(
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<SessionDenial | undefined> {
-  const { client, tokenFrom = ['header'], maxAuthAgeMs, timeoutMs, deviceIdOf } = options;
   const headers = { get: (name: string) => textOf(request.headers[name.toLowerCase()]) };
   try {
-    const checked = await checkSession(client.sessions, await credentialOf(headers, tokenFrom), {
-      client: presentedClient(request.ip, headers.get('user-agent'), deviceIdOf?.(request)),
-      maxAuthAgeMs,
-      timeoutMs,
-    });
+    const checked = await sessionOfRequest(options, request, { headers, ip: request.ip });
     if (checked.status === 'denied') return checked.denial;
     request.gameSession = checked.session;
     return undefined;

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { finished } from 'node:stream';
 import { Code, ShardkeepError, type RateLimit, type RateLimitDecision } from '../../client/index.js';
 import type { RateLimitInfo, RateLimitOptions } from './options.js';
-import { OutageLog } from './outage-log.js';
+import { WarningThrottle } from './warning-throttle.js';
 import { quotaOf, type Quota } from './quota.js';
 import { subjectOf } from './subject.js';
 
@@ -31,6 +31,14 @@ const WRONG: ReadonlySet<Code> = new Set([
   Code.UNIMPLEMENTED,
 ]);
 
+/** What differs from framework to framework. */
+export interface HttpFramework<Request, Response> {
+  /** What the application has called, for what is said of its options. */
+  readonly of: string;
+  readonly addressOf: (request: Request) => string | undefined;
+  readonly rawOf: (response: Response) => ServerResponse;
+}
+
 interface Charge<Request, Response> {
   readonly request: Request;
   readonly response: Response;
@@ -40,20 +48,20 @@ interface Charge<Request, Response> {
 /** Decides requests; how a framework is told is up to whoever asks. */
 export class HttpRateLimiter<Request extends object, Response extends object> {
   private readonly quota: Quota<Request, Response>;
-  private readonly log: OutageLog;
+  private readonly warnings: WarningThrottle;
   /** A limiter that is in a request's way twice counts it once. */
   private readonly seen = new WeakSet<Request>();
   private readonly timeoutMs: number;
   /** Whether what becomes of a request may give it back. */
   private readonly isCorrected: boolean;
 
+  /** Throws InvalidArgumentError for options that no request could be decided by; each by itself was checked. */
   constructor(
     private readonly options: RateLimitOptions<Request, Response>,
-    private readonly addressOf: (request: Request) => string | undefined,
-    private readonly rawOf: (response: Response) => ServerResponse,
+    private readonly framework: HttpFramework<Request, Response>,
   ) {
-    this.quota = quotaOf(options);
-    this.log = new OutageLog(options.logger);
+    this.quota = quotaOf(framework.of, options);
+    this.warnings = new WarningThrottle(options.logger);
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.isCorrected = options.skipFailedRequests === true || options.skipSuccessfulRequests === true;
   }
@@ -62,12 +70,12 @@ export class HttpRateLimiter<Request extends object, Response extends object> {
   async decide(request: Request, response: Response): Promise<Outcome> {
     if (this.seen.has(request)) return PASSED;
     this.seen.add(request);
-    const { skip, keyGenerator = this.addressOf, role: roleOf } = this.options;
+    const { skip, keyGenerator = this.framework.addressOf, role: roleOf } = this.options;
     if (skip !== undefined && (await skip(request, response))) return PASSED;
 
     const key = String((await keyGenerator(request, response)) ?? '');
     if (key === '') {
-      const raw = this.rawOf(response);
+      const raw = this.framework.rawOf(response);
       if (raw.destroyed || raw.socket?.destroyed === true) return { status: 'abandoned' };
       throw new TypeError(
         'a request has no key: it has no address (is `trust proxy` set?), or keyGenerator answers none',
@@ -110,7 +118,7 @@ export class HttpRateLimiter<Request extends object, Response extends object> {
     if (reservation.status === 'reserved') {
       const { reservationId } = reservation;
       // called once, also when the response is over already
-      finished(this.rawOf(response), (abandoned) => {
+      finished(this.framework.rawOf(response), (abandoned) => {
         void this.correct({ request, response, reservationId }, abandoned === undefined || abandoned === null);
       });
     }
@@ -126,22 +134,22 @@ export class HttpRateLimiter<Request extends object, Response extends object> {
       const isSuccess =
         wasAnswered &&
         (await (requestWasSuccessful === undefined
-          ? this.rawOf(response).statusCode < 400
+          ? this.framework.rawOf(response).statusCode < 400
           : requestWasSuccessful(request, response)));
       if (!(isSuccess ? skipSuccessfulRequests : skipFailedRequests)) return;
       await this.options.client.rateLimits.refundRateLimit(reservationId);
     } catch (error) {
-      this.log.tell(error, 'a request that does not count could not be given back');
+      this.warnings.tell(error, 'a request that does not count could not be given back');
     }
   }
 
   private withoutDecision(error: unknown): Outcome {
     if (!(error instanceof ShardkeepError) || WRONG.has(error.code)) throw error;
     if (this.options.failMode === 'closed') {
-      this.log.tell(error, 'rate limits are unavailable: requests are refused');
+      this.warnings.tell(error, 'rate limits are unavailable: requests are refused');
       return unavailable(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS);
     }
-    this.log.tell(error, 'rate limits are unavailable: requests pass uncounted');
+    this.warnings.tell(error, 'rate limits are unavailable: requests pass uncounted');
     return PASSED;
   }
 }

@@ -1,11 +1,9 @@
 import type { InlineRateLimitPolicy, RateLimitPolicy } from '../../client/index.js';
 import type { OfRequest, RateLimitOptions } from './options.js';
+import { refuseOptions } from './option-checks.js';
+import { MAX_EXACT_LIMIT, refuseContradictions, refuseImpossible } from './rate-limit-checks.js';
 
 const DEFAULT_WINDOW_MS = 60_000;
-const MIN_WINDOW_MS = 10;
-const MAX_WINDOW_MS = 2_592_000_000;
-const MAX_EXACT_LIMIT = 8_192;
-const MAX_LIMIT = 1_000_000_000;
 const UNITS = [
   ['d', 86_400_000],
   ['h', 3_600_000],
@@ -19,26 +17,28 @@ export interface Quota<Request, Response> {
   readonly counted: RateLimitPolicy;
 }
 
-/** Throws for options that no request could be decided by. */
-export function quotaOf<Request, Response>(options: RateLimitOptions<Request, Response>): Quota<Request, Response> {
+/** Of options each of which was checked; throws InvalidArgumentError where no request could be decided by all of them. */
+export function quotaOf<Request, Response>(
+  of: string,
+  options: RateLimitOptions<Request, Response>,
+): Quota<Request, Response> {
+  refuseContradictions(of, options);
   const { policy } = options;
-  if (policy !== undefined) return { of: () => policy, counted: policy };
-  const max = options.maxRequests ?? options.limit ?? options.max;
-  if (max === undefined) throw new TypeError('maxRequests is needed, or a policy');
-  const { windowMs = DEFAULT_WINDOW_MS } = options;
-  if (!Number.isInteger(windowMs) || windowMs < MIN_WINDOW_MS || windowMs > MAX_WINDOW_MS) {
-    throw new RangeError(`windowMs must be ${MIN_WINDOW_MS} to ${MAX_WINDOW_MS}`);
+  if (policy !== undefined) {
+    if (typeof policy === 'object') refuseImpossible(of, options, policy);
+    return { of: () => policy, counted: policy };
   }
+  const max = options.maxRequests ?? options.limit ?? options.max;
+  if (max === undefined) refuseOptions(of, { at: 'maxRequests', mustBe: 'there, or a policy' });
+  const { windowMs = DEFAULT_WINDOW_MS } = options;
   if (typeof max === 'function') {
     const { name = `per-${spanOf(windowMs)}`, algorithm = 'sliding_buckets' } = options;
     const counted = { name, algorithm, windowMs, limit: 1 };
     return { of: async (request, response) => ({ ...counted, limit: await max(request, response) }), counted };
   }
-  if (!Number.isInteger(max) || max < 1 || max > MAX_LIMIT) {
-    throw new RangeError(`maxRequests must be 1 to ${MAX_LIMIT}`);
-  }
   const { name = `${max}-in-${spanOf(windowMs)}`, algorithm = algorithmFor(max) } = options;
   const counted = { name, algorithm, limit: max, windowMs };
+  refuseImpossible(of, options, counted);
   return { of: () => counted, counted };
 }
 

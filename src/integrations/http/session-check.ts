@@ -6,13 +6,13 @@ import {
   type SessionEnd,
   type Sessions,
 } from '../../client/index.js';
-import type { SessionCredential } from './session-credential.js';
+import { INVALID, type SessionCredential } from './session-credential.js';
 
 /** Why a request has no session. */
 export type SessionDenial =
   /** It shows none. */
   | 'missing'
-  /** What it shows opens none: there never was one, or it ended more than an hour ago. */
+  /** What it shows opens none: it is no credential, there never was a session, or it ended more than an hour ago. */
   | 'unknown'
   | 'expired'
   | 'revoked'
@@ -39,10 +39,11 @@ export const TOUCH_MS = 1;
 /** Whether a credential opens a session now; touches it. Throws ShardkeepError while nobody can tell. */
 export async function checkSession(
   sessions: Sessions,
-  credential: SessionCredential | undefined,
+  credential: SessionCredential | typeof INVALID | undefined,
   options: CheckOptions,
 ): Promise<CheckedSession> {
   if (credential === undefined) return denied('missing');
+  if (credential === INVALID) return denied('unknown');
   if ('sessionToken' in credential) return byToken(sessions, credential.sessionToken, options);
   return byId(sessions, credential, options);
 }

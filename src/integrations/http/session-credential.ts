@@ -30,26 +30,42 @@ export interface RequestHeaders {
   get(name: string): string | undefined;
 }
 
-/** The first source that has something decides; undefined: none has. */
+/** Something is shown that can be no credential, such as a JWT with a wrong signature. */
+export const INVALID = 'invalid';
+
+/** A text that may be a credential, and where it is. */
+interface Presented {
+  readonly place: string;
+  readonly text: string | undefined;
+}
+
+/**
+ * What the first place has that has something; undefined: none has. Where that is no credential there is none: a request that
+ * shows a bad one is not taken for whoever another one of it names. Sources of one place are tried in turn, as its text may be of
+ * either kind.
+ */
 export async function credentialOf(
   headers: RequestHeaders,
   sources: readonly CredentialSource[],
-): Promise<SessionCredential | undefined> {
+): Promise<SessionCredential | typeof INVALID | undefined> {
+  let decisive: string | undefined;
   for (const source of sources) {
-    const credential = await fromSource(headers, source);
+    const { place, text } = presentedAt(headers, source);
+    if (text === undefined || text === '' || (decisive ?? place) !== place) continue;
+    decisive = place;
+    if (typeof source === 'string' || !('jwt' in source)) return { sessionToken: text };
+    const { verify, claim = 'sid' } = source.jwt;
+    const credential = fromClaims(await claimsOf(text, verify), claim);
     if (credential !== undefined) return credential;
   }
-  return undefined;
+  return decisive === undefined ? undefined : INVALID;
 }
 
-async function fromSource(headers: RequestHeaders, source: CredentialSource): Promise<SessionCredential | undefined> {
-  if (source === 'header') return tokenOf(bearerOf(headers));
-  if ('header' in source) return tokenOf(headers.get(source.header));
-  if ('cookie' in source) return tokenOf(cookieOf(headers, source.cookie));
-  const { verify, claim = 'sid', from = 'header' } = source.jwt;
-  const jwt = from === 'header' ? bearerOf(headers) : cookieOf(headers, from.cookie);
-  if (jwt === undefined) return undefined;
-  return fromClaims(await claimsOf(jwt, verify), claim);
+function presentedAt(headers: RequestHeaders, source: CredentialSource): Presented {
+  if (source === 'header') return { place: 'bearer', text: bearerOf(headers) };
+  if ('header' in source) return { place: `header ${source.header.toLowerCase()}`, text: headers.get(source.header) };
+  if ('cookie' in source) return { place: `cookie ${source.cookie}`, text: cookieOf(headers, source.cookie) };
+  return presentedAt(headers, source.jwt.from ?? 'header');
 }
 
 /** A JWT that is not right is no credential, whatever is wrong with it. */
@@ -69,10 +85,6 @@ function fromClaims(claims: Claims, claim: string): SessionCredential | undefine
   if (sub === undefined) return { sessionId };
   // a subject that is there is to be compared, whatever it is
   return { sessionId, userId: typeof sub === 'string' ? sub : JSON.stringify(sub) };
-}
-
-function tokenOf(text: string | undefined): SessionCredential | undefined {
-  return text === undefined || text === '' ? undefined : { sessionToken: text };
 }
 
 function bearerOf(headers: RequestHeaders): string | undefined {

@@ -1,4 +1,5 @@
 import type { Session } from '../../client/index.js';
+import { VIEW_NAMES } from './metadata-names.js';
 
 /** A session as it is shown to the user it belongs to; times of day in ISO 8601. */
 export interface SessionView {
@@ -11,12 +12,6 @@ export interface SessionView {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-const NAMES: Readonly<Record<string, string>> = {
-  user_agent: 'userAgent',
-  device_id: 'deviceId',
-  game_version: 'gameVersion',
-};
-
 export function sessionView(session: Session): SessionView {
   const { sessionId, userId, characterId, createdAtMs, lastActiveMs, expiresAtMs, metadata } = session;
   return {
@@ -26,6 +21,8 @@ export function sessionView(session: Session): SessionView {
     createdAt: new Date(createdAtMs).toISOString(),
     lastActive: new Date(lastActiveMs).toISOString(),
     expiresAt: new Date(expiresAtMs).toISOString(),
-    metadata: Object.fromEntries(Object.entries(metadata).map(([name, value]) => [NAMES[name] ?? name, value])),
+    metadata: Object.fromEntries(
+      Object.entries(metadata).map(([name, value]) => [VIEW_NAMES.get(name) ?? name, value]),
+    ),
   };
 }

@@ -1,10 +1,19 @@
+import { createHash } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { KeyvStoreAdapter, StoredData } from 'keyv';
 import type { Cache } from '../../client/index.js';
+import { checkArgument, optional, textUpTo, thing } from '../http/option-checks.js';
 
 /*
  * What Keyv hands over comes back as it was, so the type that its caller names is as true here as anywhere in Keyv.
  */
+
+const MAX_TAG_BYTES = 128;
+/** A key has up to 512 bytes, and Keyv's separator and a character are some of them. */
+const MAX_NAMESPACE_BYTES = 510;
+
+/** As Keyv answers `setMany`, whose type of a store has fallen behind: it hands on what the store answers. */
+type StoreAdapter = Omit<KeyvStoreAdapter, 'setMany'>;
 
 /**
  * A store for Keyv (version 5): `new Keyv({ store: new KeyvShardkeep(shardkeep.cache), namespace: 'shop' })`.
@@ -13,14 +22,29 @@ import type { Cache } from '../../client/index.js';
  * Keyv namespace together are up to 512 bytes, times to live 1 ms to 365 days; without one an entry stays until it is deleted or
  * evicted. There is no iterator: the service does not list keys. While the cache is away reads miss and writes are logged, as the
  * client's `cache` options say.
+ *
+ * Each Keyv needs a store of its own: the store has the namespace of the last one that it was given to.
  */
-export class KeyvShardkeep extends EventEmitter implements KeyvStoreAdapter {
+export class KeyvShardkeep extends EventEmitter implements StoreAdapter {
   readonly opts: Record<string, unknown> = { dialect: 'shardkeep' };
-  /** Set by Keyv, which puts it before each key too. */
-  namespace?: string | undefined;
+  private keyvNamespace: string | undefined;
+  private tag = tagOf(undefined);
 
+  /** Throws InvalidArgumentError for what is no cache. */
   constructor(private readonly cache: Cache) {
     super();
+    checkArgument('KeyvShardkeep', 'cache', cache, thing('connect(…).cache', 'getEntry', 'invalidateByTag'));
+  }
+
+  /** Set by Keyv, which puts it before each key too. Setting one of more than 510 bytes throws InvalidArgumentError. */
+  get namespace(): string | undefined {
+    return this.keyvNamespace;
+  }
+
+  set namespace(namespace: string | undefined) {
+    checkArgument('KeyvShardkeep', 'namespace', namespace, optional(textUpTo(MAX_NAMESPACE_BYTES)));
+    this.keyvNamespace = namespace;
+    this.tag = tagOf(namespace);
   }
 
   async get<Value>(key: string): Promise<StoredData<Value> | undefined> {
@@ -36,9 +60,13 @@ export class KeyvShardkeep extends EventEmitter implements KeyvStoreAdapter {
     return stored;
   }
 
-  async setMany(entries: { key: string; value: unknown; ttl?: number }[]): Promise<void> {
+  /** Whether each entry is stored. */
+  async setMany(entries: { key: string; value: unknown; ttl?: number }[]): Promise<boolean[]> {
     const tags = [this.tag];
-    await this.cache.setMany(entries.map(({ key, value, ttl }) => ({ key, value, ...expiryOf(ttl), tags })));
+    const outcomes = await this.cache.setMany(
+      entries.map(({ key, value, ttl }) => ({ key, value, ...expiryOf(ttl), tags })),
+    );
+    return outcomes.map(({ stored }) => stored);
   }
 
   async delete(key: string): Promise<boolean> {
@@ -70,10 +98,13 @@ export class KeyvShardkeep extends EventEmitter implements KeyvStoreAdapter {
   disconnect(): Promise<void> {
     return Promise.resolve();
   }
+}
 
-  private get tag(): string {
-    return `keyv:${this.namespace ?? ''}`;
-  }
+/** A namespace that is too long for a tag has its digest for one; `keyv#` begins no other. */
+function tagOf(namespace = ''): string {
+  const tag = `keyv:${namespace}`;
+  if (Buffer.byteLength(tag) <= MAX_TAG_BYTES) return tag;
+  return `keyv#${createHash('sha256').update(namespace).digest('base64url')}`;
 }
 
 function expiryOf(ttl: number | undefined): { readonly ttlMs: number } | { readonly noExpiry: true } {

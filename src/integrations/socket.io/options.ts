@@ -1,4 +1,20 @@
 import type { Logger, SessionClient, ShardkeepClient } from '../../client/index.js';
+import {
+  callable,
+  checkOptions,
+  clientWithSessions,
+  fieldName,
+  listOf,
+  numberFrom,
+  optional,
+  refuseOptions,
+  shape,
+  thing,
+  wholeNumber,
+  type OptionCheck,
+  type OptionChecks,
+} from '../http/option-checks.js';
+import { MAX_AUTH_AGE_MS } from '../http/session-options.js';
 import type { SessionCredential } from '../http/session-credential.js';
 import type { SessionCookie } from './handshake-credential.js';
 import type { SessionEndNotice } from './notices.js';
@@ -21,7 +37,7 @@ export interface ShardkeepSessionsOptions<AppSocket extends SessionSocket> {
    * handshake as `unavailable`.
    */
   readonly tokenFrom?: (socket: AppSocket) => FoundCredential | Promise<FoundCredential>;
-  /** Absent: cookies are not looked at. */
+  /** Absent: cookies are not looked at. Not with `tokenFrom`. */
   readonly cookie?: SessionCookie;
   /**
    * Who connects, compared with whom the session was made for, as its profile says. By default the peer's address, the
@@ -30,7 +46,7 @@ export interface ShardkeepSessionsOptions<AppSocket extends SessionSocket> {
   readonly clientOf?: (socket: AppSocket) => SessionClient;
   /** How long ago the user may have proved who they are at the handshake, 0 to 31,536,000,000; older is refused as `step_up`. */
   readonly maxAuthAgeMs?: number;
-  /** How long a handshake may take, from 1; 5,000 by default. */
+  /** How long a handshake may take, 1 to 2,147,483,647; 5,000 by default. */
   readonly handshakeTimeoutMs?: number;
   /**
    * What a client sends touches its session, at most once in so long; 60,000 by default, Infinity: never. Should be well
@@ -48,14 +64,39 @@ export interface ShardkeepSessionsOptions<AppSocket extends SessionSocket> {
   readonly logger?: Logger;
 }
 
-const MAX_AUTH_AGE_MS = 31_536_000_000;
+/** As browsers send them: without a path, which would never be met, and not `null`, which any website can have sent. */
+const origin: OptionCheck = (value) =>
+  typeof value === 'string' && isOrigin(value) ? [] : [{ at: '', mustBe: ORIGIN }];
+const ORIGIN = 'an origin as browsers send it, such as "https://play.example"';
 
-/** Throws RangeError for what no service or timer takes. */
-export function checkOptions<AppSocket extends SessionSocket>(options: ShardkeepSessionsOptions<AppSocket>): void {
-  const { maxAuthAgeMs = 0, handshakeTimeoutMs = 1, touchEveryMs = 0 } = options;
-  if (!Number.isInteger(maxAuthAgeMs) || maxAuthAgeMs < 0 || maxAuthAgeMs > MAX_AUTH_AGE_MS) {
-    throw new RangeError('maxAuthAgeMs is not a whole number from 0 to 31,536,000,000');
-  }
-  if (!(handshakeTimeoutMs >= 1)) throw new RangeError('handshakeTimeoutMs is less than 1');
-  if (!(touchEveryMs >= 0)) throw new RangeError('touchEveryMs is less than 0');
+const CHECKS: OptionChecks<ShardkeepSessionsOptions<never>> = {
+  client: clientWithSessions,
+  tokenFrom: optional(callable),
+  cookie: optional(shape<SessionCookie>({ name: fieldName, origins: listOf(origin) })),
+  clientOf: optional(callable),
+  maxAuthAgeMs: optional(wholeNumber(0, MAX_AUTH_AGE_MS)),
+  // a timer that is set for longer is due at once
+  handshakeTimeoutMs: optional(numberFrom(1, 2_147_483_647)),
+  touchEveryMs: optional(numberFrom(0)),
+  onEnded: optional(callable),
+  onStatus: optional(callable),
+  logger: optional(thing('a logger', 'debug', 'warn', 'error')),
+};
+
+/** Throws InvalidArgumentError for options that are wrong, misspelt, or exclude each other. */
+export function checkSessionsOptions<AppSocket extends SessionSocket>(
+  options: ShardkeepSessionsOptions<AppSocket>,
+): void {
+  checkOptions('shardkeepSessions', options, CHECKS);
+  if (options.tokenFrom === undefined || options.cookie === undefined) return;
+  refuseOptions('shardkeepSessions', {
+    at: 'cookie',
+    mustBe: 'left out beside tokenFrom, which says where the token is',
+  });
+}
+
+function isOrigin(text: string): boolean {
+  if (/^https?:/i.test(text)) return URL.canParse(text) && new URL(text).origin === text;
+  // of apps, such as `capacitor://localhost`
+  return /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*$/.test(text);
 }

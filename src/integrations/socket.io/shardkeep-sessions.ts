@@ -1,4 +1,5 @@
-import { checkOptions, type ShardkeepSessionsOptions } from './options.js';
+import { checkArgument, listOf, thing } from '../http/option-checks.js';
+import { checkSessionsOptions, type ShardkeepSessionsOptions } from './options.js';
 import { SocketSessions } from './socket-sessions.js';
 import type { SessionNamespace, SessionSocket } from './socket-types.js';
 
@@ -33,8 +34,8 @@ export interface InstalledSessions {
  * the service or its Redis is away, `unavailable`: never a guess. Socket.IO's client does not try again by itself after one.
  *
  * Whoever ends a session, through whichever service process, its sockets are told `session:ended` and disconnected, mostly within
- * 2 ms, and some 0.13 s where other sessions had events right before (`make bench-socketio`). Also told are `session:warned` and `session:character_taken`. Sockets stay while the service is away; what
- * ended meanwhile is found out when it is back.
+ * 2 ms, and some 0.13 s where other sessions had events right before (`make bench-socketio`). Also told are `session:warned` and
+ * `session:character_taken`. Sockets stay while the service is away; what ended meanwhile is found out when it is back.
  *
  * All of it is local: with several processes, with or without an adapter such as that for Redis, each one has this installed and
  * kicks its own sockets. Each has one watch of all sessions of the namespace, from which it takes those it has sockets of. So
@@ -45,14 +46,15 @@ export interface InstalledSessions {
  * With `connectionStateRecovery` set `skipMiddlewares: false`, or a connection is recovered before its session was looked at; it is
  * looked at then right behind, and the client told `session:refused` where it may not go on.
  *
- * Throws RangeError for options out of range.
+ * Throws InvalidArgumentError for options that are wrong or misspelt; `fields` names them.
  */
 export function shardkeepSessions<AppSocket extends SessionSocket>(
   io: SessionNamespace<AppSocket> | readonly SessionNamespace<AppSocket>[],
   options: ShardkeepSessionsOptions<AppSocket>,
 ): InstalledSessions {
-  checkOptions(options);
-  const namespaces = 'use' in io ? [io] : io;
+  const namespaces = isSeveral(io) ? io : [io];
+  checkArgument('shardkeepSessions', 'io', io, isSeveral(io) ? listOf(NAMESPACE) : NAMESPACE);
+  checkSessionsOptions(options);
   const sessions = new SocketSessions(options);
   for (const namespace of namespaces) {
     namespace.use((socket, next) => {
@@ -77,4 +79,10 @@ export function shardkeepSessions<AppSocket extends SessionSocket>(
       sessions.close();
     },
   };
+}
+
+const NAMESPACE = thing('a server or a namespace of Socket.IO', 'use', 'on', 'off');
+
+function isSeveral<Namespace extends object>(io: Namespace | readonly Namespace[]): io is readonly Namespace[] {
+  return Array.isArray(io);
 }

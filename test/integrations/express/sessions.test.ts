@@ -1,71 +1,15 @@
-import { createServer, type Server } from 'node:http';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import express, { type Express } from 'express';
-import { platformOf, loadSession, requireSession, sessionRoutes } from '../../../src/integrations/express/index.js';
+import express from 'express';
+import { loadSession, platformOf, requireSession } from '../../../src/integrations/express/index.js';
 import type { ShardkeepClient } from '../../../src/client/index.js';
-import { portOf } from '../../support/tcp-proxy.js';
 import { sdkClient } from '../../support/sdk-client.js';
 import { killServiceProcesses, startServiceProcess } from '../../support/service-process.js';
-import {
-  onEachTopology,
-  policiesFile,
-  randomNamespace,
-  sharedRedisUrl,
-  startTestService,
-} from '../../support/service.js';
-
-const servers: Server[] = [];
+import { onEachTopology, policiesFile, randomNamespace, sharedRedisUrl } from '../../support/service.js';
+import { bearer, codeOf, listen, login } from './session-support.js';
 
 afterEach(async () => {
-  for (const server of servers.splice(0)) {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  }
   await killServiceProcesses();
 });
-
-async function listen(app: Express): Promise<string> {
-  // what Express says of an error is not for the terminal of a test
-  app.set('env', 'test');
-  const server = createServer(app as never);
-  servers.push(server);
-  return `http://127.0.0.1:${String(await portOf(server))}`;
-}
-
-async function login(client: ShardkeepClient, userId: string, profile = ''): Promise<{ id: string; token: string }> {
-  const result = await client.sessions.createSession({ userId, profile, client: { ip: '127.0.0.1' } });
-  if (result.status !== 'created') throw new Error(result.status);
-  return { id: result.session.sessionId, token: result.sessionToken };
-}
-
-const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
-
-async function codeOf(answer: Response): Promise<unknown> {
-  return ((await answer.json()) as { error: { code: string } }).error.code;
-}
-
-/** Whoever a header says: what authenticates is not what is tested. */
-async function api(
-  client: ShardkeepClient,
-): Promise<(user: string, method: string, path: string, body?: unknown) => Promise<Response>> {
-  const app = express();
-  const authenticate = (request: express.Request) => {
-    const userId = request.get('x-user');
-    return userId === undefined || userId === '' ? undefined : { userId, username: 'Ada', roles: ['player'] };
-  };
-  app.use('/api/v1/sessions', sessionRoutes({ client, authenticate }));
-  const url = `${await listen(app)}/api/v1/sessions`;
-  return (user, method, path, body) =>
-    fetch(`${url}${path}`, {
-      method,
-      headers: {
-        'x-user': user,
-        'user-agent': 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)',
-        'content-type': 'application/json',
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    });
-}
 
 onEachTopology(
   'sessions in Express',
@@ -130,10 +74,42 @@ onEachTopology(
         for (const sub of [7, [userId], null, { toString: userId }])
           expect(await codeOf(await with_({ sid: id, sub }))).toBe('unknown');
         expect(await codeOf(await with_({ sid: 'nonsense' }))).toBe('unknown');
-        expect(await codeOf(await with_({ sub: userId }))).toBe('missing');
-        expect(await codeOf(await fetch(url, bearer(sign({ sid: id }).slice(1))))).toBe('missing');
+        expect(await codeOf(await with_({ sub: userId }))).toBe('unknown');
+        expect(await codeOf(await fetch(url, bearer(sign({ sid: id }).slice(1))))).toBe('unknown');
         await client.sessions.destroySession(id);
         expect(await codeOf(await with_({ sid: id, sub: userId }))).toBe('unknown');
+      });
+
+      test('a credential that opens nothing is denied, whatever else the request carries', async () => {
+        const client = clientOf();
+        const { token } = await login(client, randomNamespace());
+        const other = await login(client, randomNamespace());
+        const verify = (jwt: string): object => {
+          if (jwt !== 'good') throw new Error('wrong signature');
+          return { sid: other.id };
+        };
+        const tokenFrom = [
+          { jwt: { verify } },
+          'header',
+          { jwt: { verify, from: { cookie: 'jwt' } } },
+          { cookie: 'game' },
+        ];
+        const url = await guarded(client, { tokenFrom });
+        const as = async (headers: Record<string, string>): Promise<unknown> => {
+          const answer = await fetch(url, { headers });
+          return answer.status === 200 ? 200 : codeOf(answer);
+        };
+        // a text of one place may be of either kind
+        expect(await as({ authorization: 'Bearer good' })).toBe(200);
+        expect(await as({ authorization: `Bearer ${token}` })).toBe(200);
+        expect(await as({ cookie: `game=${token}` })).toBe(200);
+        expect(await as({ cookie: 'jwt=good' })).toBe(200);
+        // the cookie behind it is somebody's, and nobody asked for them
+        expect(await as({ authorization: 'Bearer forged', cookie: `game=${token}` })).toBe('unknown');
+        expect(await as({ cookie: `jwt=forged; game=${token}` })).toBe('unknown');
+        // nothing is shown there
+        expect(await as({ authorization: 'Basic YTpi', cookie: `jwt=; game=${token}` })).toBe(200);
+        expect(await as({ authorization: 'Basic YTpi' })).toBe('missing');
       });
 
       test('headers that are odd keep nobody out', async () => {
@@ -185,96 +161,10 @@ onEachTopology(
         expect(await (await fetch(url, bearer('nonsense'))).json()).toEqual({ user: null });
       });
     });
-
-    describe('sessionRoutes', () => {
-      interface Answer {
-        readonly success: boolean;
-        readonly data: Record<string, string>;
-      }
-
-      test('a session is created, shown, listed, extended and ended', async () => {
-        const client = clientOf();
-        const call = await api(client);
-        const user = randomNamespace();
-        const created = await call(user, 'POST', '/create', { metadata: { deviceId: 'phone-1', ip: '6.6.6.6' } });
-        expect(created.status).toBe(201);
-        const { data } = (await created.json()) as Answer;
-        const { sessionId = '', sessionToken = '' } = data;
-        expect((await client.sessions.validateSession(sessionToken)).status).toBe('valid');
-
-        const shown = (await (await call(user, 'GET', `/${sessionId}`)).json()) as Answer;
-        expect(shown).toMatchObject({
-          success: true,
-          data: {
-            sessionId,
-            userId: user,
-            metadata: { deviceId: 'phone-1', platform: 'ios', ip: expect.stringContaining('127.0.0.1') },
-          },
-        });
-        expect(JSON.stringify(shown)).not.toContain(sessionToken);
-        const listed = (await (await call(user, 'GET', '/user/sessions')).json()) as { data: { sessions: unknown[] } };
-        expect(listed.data.sessions).toEqual([shown.data]);
-
-        const extended = (await (
-          await call(user, 'POST', `/${sessionId}/extend`, { ttlMs: 7_200_000 })
-        ).json()) as Answer;
-        expect(Date.parse(extended.data.expiresAt ?? '')).toBeGreaterThan(Date.parse(shown.data.expiresAt ?? ''));
-        expect((await call(user, 'DELETE', `/${sessionId}`)).status).toBe(200);
-        expect((await call(user, 'GET', `/${sessionId}`)).status).toBe(404);
-        expect((await client.sessions.validateSession(sessionToken)).status).toBe('revoked');
-      });
-
-      test("nobody sees, extends or ends another user's session", async () => {
-        const client = clientOf();
-        const call = await api(client);
-        const { id, token } = await login(client, randomNamespace());
-        const thief = randomNamespace();
-        expect((await call(thief, 'GET', `/${id}`)).status).toBe(404);
-        expect((await call(thief, 'POST', `/${id}/extend`, {})).status).toBe(404);
-        expect((await call(thief, 'DELETE', `/${id}`)).status).toBe(404);
-        expect((await client.sessions.validateSession(token)).status).toBe('valid');
-        const listed = (await (await call(thief, 'GET', '/user/sessions')).json()) as { data: { totalCount: number } };
-        expect(listed.data.totalCount).toBe(0);
-        expect((await call('', 'GET', `/${id}`)).status).toBe(401);
-      });
-
-      test.each([
-        ['metadata of numbers', '/create', { metadata: { level: 7 } }, 'metadata'],
-        ['metadata as a list', '/create', { metadata: ['x'] }, 'metadata'],
-        ['a wrong name', '/create', { metadata: { Über: 'x' } }, 'metadata'],
-        ['no time', '/:id/extend', { ttlMs: 0 }, 'ttlMs'],
-        ['a time in words', '/:id/extend', { ttlMs: '1h' }, 'ttlMs'],
-        ['a time for ever', '/:id/extend', { ttlMs: 1e12 }, 'ttlMs'],
-      ])('%s is answered 400, naming the field', async (_, path, body, field) => {
-        const client = clientOf();
-        const call = await api(client);
-        const user = randomNamespace();
-        const { id } = await login(client, user);
-        const answer = await call(user, 'POST', path.replace(':id', id), body);
-        expect(answer.status).toBe(400);
-        const { error } = (await answer.json()) as { error: { fields: string[] } };
-        expect(error.fields[0]).toContain(field);
-        expect((await client.sessions.listUserSessions(user)).totalCount).toBe(1);
-      });
-    });
   },
   // all of these players log in from one address
   { POLICIES_FILE: policiesFile({ rpc_limits: [] }) },
 );
-
-test('logins beyond the rate policy are answered 429', async () => {
-  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
-  try {
-    const call = await api(sdkClient(service.address));
-    const statuses: number[] = [];
-    for (let count = 0; count < 11; count++) statuses.push((await call('ada', 'POST', '/create', {})).status);
-    // 10 a minute for each user
-    expect(statuses).toEqual([...Array<number>(10).fill(201), 429]);
-    expect((await call('ada', 'POST', '/create', {})).headers.get('retry-after')).toMatch(/^\d+$/);
-  } finally {
-    await service.stop();
-  }
-});
 
 test('while the service is away nobody is let through, and nobody is thrown out', async () => {
   const env = { REDIS_URL: sharedRedisUrl('standalone'), NAMESPACE: randomNamespace() };

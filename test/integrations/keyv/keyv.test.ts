@@ -31,10 +31,11 @@ onEachTopology('Keyv', (service) => {
 
   test('many at once', async () => {
     const keyv = new Keyv({ store: store(), namespace: randomNamespace() });
-    await keyv.setMany([
+    const entries = [
       { key: 'a', value: 1 },
       { key: 'b', value: { two: 2 }, ttl: 60_000 },
-    ]);
+    ];
+    expect(await keyv.setMany(entries)).toEqual([true, true]);
     expect(await keyv.getMany(['a', 'b', 'c'])).toEqual([1, { two: 2 }, undefined]);
     expect(await keyv.hasMany(['a', 'c'])).toEqual([true, false]);
     expect(await keyv.deleteMany(['a', 'c'])).toBe(true);
@@ -55,6 +56,35 @@ onEachTopology('Keyv', (service) => {
     await keyv.set('key', 'again');
     expect(await keyv.get('key')).toBe('again');
     expect(await kept.get('key')).toBe('kept');
+  });
+
+  test('none at once', async () => {
+    const keyv = new Keyv({ store: store(), namespace: randomNamespace(), throwOnErrors: true });
+    expect(await keyv.setMany([])).toEqual([]);
+    expect(await keyv.getMany([])).toEqual([]);
+    expect(await keyv.hasMany([])).toEqual([]);
+    expect(await keyv.deleteMany([])).toBe(false);
+  });
+
+  test('a namespace has as many bytes as a key has room for, and is cleared without those that are like it', async () => {
+    const long = `${randomNamespace()}${'é'.repeat(240)}`;
+    const [keyv, like] = [`${long}a`, `${long}b`].map(
+      (namespace) => new Keyv({ store: store(), namespace, throwOnErrors: true }),
+    );
+    await keyv?.set('k', 'cleared');
+    await like?.set('k', 'kept');
+    expect(await keyv?.get('k')).toBe('cleared');
+    await keyv?.clear();
+    expect([await keyv?.get('k'), await like?.get('k')]).toEqual([undefined, 'kept']);
+  });
+
+  test('an entry that could not be stored is told of', async () => {
+    const { address } = service();
+    const away = connect(address, { timeoutMs: 30_000 });
+    await away.close();
+    const keyv = new Keyv({ store: new KeyvShardkeep(away.cache), namespace: randomNamespace() });
+    keyv.on('error', () => undefined);
+    expect(await keyv.setMany([{ key: 'a', value: 1 }])).toEqual([false]);
   });
 
   test('what is wrong is an error of the client, by the field', async () => {

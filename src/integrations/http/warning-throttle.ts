@@ -11,7 +11,8 @@ const WARNINGS: Pick<Logger, 'warn'> = {
   },
 };
 
-export class OutageLog {
+/** Warns of what fails for request after request, once in a while, with how many there were. */
+export class WarningThrottle {
   private toldAt = -Infinity;
   private untold = 0;
 
