@@ -27,7 +27,7 @@ import type { ExpiryOptions } from './expiry.js';
 import type { Loader } from './loader.js';
 import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
-import { warmMany, type WarmEntry, type WarmManyOptions, type WarmProgress } from './warming.js';
+import { warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
 import { writeThrough, type WriteThroughOptions } from './write-through.js';
 
 let views = 0;
@@ -245,11 +245,15 @@ export class Cache {
     return this.parts.memory.writing([key], () => this.aside.warm(key, loader, options));
   }
 
-  /** Warms many keys, a few at a time; one that fails stops nobody. */
-  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmProgress> {
+  /** Warms many keys, a few at a time; one that fails stops nobody, nor does `onProgress`. */
+  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmResult> {
+    const { closing, degrading } = this.parts;
     return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), {
       ...options,
-      closing: this.parts.closing,
+      closing,
+      onProgressError: (error) => {
+        degrading.say('error', 'onProgress of warmMany failed', error);
+      },
     });
   }
 

@@ -102,7 +102,7 @@ onEachTopology('patterns', (service) => {
       }));
       const steps: WarmStep[] = [];
       const done = await cache.warmMany(entries, { concurrency: 3, onProgress: (step) => steps.push(step) });
-      expect(done).toEqual({ total: 30, done: 30, warmed: 27, skipped: 0, failed: 3 });
+      expect(done).toMatchObject({ total: 30, done: 30, warmed: 27, skipped: 0, failed: 3 });
       expect(most).toBeLessThanOrEqual(3);
       expect(steps.map((step) => step.done)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1));
       expect(steps.filter(({ error }) => error instanceof RangeError).map(({ key }) => key)).toEqual(
@@ -111,6 +111,47 @@ onEachTopology('patterns', (service) => {
       const values = await cache.getMany(entries.map(({ key }) => key));
       expect(values).toEqual(entries.map((_, index) => (index % 10 === 9 ? undefined : index)));
     });
+
+    test('many: reasons are told, of the first 100', async () => {
+      const cache = cacheOf();
+      const run = randomNamespace();
+      const broken = new RangeError('no such board');
+      const entries = Array.from({ length: 103 }, (_, index) => ({
+        key: `${run}:${String(index)}`,
+        loader: () => (index === 0 ? 'good' : Promise.reject(broken)),
+        failureBackoffMs: 0,
+      }));
+      const done = await cache.warmMany(entries, { concurrency: 1 });
+      expect(done).toMatchObject({ warmed: 1, failed: 102 });
+      expect(done.failures).toEqual(entries.slice(1, 101).map(({ key }) => ({ key, error: broken })));
+    });
+
+    test.each([
+      [
+        'throws',
+        () => {
+          throw new RangeError('no such bar');
+        },
+      ],
+      ['rejects', () => Promise.reject(new RangeError('no such bar'))],
+    ] as [string, () => void][])(
+      'many: an onProgress that %s is told to the logger, and stops nothing',
+      async (_, onProgress) => {
+        const logged: object[] = [];
+        const logger = {
+          debug: () => undefined,
+          warn: () => undefined,
+          error: (details: object) => logged.push(details),
+        };
+        const { cache } = sdkClient(service().address, { logger });
+        const run = randomNamespace();
+        const entries = ['a', 'b', 'c'].map((id) => ({ key: `${run}:${id}`, loader: () => id }));
+        const done = await cache.warmMany(entries, { concurrency: 1, onProgress });
+        expect(done).toEqual({ total: 3, done: 3, warmed: 3, skipped: 0, failed: 0, failures: [] });
+        expect(await cache.getMany(entries.map(({ key }) => key))).toEqual(['a', 'b', 'c']);
+        expect(logged[0]).toMatchObject({ err: { message: 'no such bar' } });
+      },
+    );
 
     test('gradually, and no further when told to stop', async () => {
       const cache = cacheOf();
