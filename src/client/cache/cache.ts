@@ -3,7 +3,7 @@ import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import type { CallerMemory } from './caller-memory.js';
-import { CacheAside, type CacheAsideOptions, type WarmOutcome } from './cache-aside.js';
+import { CacheAside, type WarmOutcome } from './cache-aside.js';
 import { ValueFormat, type ValueOptions } from './codec/value-format.js';
 import {
   Collections,
@@ -24,7 +24,9 @@ import {
   type Stored,
 } from './entries.js';
 import type { ExpiryOptions } from './expiry.js';
+import { loadTermsOf, type CacheAsideOptions } from './load-terms.js';
 import type { Loader } from './loader.js';
+import { throwIfNoArray } from './option-checks.js';
 import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
 import { warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
@@ -122,6 +124,7 @@ export class Cache {
 
   /** Each entry is written by itself, with its own expiry; the answers are in the order of the entries. */
   async setMany(entries: readonly SetEntry[], options: CallOptions = {}): Promise<Stored[]> {
+    throwIfNoArray(entries, 'entries');
     return this.parts.memory.writing(
       entries.map(({ key }) => key),
       () => this.entries.setMany(entries, options),
@@ -201,12 +204,13 @@ export class Cache {
    * While the cache is away the loader runs, once at a time for each key and process. Fails with LoadFailedError where the load
    * of somebody else failed less than `failureBackoffMs` ago. Callers of one process get the same object.
    */
-  cacheAside<Value>(
+  async cacheAside<Value>(
     key: string,
     loader: Loader<Value>,
     options: CacheAsideOptions<Value> = {},
   ): Promise<Value | undefined> {
-    return this.parts.memory.memo.get(this.view('value'), key, () => this.aside.get(key, loader, options));
+    const terms = loadTermsOf(key, loader, options);
+    return this.parts.memory.memo.get(this.view('value'), key, () => this.aside.get(terms, options.signal));
   }
 
   /** As `cacheAside`, with tags. */
@@ -242,7 +246,8 @@ export class Cache {
 
   /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */
   async warm<Value>(key: string, loader: Loader<Value>, options: CacheAsideOptions<Value> = {}): Promise<WarmOutcome> {
-    return this.parts.memory.writing([key], () => this.aside.warm(key, loader, options));
+    const terms = loadTermsOf(key, loader, options);
+    return this.parts.memory.writing([key], () => this.aside.warm(terms));
   }
 
   /** Warms many keys, a few at a time; one that fails stops nobody, nor does `onProgress`. */
@@ -264,6 +269,7 @@ export class Cache {
 
   /** As `invalidateByTag`, for 1 to 256 tags at one moment. */
   async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
+    throwIfNoArray(tags, 'tags');
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
     const request = InvalidateTagsRequest.fromPartial({ tags: [...tags], mode });
     const { rpc, degrading, memory } = this.parts;

@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { invalidArgument } from '../errors.js';
-import type { CacheAsideOptions, WarmOutcome } from './cache-aside.js';
+import type { WarmOutcome } from './cache-aside.js';
+import type { CacheAsideOptions } from './load-terms.js';
 import type { Loader } from './loader.js';
 import { throwIfNoArray, throwIfNoFunction } from './option-checks.js';
 

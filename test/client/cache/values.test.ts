@@ -197,7 +197,7 @@ onEachTopology('values', (service) => {
     test.each([
       ['an empty key', () => cacheOf().get(''), 'key'],
       ['a key that is too long', () => cacheOf().set('k'.repeat(513), 1), 'key'],
-      ['no time', () => cacheOf().set('k', 1, { ttlMs: 0 }), 'ttl_ms'],
+      ['no time', () => cacheOf().set('k', 1, { ttlMs: 0 }), 'ttlMs'],
       ['a time that is none', () => cacheOf().set('k', 1, { ttlMs: NaN }), 'ttlMs'],
       ['both expiries', () => cacheOf().set('k', 1, { ttlMs: 1, noExpiry: true }), 'ttlMs'],
       ['staleness of nothing', () => cacheOf().set('k', 1, { staleMs: 1 }), 'staleMs'],
