@@ -107,7 +107,10 @@ export class Cache {
 
   /** A value with its version and what is left of its life. */
   async getEntry<Value>(key: string, options: CallOptions = {}): Promise<CacheEntry<Value> | undefined> {
-    const entry = await this.parts.memory.memo.get(this.view('entry'), key, () => this.entries.get(key, options));
+    const { memo } = this.parts.memory;
+    const entry = await memo.get(this.view('entry'), key, options.signal, (signal) =>
+      this.entries.get(key, signal === undefined ? withoutSignal(options) : options),
+    );
     return entry as CacheEntry<Value> | undefined;
   }
 
@@ -210,7 +213,14 @@ export class Cache {
     options: CacheAsideOptions<Value> = {},
   ): Promise<Value | undefined> {
     const terms = loadTermsOf(key, loader, options);
-    return this.parts.memory.memo.get(this.view('value'), key, () => this.aside.get(terms, options.signal));
+    const { memo } = this.parts.memory;
+    const kind = this.view('value');
+    return memo.get(kind, key, options.signal, async (signal) => {
+      const value = await this.aside.get(terms, signal);
+      // what the request read before, such as that there is nothing, may be older
+      memo.forgetOthers(kind, key);
+      return value;
+    });
   }
 
   /** As `cacheAside`, with tags. */
@@ -335,4 +345,9 @@ export class Cache {
   private view(kind: string): string {
     return `${kind} ${String(this.viewNumber)}`;
   }
+}
+
+/** For what others share, whose wait it must not end. */
+function withoutSignal({ timeoutMs, retrySafe }: CallOptions): CallOptions {
+  return { ...(timeoutMs !== undefined && { timeoutMs }), ...(retrySafe !== undefined && { retrySafe }) };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { WarmStep } from '../../../src/client/index.js';
+import { CancelledError, type WarmStep } from '../../../src/client/index.js';
 import { errorOf } from '../../support/client-error.js';
 import { until } from '../../support/redis-server.js';
 import { sdkClient } from '../../support/sdk-client.js';
@@ -221,6 +221,56 @@ onEachTopology('patterns', (service) => {
       written?.();
       expect(await first).toEqual([0, 0]);
       expect(await cache.get(key)).toBe(1);
+    });
+
+    test.each(['get', 'cacheAside'] as const)(
+      "%s: a signal ends its caller's wait and nobody else's",
+      async (method) => {
+        const cache = cacheOf();
+        const key = randomNamespace();
+        await cacheOf().set(key, 'value');
+        let goOn: (() => void) | undefined;
+        const held = new Promise<string>(
+          (resolve) =>
+            (goOn = () => {
+              resolve('value');
+            }),
+        );
+        const loaded = randomNamespace();
+        const ask = (options: { signal?: AbortSignal }) =>
+          method === 'get' ? cache.get(key, options) : cache.cacheAside(loaded, () => held, options);
+        await cache.memo(async () => {
+          const controller = new AbortController();
+          const impatient = ask({ signal: controller.signal });
+          const patient = ask({});
+          controller.abort();
+          await expect(impatient).rejects.toBeInstanceOf(CancelledError);
+          await expect(ask({ signal: controller.signal })).rejects.toBeInstanceOf(CancelledError);
+          goOn?.();
+          expect(await patient).toBe('value');
+          expect(await ask({})).toBe('value');
+        });
+      },
+    );
+
+    test('that there was nothing is not remembered once it is loaded, nor the old where the new is', async () => {
+      const [cache, other] = [cacheOf(), cacheOf()];
+      const key = randomNamespace();
+      await cache.memo(async () => {
+        expect(await cache.get(key)).toBeUndefined();
+        expect(await cache.cacheAside(key, () => 'loaded', { ttlMs: 60_000 })).toBe('loaded');
+        expect(await cache.get(key)).toBe('loaded');
+      });
+      await cache.memo(async () => {
+        expect(await cache.get(key)).toBe('loaded');
+        await other.set(key, 'newer');
+        expect(await cache.cacheAside(key, () => 'must not run')).toBe('newer');
+        expect(await cache.get(key)).toBe('newer');
+        await other.set(key, 'newest');
+        // asked once all the same
+        expect(await cache.get(key)).toBe('newer');
+        expect(await cache.cacheAside(key, () => 'must not run')).toBe('newer');
+      });
     });
   });
 });
