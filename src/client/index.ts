@@ -18,7 +18,7 @@ export type { LoadContext, Loader } from './cache/loader.js';
 export type { CacheCounts, CacheStats, CacheStatsOptions } from './cache/stats.js';
 export { TtlMs } from './cache/ttl-presets.js';
 export type { WarmEntry, WarmFailure, WarmManyOptions, WarmProgress, WarmResult, WarmStep } from './cache/warming.js';
-export type { WriteThroughOptions } from './cache/write-through.js';
+export type { Writer, WriteThroughOptions } from './cache/write-through.js';
 export { connect, type ConnectOptions, type ShardkeepClient } from './connect.js';
 export type { NearCacheOptions, NearCacheStats } from './cache/near/near-cache.js';
 export type { TlsOptions } from './credentials.js';

@@ -15,6 +15,7 @@ import { fillWith } from './entry-terms.js';
 import { LeasedLoad } from './leased-load.js';
 import type { LeaseTerms, LoadTerms } from './load-terms.js';
 import { runLoader } from './loader.js';
+import { untilAborted } from './until-aborted.js';
 
 export interface CacheAsideParts {
   readonly rpc: Rpc['cache'];
@@ -43,6 +44,7 @@ export class CacheAside {
   /** `signal` ends this caller's wait only. */
   get<Value>(terms: LoadTerms<Value>, signal: AbortSignal | undefined): Promise<Value | undefined> {
     const { memory, view } = this.parts;
+    if (memory.isWriter(terms.key)) return untilAborted(this.ask({ ...terms, waitMs: 0 }), signal);
     return memory.loads.join(view, terms.key, signal, () => this.ask(terms));
   }
 

@@ -30,7 +30,7 @@ import { throwIfNoArray } from './option-checks.js';
 import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
 import { warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
-import { writeThrough, type WriteThroughOptions } from './write-through.js';
+import { WriteThrough, type Writer, type WriteThroughOptions } from './write-through.js';
 
 let views = 0;
 
@@ -82,6 +82,7 @@ export class Cache {
   private readonly entries: Entries;
   private readonly collections: Collections;
   private readonly aside: CacheAside;
+  private readonly through: WriteThrough;
   private readonly viewNumber = ++views;
 
   constructor(
@@ -93,6 +94,7 @@ export class Cache {
     this.entries = new Entries(rpc, source, this.format, degrading);
     this.collections = new Collections(rpc, this.format, degrading);
     this.aside = new CacheAside({ ...parts, format: this.format, view: this.view('load') });
+    this.through = new WriteThrough({ ...parts, format: this.format, entries: this.entries });
   }
 
   /** The same cache with another codec, schema version or compression. */
@@ -233,25 +235,18 @@ export class Cache {
     return this.cacheAside(key, loader, { ...options, tags });
   }
 
-  /** Writes to the source, then to the cache; where another writer came in between, or anything fails, the key is deleted. */
-  writeThrough<Value>(
+  /**
+   * Writes to the source, then to the cache, which never keeps a value that is older than the source's, however many write and
+   * load at once: where another writer or a loader came in between, or anything fails, the key is deleted (`stored` false) and the
+   * next reader loads. That needs a writer that has written when it resolves, and writes no more when it has rejected.
+   */
+  async writeThrough<Value>(
     key: string,
     value: Value,
-    writer: (value: Value) => Promise<void> | void,
+    writer: Writer<Value>,
     options: WriteThroughOptions = {},
   ): Promise<Stored> {
-    // the source has the value, and what there was is deleted: the condition is this pattern's own
-    const set = (...write: Parameters<Cache['set']>): Promise<Stored> =>
-      this.set(...write).catch((error: unknown) => {
-        if (options.guard !== undefined) throw error;
-        return this.parts.degrading.lose('a value is lost', { stored: false, version: 0 }, error);
-      });
-    const cache = {
-      getEntry: (asked: string, call?: CallOptions) => this.getEntry<unknown>(asked, call),
-      set,
-      delete: (asked: string, call?: CallOptions) => this.delete(asked, call),
-    };
-    return writeThrough(cache, key, value, writer, options);
+    return this.through.write(key, value, writer, options);
   }
 
   /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */

@@ -77,7 +77,7 @@ async function refusedIn(call: () => Promise<unknown>): Promise<string | undefin
   return error.fields[0];
 }
 
-describe('what is wrong is refused before the loader runs', () => {
+describe('what is wrong is refused before the loader or the writer runs', () => {
   test.each([...ENTRY_OPTIONS, ...LOAD_OPTIONS])('%p of cacheAside and warm', async (options, field) => {
     const cache = cacheOf();
     expect(await refusedIn(() => cache.cacheAside('k', runs, loose(options)))).toBe(field);
@@ -87,15 +87,21 @@ describe('what is wrong is refused before the loader runs', () => {
     expect(failures).toEqual([{ key: 'k', error: expect.any(InvalidArgumentError) }]);
   });
 
-  test.each([...ENTRY_OPTIONS, ...GUARDS])('%p of set and setMany', async (options, field) => {
+  test.each([...ENTRY_OPTIONS, ...GUARDS])('%p of writeThrough, set and setMany', async (options, field) => {
     const cache = cacheOf();
+    expect(await refusedIn(() => cache.writeThrough('k', 1, () => void runs(), loose(options)))).toBe(field);
     expect(await refusedIn(() => cache.set('k', 1, loose(options)))).toBe(field);
     expect(await refusedIn(() => cache.setMany([loose({ key: 'k', value: 1, ...options })]))).toBe(field);
   });
 
-  test('a key that must expire, and a function that is none', async () => {
+  test('a value that cannot be kept, a key that must expire, and a function that is none', async () => {
     const cache = cacheOf();
+    expect(await refusedIn(() => cache.writeThrough('k', 1n, () => void runs()))).toBe('value');
+    expect(await refusedIn(() => cache.writeThrough('temp:k', 1, () => void runs(), { noExpiry: true }))).toBe(
+      'noExpiry',
+    );
     expect(await refusedIn(() => cache.cacheAside('temp:k', runs, { noExpiry: true }))).toBe('noExpiry');
+    expect(await refusedIn(() => cache.writeThrough('k', 1, loose(undefined)))).toBe('writer');
     expect(await refusedIn(() => cache.cacheAside('k', loose('loader')))).toBe('loader');
     expect(await refusedIn(() => cache.warm('k', loose(undefined)))).toBe('loader');
   });

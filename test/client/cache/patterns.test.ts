@@ -8,60 +8,6 @@ import { onEachTopology, randomNamespace } from '../../support/service.js';
 onEachTopology('patterns', (service) => {
   const cacheOf = () => sdkClient(service().address).cache;
 
-  describe('writeThrough', () => {
-    test('writes to the source, then to the cache, over what was there or not', async () => {
-      const cache = cacheOf();
-      const key = randomNamespace();
-      const source: number[] = [];
-      const write = (value: number) =>
-        cache.writeThrough(key, value, (kept) => void source.push(kept), { ttlMs: 60_000 });
-      expect((await write(1)).stored).toBe(true);
-      expect((await write(2)).stored).toBe(true);
-      expect(source).toEqual([1, 2]);
-      expect(await cache.get(key)).toBe(2);
-    });
-
-    test('of two writers at once neither value stays: nobody knows whose the source has', async () => {
-      const [one, other] = [cacheOf(), cacheOf()];
-      const key = randomNamespace();
-      await one.set(key, 'before');
-      const stored = await one.writeThrough(key, 'first', async () => {
-        await other.writeThrough(key, 'second', () => undefined);
-      });
-      expect(stored.stored).toBe(false);
-      expect(await other.get(key)).toBeUndefined();
-    });
-
-    test('a writer that fails leaves no value, for it may have written', async () => {
-      const cache = cacheOf();
-      const key = randomNamespace();
-      await cache.set(key, 'before');
-      const broken = () => Promise.reject(new RangeError('timeout'));
-      await expect(cache.writeThrough(key, 'after', broken)).rejects.toBeInstanceOf(RangeError);
-      expect(await cache.get(key)).toBeUndefined();
-    });
-
-    test('a load from before the write is not stored after it', async () => {
-      const [loading, writing] = [cacheOf(), cacheOf()];
-      const key = randomNamespace();
-      let source = 'old';
-      let goOn: (() => void) | undefined;
-      const held = new Promise<void>((resolve) => (goOn = resolve));
-      let isRead = false;
-      const answer = loading.cacheAside(key, async () => {
-        const read = source;
-        isRead = true;
-        await held;
-        return read;
-      });
-      await until(() => isRead);
-      await writing.writeThrough(key, 'new', (value) => void (source = value));
-      goOn?.();
-      await answer;
-      expect(await writing.get(key)).toBe('new');
-    });
-  });
-
   describe('warm', () => {
     test('loads however new the entry is, and once where several do', async () => {
       const caches = [cacheOf(), cacheOf(), cacheOf()] as const;
