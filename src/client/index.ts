@@ -1,7 +1,7 @@
 /** The TypeScript SDK of shardkeep. */
 export { status as Code } from '@grpc/grpc-js';
 export type { Cache, CacheOptions, DeletedPattern, DeletePatternOptions, InvalidateOptions } from './cache/cache.js';
-export type { CacheAsideOptions, WarmOutcome } from './cache/cache-aside.js';
+export type { WarmOutcome } from './cache/cache-aside.js';
 export { CacheKeys } from './cache/cache-keys.js';
 export { binary } from './cache/codec/binary.js';
 export type { Codec } from './cache/codec/codec.js';
@@ -13,11 +13,12 @@ export type { Incremented, IncrementOptions } from './cache/counters.js';
 export type { CircuitOptions, DegradingOptions } from './cache/degrading.js';
 export type { CacheEntry, Guard, SetEntry, SetOptions, Stored } from './cache/entries.js';
 export type { EntryExpiryOptions, ExpiryOptions } from './cache/expiry.js';
+export type { CacheAsideOptions } from './cache/load-terms.js';
 export type { LoadContext, Loader } from './cache/loader.js';
 export type { CacheCounts, CacheStats, CacheStatsOptions } from './cache/stats.js';
 export { TtlMs } from './cache/ttl-presets.js';
-export type { WarmEntry, WarmManyOptions, WarmProgress, WarmStep } from './cache/warming.js';
-export type { WriteThroughOptions } from './cache/write-through.js';
+export type { WarmEntry, WarmFailure, WarmManyOptions, WarmProgress, WarmResult, WarmStep } from './cache/warming.js';
+export type { Writer, WriteThroughOptions } from './cache/write-through.js';
 export { connect, type ConnectOptions, type ShardkeepClient } from './connect.js';
 export type { NearCacheOptions, NearCacheStats } from './cache/near/near-cache.js';
 export type { TlsOptions } from './credentials.js';

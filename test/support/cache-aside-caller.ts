@@ -6,9 +6,10 @@ const [, , address = '', key = '', calls = ''] = process.argv;
 const shardkeep = connect(address, { timeoutMs: 30_000 });
 let loads = 0;
 
-const untilTold = new Promise((resolve) => process.once('message', resolve));
 const loader = async (): Promise<string> => {
   loads++;
+  // from here on: what it was told before is to start
+  const untilTold = new Promise((resolve) => process.once('message', resolve));
   // the slowest source there could be: all callers of all processes are there
   process.send?.('loading');
   await untilTold;

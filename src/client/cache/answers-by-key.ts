@@ -20,6 +20,14 @@ export class AnswersByKey {
     if (ofKey.size === 0) this.answers.delete(key);
   }
 
+  /** All of this key but those of this kind. */
+  forgetOthers(kind: string, key: string): void {
+    const ofKey = this.answers.get(key);
+    if (ofKey === undefined) return;
+    for (const other of ofKey.keys()) if (other !== kind) ofKey.delete(other);
+    if (ofKey.size === 0) this.answers.delete(key);
+  }
+
   /** Undefined: of all keys. */
   forget(keys: readonly string[] | undefined): void {
     if (keys === undefined) this.answers.clear();

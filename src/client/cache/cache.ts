@@ -3,7 +3,7 @@ import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import type { CallerMemory } from './caller-memory.js';
-import { CacheAside, type CacheAsideOptions, type WarmOutcome } from './cache-aside.js';
+import { CacheAside, type WarmOutcome } from './cache-aside.js';
 import { ValueFormat, type ValueOptions } from './codec/value-format.js';
 import {
   Collections,
@@ -24,11 +24,13 @@ import {
   type Stored,
 } from './entries.js';
 import type { ExpiryOptions } from './expiry.js';
+import { loadTermsOf, type CacheAsideOptions } from './load-terms.js';
 import type { Loader } from './loader.js';
+import { throwIfNoArray } from './option-checks.js';
 import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
-import { warmMany, type WarmEntry, type WarmManyOptions, type WarmProgress } from './warming.js';
-import { writeThrough, type WriteThroughOptions } from './write-through.js';
+import { warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
+import { WriteThrough, type Writer, type WriteThroughOptions } from './write-through.js';
 
 let views = 0;
 
@@ -80,6 +82,7 @@ export class Cache {
   private readonly entries: Entries;
   private readonly collections: Collections;
   private readonly aside: CacheAside;
+  private readonly through: WriteThrough;
   private readonly viewNumber = ++views;
 
   constructor(
@@ -91,6 +94,7 @@ export class Cache {
     this.entries = new Entries(rpc, source, this.format, degrading);
     this.collections = new Collections(rpc, this.format, degrading);
     this.aside = new CacheAside({ ...parts, format: this.format, view: this.view('load') });
+    this.through = new WriteThrough({ ...parts, format: this.format, entries: this.entries });
   }
 
   /** The same cache with another codec, schema version or compression. */
@@ -105,7 +109,10 @@ export class Cache {
 
   /** A value with its version and what is left of its life. */
   async getEntry<Value>(key: string, options: CallOptions = {}): Promise<CacheEntry<Value> | undefined> {
-    const entry = await this.parts.memory.memo.get(this.view('entry'), key, () => this.entries.get(key, options));
+    const { memo } = this.parts.memory;
+    const entry = await memo.get(this.view('entry'), key, options.signal, (signal) =>
+      this.entries.get(key, signal === undefined ? withoutSignal(options) : options),
+    );
     return entry as CacheEntry<Value> | undefined;
   }
 
@@ -122,6 +129,7 @@ export class Cache {
 
   /** Each entry is written by itself, with its own expiry; the answers are in the order of the entries. */
   async setMany(entries: readonly SetEntry[], options: CallOptions = {}): Promise<Stored[]> {
+    throwIfNoArray(entries, 'entries');
     return this.parts.memory.writing(
       entries.map(({ key }) => key),
       () => this.entries.setMany(entries, options),
@@ -201,12 +209,20 @@ export class Cache {
    * While the cache is away the loader runs, once at a time for each key and process. Fails with LoadFailedError where the load
    * of somebody else failed less than `failureBackoffMs` ago. Callers of one process get the same object.
    */
-  cacheAside<Value>(
+  async cacheAside<Value>(
     key: string,
     loader: Loader<Value>,
     options: CacheAsideOptions<Value> = {},
   ): Promise<Value | undefined> {
-    return this.parts.memory.memo.get(this.view('value'), key, () => this.aside.get(key, loader, options));
+    const terms = loadTermsOf(key, loader, options);
+    const { memo } = this.parts.memory;
+    const kind = this.view('value');
+    return memo.get(kind, key, options.signal, async (signal) => {
+      const value = await this.aside.get(terms, signal);
+      // what the request read before, such as that there is nothing, may be older
+      memo.forgetOthers(kind, key);
+      return value;
+    });
   }
 
   /** As `cacheAside`, with tags. */
@@ -219,37 +235,35 @@ export class Cache {
     return this.cacheAside(key, loader, { ...options, tags });
   }
 
-  /** Writes to the source, then to the cache; where another writer came in between, or anything fails, the key is deleted. */
-  writeThrough<Value>(
+  /**
+   * Writes to the source, then to the cache, which never keeps a value that is older than the source's, however many write and
+   * load at once: where another writer or a loader came in between, or anything fails, the key is deleted (`stored` false) and the
+   * next reader loads. That needs a writer that has written when it resolves, and writes no more when it has rejected.
+   */
+  async writeThrough<Value>(
     key: string,
     value: Value,
-    writer: (value: Value) => Promise<void> | void,
+    writer: Writer<Value>,
     options: WriteThroughOptions = {},
   ): Promise<Stored> {
-    // the source has the value, and what there was is deleted: the condition is this pattern's own
-    const set = (...write: Parameters<Cache['set']>): Promise<Stored> =>
-      this.set(...write).catch((error: unknown) => {
-        if (options.guard !== undefined) throw error;
-        return this.parts.degrading.lose('a value is lost', { stored: false, version: 0 }, error);
-      });
-    const cache = {
-      getEntry: (asked: string, call?: CallOptions) => this.getEntry<unknown>(asked, call),
-      set,
-      delete: (asked: string, call?: CallOptions) => this.delete(asked, call),
-    };
-    return writeThrough(cache, key, value, writer, options);
+    return this.through.write(key, value, writer, options);
   }
 
   /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */
   async warm<Value>(key: string, loader: Loader<Value>, options: CacheAsideOptions<Value> = {}): Promise<WarmOutcome> {
-    return this.parts.memory.writing([key], () => this.aside.warm(key, loader, options));
+    const terms = loadTermsOf(key, loader, options);
+    return this.parts.memory.writing([key], () => this.aside.warm(terms));
   }
 
-  /** Warms many keys, a few at a time; one that fails stops nobody. */
-  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmProgress> {
+  /** Warms many keys, a few at a time; one that fails stops nobody, nor does `onProgress`. */
+  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmResult> {
+    const { closing, degrading } = this.parts;
     return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), {
       ...options,
-      closing: this.parts.closing,
+      closing,
+      onProgressError: (error) => {
+        degrading.say('error', 'onProgress of warmMany failed', error);
+      },
     });
   }
 
@@ -260,6 +274,7 @@ export class Cache {
 
   /** As `invalidateByTag`, for 1 to 256 tags at one moment. */
   async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
+    throwIfNoArray(tags, 'tags');
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
     const request = InvalidateTagsRequest.fromPartial({ tags: [...tags], mode });
     const { rpc, degrading, memory } = this.parts;
@@ -325,4 +340,9 @@ export class Cache {
   private view(kind: string): string {
     return `${kind} ${String(this.viewNumber)}`;
   }
+}
+
+/** For what others share, whose wait it must not end. */
+function withoutSignal({ timeoutMs, retrySafe }: CallOptions): CallOptions {
+  return { ...(timeoutMs !== undefined && { timeoutMs }), ...(retrySafe !== undefined && { retrySafe }) };
 }

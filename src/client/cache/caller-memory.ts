@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { NearCache } from './near/near-cache.js';
 import { RequestMemo } from './request-memo.js';
 import { SharedLoads } from './shared-loads.js';
@@ -6,6 +7,8 @@ import { SharedLoads } from './shared-loads.js';
 export class CallerMemory {
   readonly memo = new RequestMemo();
   readonly loads = new SharedLoads();
+
+  private readonly beingWritten = new AsyncLocalStorage<ReadonlySet<string>>();
 
   constructor(readonly near: NearCache | undefined) {}
 
@@ -30,6 +33,16 @@ export class CallerMemory {
     } finally {
       this.forgetTags(tags);
     }
+  }
+
+  /** Runs a writer of the source that holds up loads of this key. */
+  runWriter<Result>(key: string, writer: () => Result): Result {
+    return this.beingWritten.run(new Set(this.beingWritten.getStore()).add(key), writer);
+  }
+
+  /** Whether the caller is such a writer, or called by one: it would wait for itself. */
+  isWriter(key: string): boolean {
+    return this.beingWritten.getStore()?.has(key) ?? false;
   }
 
   private forget(keys: readonly string[] | undefined): void {

@@ -11,6 +11,7 @@ import type { CallOptions } from '../transport/method.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
 import { expiryOf, type ExpiryOptions } from './expiry.js';
+import { meaningOf, throwIfNoArray, wholeNumber } from './option-checks.js';
 
 export interface CollectionWriteOptions extends ExpiryOptions, CallOptions {
   /** A collection that is there gets the expiry of this call too, so it lives as long as somebody writes to it. */
@@ -39,14 +40,18 @@ export interface PushToListOptions extends CollectionWriteOptions {
 export interface GetListOptions extends CallOptions {
   /** The end to count from; `head` by default. */
   readonly side?: 'head' | 'tail';
-  /** Items to leave out at that end; 0 by default. */
+  /** Items to leave out at that end, 0 to 4,294,967,295; 0 by default. */
   readonly offset?: number;
-  /** Items to answer at most; all by default, in as many calls as that takes. */
+  /** Items to answer at most, from 0; all by default (Infinity), in as many calls as that takes. */
   readonly limit?: number;
 }
 
 const PAGE = 1_000;
 const SIDES = { head: ListSide.HEAD, tail: ListSide.TAIL } as const;
+/** What the contract allows a collection to be capped at. */
+const CAP = { min: 1, max: 1_000_000 };
+const OFFSET = { min: 0, max: 2 ** 32 - 1 };
+const LIMIT = { min: 0, max: Number.MAX_SAFE_INTEGER };
 
 /** Sets and lists under a key. Their members are encoded without header and compression, so that equal ones are the same. */
 export class Collections {
@@ -59,9 +64,9 @@ export class Collections {
   async addToSet(key: string, members: readonly unknown[], options: AddToSetOptions): Promise<AddedToSet> {
     const request = AddToSetRequest.fromPartial({
       key,
-      members: members.map((member) => this.format.encodePlain(member)),
+      members: this.encoded(members, 'members'),
       refreshExpiry: options.refreshExpiry ?? false,
-      maxMembers: options.maxMembers,
+      maxMembers: capOf(options.maxMembers, 'maxMembers'),
     });
     request.expiry = expiryOf(options);
     const lost = { applied: false, addedCount: 0, size: 0n };
@@ -74,7 +79,7 @@ export class Collections {
   async removeFromSet(key: string, members: readonly unknown[], options: CallOptions): Promise<number> {
     const request = RemoveFromSetRequest.fromPartial({
       key,
-      members: members.map((member) => this.format.encodePlain(member)),
+      members: this.encoded(members, 'members'),
     });
     const lost = { removedCount: 0, size: 0n };
     const { removedCount } = await this.degrading.write('a removal from a set is lost', lost, () =>
@@ -101,10 +106,10 @@ export class Collections {
     const { side = 'tail', refreshExpiry = false, maxLength } = options;
     const request = PushToListRequest.fromPartial({
       key,
-      side: SIDES[side],
-      items: items.map((item) => this.format.encodePlain(item)),
+      side: meaningOf(SIDES, side, 'side'),
+      items: this.encoded(items, 'items'),
       refreshExpiry,
-      maxLength,
+      maxLength: capOf(maxLength, 'maxLength'),
     });
     request.expiry = expiryOf(options);
     const lost = { length: 0n, trimmedCount: 0n };
@@ -116,14 +121,17 @@ export class Collections {
 
   async getList(key: string, options: GetListOptions): Promise<unknown[]> {
     const { side = 'head', offset = 0, limit = Infinity } = options;
+    const from = meaningOf(SIDES, side, 'side');
+    const first = BigInt(wholeNumber(offset, 'offset', OFFSET));
+    if (limit !== Infinity) wholeNumber(limit, 'limit', LIMIT);
     return this.degrading.read<unknown[]>('a list could not be read', [], async () => {
       const items: unknown[] = [];
       let seen = 0;
-      let next: bigint | undefined = BigInt(offset);
+      let next: bigint | undefined = first;
       while (next !== undefined && seen < limit) {
         const request = GetListRequest.fromPartial({
           key,
-          side: SIDES[side],
+          side: from,
           offset: next,
           limit: Math.min(PAGE, limit - seen),
         });
@@ -136,10 +144,19 @@ export class Collections {
     });
   }
 
+  private encoded(values: readonly unknown[], field: string): Buffer[] {
+    throwIfNoArray(values, field);
+    return values.map((value) => this.format.encodePlain(value));
+  }
+
   /** One that another codec wrote is left out, and said. */
   private keep(bytes: Buffer, values: unknown[]): void {
     const decoded = this.format.decodePlain(bytes);
     if (decoded.isKnown) values.push(decoded.value);
     else this.degrading.say('warn', 'a member cannot be read', new TypeError(decoded.why));
   }
+}
+
+function capOf(cap: number | undefined, field: string): number | undefined {
+  return cap === undefined ? undefined : wholeNumber(cap, field, CAP);
 }

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { IncrementRequest } from '../../gen/shardkeep/cache/v1/cache.js';
-import { invalidArgument } from '../errors.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import type { Degrading } from './degrading.js';
 import { guardOf, type Guard } from './entries.js';
 import { expiryOf, type ExpiryOptions } from './expiry.js';
+import { wholeNumber } from './option-checks.js';
 
 export interface IncrementOptions extends ExpiryOptions, CallOptions {
   /** What would leave these bounds is not added. */
@@ -53,11 +53,13 @@ export function exactNumber(value: bigint): number {
 
 /** What to add as the contract has it. */
 export function wholeDelta(delta: number | bigint): bigint {
-  return bound(delta, 'delta') ?? 0n;
+  if (typeof delta === 'bigint') return delta;
+  return BigInt(wholeNumber(delta, 'delta', EXACT));
 }
 
+const EXACT = { min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER };
+
 function bound(value: number | bigint | undefined, field: string): bigint | undefined {
-  if (typeof value !== 'number') return value;
-  if (!Number.isSafeInteger(value)) throw invalidArgument(`${field} must be a whole number, or a bigint`, [field]);
-  return BigInt(value);
+  if (value === undefined || typeof value === 'bigint') return value;
+  return BigInt(wholeNumber(value, field, EXACT));
 }

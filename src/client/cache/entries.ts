@@ -10,7 +10,9 @@ import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
-import { entryExpiryOf, expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
+import { entryTermsOf } from './entry-terms.js';
+import { expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
+import { meaningOf, throwIfNoArray, throwIfNoObject, wholeNumber } from './option-checks.js';
 
 /** A value with what the cache knows of it. */
 export interface CacheEntry<Value> {
@@ -29,7 +31,7 @@ export interface CacheEntry<Value> {
 export interface Guard {
   /** The locked resource. */
   readonly resource: string;
-  /** Of the caller's grant. */
+  /** Of the caller's grant, from 1. */
   readonly fencingToken: number;
 }
 
@@ -75,7 +77,7 @@ export class ServiceSource implements EntrySource {
   }
 
   async getMany(keys: readonly string[], options: CallOptions): Promise<readonly (StoredEntry | undefined)[]> {
-    const pages = pagesOf(keys).map((page) => this.rpc.getMany({ keys: page }, options));
+    const pages = pagesOf(keys, 'keys').map((page) => this.rpc.getMany({ keys: page }, options));
     return (await Promise.all(pages)).flatMap(({ items }) => items.map(({ entry }) => entry));
   }
 }
@@ -116,7 +118,7 @@ export class Entries {
   }
 
   async setMany(entries: readonly SetEntry[], options: CallOptions): Promise<Stored[]> {
-    const stored = pagesOf(entries).map((page) => {
+    const stored = pagesOf(entries, 'entries').map((page) => {
       const requests = page.map((entry) => this.setRequest(entry));
       const mayBeLost = !page.some(isConditional);
       const setMany = async (): Promise<Stored[]> => {
@@ -130,7 +132,7 @@ export class Entries {
   }
 
   async delete(keys: readonly string[], options: CallOptions & { readonly guard?: Guard }): Promise<boolean[]> {
-    const deleted = pagesOf(keys).map((page) => {
+    const deleted = pagesOf(keys, 'keys').map((page) => {
       const request = DeleteRequest.fromPartial({ keys: page, guard: guardOf(options.guard) });
       const remove = async (): Promise<boolean[]> => (await this.rpc.delete(request, options)).deleted;
       if (options.guard !== undefined) return this.degrading.ask(remove);
@@ -141,7 +143,7 @@ export class Entries {
   }
 
   async exists(keys: readonly string[], options: CallOptions): Promise<boolean[]> {
-    const exist = pagesOf(keys).map((page) =>
+    const exist = pagesOf(keys, 'keys').map((page) =>
       this.degrading.read(
         'keys could not be looked for',
         page.map(() => false),
@@ -155,7 +157,7 @@ export class Entries {
 
   async touch(keys: readonly string[], options: ExpiryOptions & CallOptions): Promise<boolean[]> {
     const expiry = expiryOf(options);
-    const touched = pagesOf(keys).map((page) => {
+    const touched = pagesOf(keys, 'keys').map((page) => {
       const request = TouchRequest.fromPartial({ keys: page });
       request.expiry = expiry;
       const lost = page.map(() => false);
@@ -192,10 +194,11 @@ export class Entries {
   }
 
   private setRequest(entry: SetEntry): SetRequest {
-    const { key, value, condition, tags = [], jitterPercent = 0, guard } = entry;
-    const request = SetRequest.fromPartial({ key, tags: [...tags], jitterPercent, guard: guardOf(guard) });
+    const { key, value, condition, guard } = entry;
+    const { expiry, jitterPercent, tagsOf } = entryTermsOf<unknown>(key, entry);
+    const request = SetRequest.fromPartial({ key, tags: tagsOf(value), jitterPercent, guard: guardOf(guard) });
     request.value = this.format.encode(value);
-    request.expiry = entryExpiryOf(entry);
+    request.expiry = expiry;
     request.condition = conditionOf(condition);
     return request;
   }
@@ -213,19 +216,32 @@ function isConditional({ condition, guard }: SetOptions): boolean {
   return condition !== undefined || guard !== undefined;
 }
 
+/** Versions and fencing tokens, as far as they are numbers here. */
+const FROM_1 = { min: 1, max: Number.MAX_SAFE_INTEGER };
+
 export function guardOf(guard: Guard | undefined): { resource: string; fencingToken: bigint } | undefined {
-  return guard === undefined ? undefined : { resource: guard.resource, fencingToken: BigInt(guard.fencingToken) };
+  if (guard === undefined) return undefined;
+  throwIfNoObject(guard, 'guard');
+  const { resource, fencingToken } = guard;
+  return { resource, fencingToken: BigInt(wholeNumber(fencingToken, 'guard.fencingToken', FROM_1)) };
 }
+
+const CONDITIONS = {
+  absent: { $case: 'ifAbsent', value: true },
+  present: { $case: 'ifPresent', value: true },
+} as const;
 
 function conditionOf(condition: SetOptions['condition']): SetRequest['condition'] {
   if (condition === undefined) return undefined;
-  if (condition === 'absent') return { $case: 'ifAbsent', value: true };
-  if (condition === 'present') return { $case: 'ifPresent', value: true };
-  return { $case: 'ifVersion', value: BigInt(condition.version) };
+  if (typeof condition !== 'object') return meaningOf(CONDITIONS, condition, 'condition');
+  throwIfNoObject(condition, 'condition');
+  const version = wholeNumber(condition.version, 'condition.version', FROM_1);
+  return { $case: 'ifVersion', value: BigInt(version) };
 }
 
-/** In as many calls as it takes; one call for none, which says what is wrong with that. */
-function pagesOf<Item>(items: readonly Item[]): Item[][] {
+/** In as many calls as it takes; none for none. */
+function pagesOf<Item>(items: readonly Item[], field: string): Item[][] {
+  throwIfNoArray(items, field);
   const pages: Item[][] = [];
   for (let from = 0; from < items.length; from += MAX_KEYS) pages.push(items.slice(from, from + MAX_KEYS));
   return pages;

@@ -1,5 +1,6 @@
 import type { Freshness } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
+import type { Range } from './option-checks.js';
 
 /** How long something lives. Without any of these: the service's default for its environment. */
 export interface ExpiryOptions {
@@ -19,6 +20,9 @@ export type Expiry =
 
 export type EntryExpiry = Expiry | { readonly $case: 'freshness'; readonly value: Freshness };
 
+const MAX_MS = 31_536_000_000;
+const ANY_TIME: Range = { min: 1, max: MAX_MS };
+
 export function expiryOf({ ttlMs, noExpiry }: ExpiryOptions): Expiry | undefined {
   if (noExpiry === true) {
     if (ttlMs !== undefined) throw invalidArgument('ttlMs and noExpiry exclude each other', ['ttlMs', 'noExpiry']);
@@ -28,17 +32,25 @@ export function expiryOf({ ttlMs, noExpiry }: ExpiryOptions): Expiry | undefined
 }
 
 export function entryExpiryOf(options: EntryExpiryOptions): EntryExpiry | undefined {
-  const { ttlMs, staleMs = 0 } = options;
+  const { ttlMs, noExpiry, staleMs = 0 } = options;
   if (staleMs === 0) return expiryOf(options);
   if (ttlMs === undefined) throw invalidArgument('staleMs needs ttlMs', ['staleMs']);
+  if (noExpiry === true) throw invalidArgument('staleMs and noExpiry exclude each other', ['staleMs', 'noExpiry']);
+  const freshMs = wholeMs(ttlMs, 'ttlMs');
   return {
     $case: 'freshness',
-    value: { freshMs: wholeMs(ttlMs, 'ttlMs'), staleMs: wholeMs(staleMs, 'staleMs') },
+    value: { freshMs, staleMs: wholeMs(staleMs, 'staleMs', { min: 0, max: MAX_MS - Number(freshMs) }) },
   };
 }
 
-/** A fraction of a millisecond is more than the contract can say; it is left to the service to say what is out of range. */
-export function wholeMs(value: number, field: string): bigint {
-  if (!Number.isFinite(value)) throw invalidArgument(`${field} must be a number of milliseconds`, [field]);
-  return BigInt(Math.round(value));
+/** Throws InvalidArgumentError for what is out of range. */
+export function wholeMs(value: number, field: string, range: Range = ANY_TIME): bigint {
+  return BigInt(roundedMs(value, field, range));
+}
+
+/** As `wholeMs`, for times that are reckoned with. A fraction of a millisecond is more than the contract can say. */
+export function roundedMs(value: number, field: string, { min, max }: Range = ANY_TIME): number {
+  const whole = typeof value === 'number' ? Math.round(value) : NaN;
+  if (whole >= min && whole <= max) return whole;
+  throw invalidArgument(`${field} must be from ${String(min)} to ${String(max)} milliseconds`, [field]);
 }

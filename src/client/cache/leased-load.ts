@@ -3,18 +3,20 @@ import {
   FillStatus,
   RenewLeaseRequest,
   type FillRequest,
+  type FillResponse,
 } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Rpc } from '../rpc/rpc.js';
+import type { CallOptions } from '../transport/method.js';
 import type { Degrading } from './degrading.js';
-import { wholeMs } from './expiry.js';
 
 export interface Lease {
   readonly key: string;
   readonly leaseToken: Buffer;
+  /** Whole, from 1. */
   readonly leaseMs: number;
 }
 
-/** A lease that is kept while a load runs, and then filled or failed. */
+/** A lease that is kept while a load or a write to the source runs, and then filled or failed. */
 export class LeasedLoad {
   private readonly timer: NodeJS.Timeout;
 
@@ -28,23 +30,21 @@ export class LeasedLoad {
     }, lease.leaseMs / 3);
   }
 
-  /** Stores what was loaded; false where a write, an invalidation or another lease was faster, or the cache is away. */
-  async fill(request: FillRequest): Promise<boolean> {
+  /**
+   * Stores what was loaded, or written; LEASE_LOST where a write, an invalidation or another lease was faster, or the cache is
+   * away. Whoever sends a guard has to know: then that fails with UnavailableError.
+   */
+  async fill(request: FillRequest, options: CallOptions = {}): Promise<FillResponse> {
+    const fill = (): Promise<FillResponse> => this.rpc.fill(request, options);
+    if (request.guard !== undefined) return this.degrading.ask(fill);
     const lost = { status: FillStatus.LEASE_LOST, version: 0n };
-    const { status } = await this.degrading.write('a loaded value could not be stored', lost, () =>
-      this.rpc.fill(request),
-    );
-    return status === FillStatus.FILLED;
+    return this.degrading.write('a value could not be stored under its lease', lost, fill);
   }
 
-  /** Lets others load after `backoffMs`. Does not wait for the answer: without it the lease runs out. */
+  /** Lets others load after `backoffMs`, 0 to 600,000. Does not wait for the answer: without it the lease runs out. */
   fail(backoffMs: number): void {
     const { key, leaseToken } = this.lease;
-    const request = FailLeaseRequest.fromPartial({
-      key,
-      leaseToken,
-      retryAfterMs: wholeMs(backoffMs, 'failureBackoffMs'),
-    });
+    const request = FailLeaseRequest.fromPartial({ key, leaseToken, retryAfterMs: BigInt(backoffMs) });
     this.degrading
       .ask(() => this.rpc.failLease(request))
       .catch((error: unknown) => {
@@ -58,7 +58,7 @@ export class LeasedLoad {
 
   private async renew(): Promise<void> {
     const { key, leaseToken, leaseMs } = this.lease;
-    const request = RenewLeaseRequest.fromPartial({ key, leaseToken, leaseMs: wholeMs(leaseMs, 'leaseMs') });
+    const request = RenewLeaseRequest.fromPartial({ key, leaseToken, leaseMs: BigInt(leaseMs) });
     try {
       const { renewed } = await this.degrading.ask(() => this.rpc.renewLease(request));
       // what is loaded is still good for whoever asked for it

@@ -1,6 +1,5 @@
-import { status as Code } from '@grpc/grpc-js';
-import { shardkeepError } from '../errors.js';
 import { AnswersByKey } from './answers-by-key.js';
+import { abortionOf, untilAborted } from './until-aborted.js';
 
 /** Callers of one process who ask for the same key at once share one answer. */
 export class SharedLoads {
@@ -13,7 +12,7 @@ export class SharedLoads {
     signal: AbortSignal | undefined,
     ask: () => Promise<Value | undefined>,
   ): Promise<Value | undefined> {
-    if (signal?.aborted === true) return Promise.reject(reasonOf(signal));
+    if (signal?.aborted === true) return Promise.reject(abortionOf(signal));
     const running = this.running.get(kind, key) as Promise<Value | undefined> | undefined;
     const shared = running ?? ask();
     if (running === undefined) {
@@ -23,28 +22,11 @@ export class SharedLoads {
       };
       shared.then(over, over);
     }
-    return signal === undefined ? shared : untilAborted(shared, signal);
+    return untilAborted(shared, signal);
   }
 
   /** Who asks from now on asks anew. Undefined: for all keys. */
   forget(keys: readonly string[] | undefined): void {
     this.running.forget(keys);
   }
-}
-
-function untilAborted<Value>(answer: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      reject(reasonOf(signal));
-    };
-    signal.addEventListener('abort', abort, { once: true });
-    const settle = (): void => {
-      signal.removeEventListener('abort', abort);
-    };
-    answer.then(resolve, reject).finally(settle);
-  });
-}
-
-function reasonOf(signal: AbortSignal): Error {
-  return Object.assign(shardkeepError(Code.CANCELLED, 'cancelled'), { cause: signal.reason as unknown });
 }

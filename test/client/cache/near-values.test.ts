@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { binary } from '../../../src/client/index.js';
 import { until } from '../../support/redis-server.js';
 import { sdkClient } from '../../support/sdk-client.js';
 import { onEachTopology, randomNamespace } from '../../support/service.js';
@@ -69,5 +70,17 @@ onEachTopology('values in the near cache', (service) => {
       return loads > 1;
     });
     expect(loads).toBeGreaterThan(1);
+  });
+
+  test("bytes from memory are the caller's own: changing them changes nothing for others", async () => {
+    const near = nearOf().with({ codec: binary });
+    const key = randomNamespace();
+    await near.set(key, Buffer.from('kept'), { ttlMs: 60_000 });
+    await until(async () => {
+      const [read, again] = await Promise.all([near.get<Buffer>(key), near.get<Buffer>(key)]);
+      read?.fill(0);
+      expect(again).toEqual(Buffer.from('kept'));
+      return (near.nearCacheStats?.hits ?? 0) > 2;
+    });
   });
 });

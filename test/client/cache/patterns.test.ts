@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { WarmStep } from '../../../src/client/index.js';
+import { CancelledError, type WarmStep } from '../../../src/client/index.js';
 import { errorOf } from '../../support/client-error.js';
 import { until } from '../../support/redis-server.js';
 import { sdkClient } from '../../support/sdk-client.js';
@@ -7,60 +7,6 @@ import { onEachTopology, randomNamespace } from '../../support/service.js';
 
 onEachTopology('patterns', (service) => {
   const cacheOf = () => sdkClient(service().address).cache;
-
-  describe('writeThrough', () => {
-    test('writes to the source, then to the cache, over what was there or not', async () => {
-      const cache = cacheOf();
-      const key = randomNamespace();
-      const source: number[] = [];
-      const write = (value: number) =>
-        cache.writeThrough(key, value, (kept) => void source.push(kept), { ttlMs: 60_000 });
-      expect((await write(1)).stored).toBe(true);
-      expect((await write(2)).stored).toBe(true);
-      expect(source).toEqual([1, 2]);
-      expect(await cache.get(key)).toBe(2);
-    });
-
-    test('of two writers at once neither value stays: nobody knows whose the source has', async () => {
-      const [one, other] = [cacheOf(), cacheOf()];
-      const key = randomNamespace();
-      await one.set(key, 'before');
-      const stored = await one.writeThrough(key, 'first', async () => {
-        await other.writeThrough(key, 'second', () => undefined);
-      });
-      expect(stored.stored).toBe(false);
-      expect(await other.get(key)).toBeUndefined();
-    });
-
-    test('a writer that fails leaves no value, for it may have written', async () => {
-      const cache = cacheOf();
-      const key = randomNamespace();
-      await cache.set(key, 'before');
-      const broken = () => Promise.reject(new RangeError('timeout'));
-      await expect(cache.writeThrough(key, 'after', broken)).rejects.toBeInstanceOf(RangeError);
-      expect(await cache.get(key)).toBeUndefined();
-    });
-
-    test('a load from before the write is not stored after it', async () => {
-      const [loading, writing] = [cacheOf(), cacheOf()];
-      const key = randomNamespace();
-      let source = 'old';
-      let goOn: (() => void) | undefined;
-      const held = new Promise<void>((resolve) => (goOn = resolve));
-      let isRead = false;
-      const answer = loading.cacheAside(key, async () => {
-        const read = source;
-        isRead = true;
-        await held;
-        return read;
-      });
-      await until(() => isRead);
-      await writing.writeThrough(key, 'new', (value) => void (source = value));
-      goOn?.();
-      await answer;
-      expect(await writing.get(key)).toBe('new');
-    });
-  });
 
   describe('warm', () => {
     test('loads however new the entry is, and once where several do', async () => {
@@ -102,7 +48,7 @@ onEachTopology('patterns', (service) => {
       }));
       const steps: WarmStep[] = [];
       const done = await cache.warmMany(entries, { concurrency: 3, onProgress: (step) => steps.push(step) });
-      expect(done).toEqual({ total: 30, done: 30, warmed: 27, skipped: 0, failed: 3 });
+      expect(done).toMatchObject({ total: 30, done: 30, warmed: 27, skipped: 0, failed: 3 });
       expect(most).toBeLessThanOrEqual(3);
       expect(steps.map((step) => step.done)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1));
       expect(steps.filter(({ error }) => error instanceof RangeError).map(({ key }) => key)).toEqual(
@@ -111,6 +57,47 @@ onEachTopology('patterns', (service) => {
       const values = await cache.getMany(entries.map(({ key }) => key));
       expect(values).toEqual(entries.map((_, index) => (index % 10 === 9 ? undefined : index)));
     });
+
+    test('many: reasons are told, of the first 100', async () => {
+      const cache = cacheOf();
+      const run = randomNamespace();
+      const broken = new RangeError('no such board');
+      const entries = Array.from({ length: 103 }, (_, index) => ({
+        key: `${run}:${String(index)}`,
+        loader: () => (index === 0 ? 'good' : Promise.reject(broken)),
+        failureBackoffMs: 0,
+      }));
+      const done = await cache.warmMany(entries, { concurrency: 1 });
+      expect(done).toMatchObject({ warmed: 1, failed: 102 });
+      expect(done.failures).toEqual(entries.slice(1, 101).map(({ key }) => ({ key, error: broken })));
+    });
+
+    test.each([
+      [
+        'throws',
+        () => {
+          throw new RangeError('no such bar');
+        },
+      ],
+      ['rejects', () => Promise.reject(new RangeError('no such bar'))],
+    ] as [string, () => void][])(
+      'many: an onProgress that %s is told to the logger, and stops nothing',
+      async (_, onProgress) => {
+        const logged: object[] = [];
+        const logger = {
+          debug: () => undefined,
+          warn: () => undefined,
+          error: (details: object) => logged.push(details),
+        };
+        const { cache } = sdkClient(service().address, { logger });
+        const run = randomNamespace();
+        const entries = ['a', 'b', 'c'].map((id) => ({ key: `${run}:${id}`, loader: () => id }));
+        const done = await cache.warmMany(entries, { concurrency: 1, onProgress });
+        expect(done).toEqual({ total: 3, done: 3, warmed: 3, skipped: 0, failed: 0, failures: [] });
+        expect(await cache.getMany(entries.map(({ key }) => key))).toEqual(['a', 'b', 'c']);
+        expect(logged[0]).toMatchObject({ err: { message: 'no such bar' } });
+      },
+    );
 
     test('gradually, and no further when told to stop', async () => {
       const cache = cacheOf();
@@ -180,6 +167,56 @@ onEachTopology('patterns', (service) => {
       written?.();
       expect(await first).toEqual([0, 0]);
       expect(await cache.get(key)).toBe(1);
+    });
+
+    test.each(['get', 'cacheAside'] as const)(
+      "%s: a signal ends its caller's wait and nobody else's",
+      async (method) => {
+        const cache = cacheOf();
+        const key = randomNamespace();
+        await cacheOf().set(key, 'value');
+        let goOn: (() => void) | undefined;
+        const held = new Promise<string>(
+          (resolve) =>
+            (goOn = () => {
+              resolve('value');
+            }),
+        );
+        const loaded = randomNamespace();
+        const ask = (options: { signal?: AbortSignal }) =>
+          method === 'get' ? cache.get(key, options) : cache.cacheAside(loaded, () => held, options);
+        await cache.memo(async () => {
+          const controller = new AbortController();
+          const impatient = ask({ signal: controller.signal });
+          const patient = ask({});
+          controller.abort();
+          await expect(impatient).rejects.toBeInstanceOf(CancelledError);
+          await expect(ask({ signal: controller.signal })).rejects.toBeInstanceOf(CancelledError);
+          goOn?.();
+          expect(await patient).toBe('value');
+          expect(await ask({})).toBe('value');
+        });
+      },
+    );
+
+    test('that there was nothing is not remembered once it is loaded, nor the old where the new is', async () => {
+      const [cache, other] = [cacheOf(), cacheOf()];
+      const key = randomNamespace();
+      await cache.memo(async () => {
+        expect(await cache.get(key)).toBeUndefined();
+        expect(await cache.cacheAside(key, () => 'loaded', { ttlMs: 60_000 })).toBe('loaded');
+        expect(await cache.get(key)).toBe('loaded');
+      });
+      await cache.memo(async () => {
+        expect(await cache.get(key)).toBe('loaded');
+        await other.set(key, 'newer');
+        expect(await cache.cacheAside(key, () => 'must not run')).toBe('newer');
+        expect(await cache.get(key)).toBe('newer');
+        await other.set(key, 'newest');
+        // asked once all the same
+        expect(await cache.get(key)).toBe('newer');
+        expect(await cache.cacheAside(key, () => 'must not run')).toBe('newer');
+      });
     });
   });
 });

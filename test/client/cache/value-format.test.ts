@@ -103,6 +103,18 @@ test('bytes stay as they are, whatever they begin with', () => {
   expect(format.encode('text')).toEqual(Buffer.from('text'));
 });
 
+test.each([
+  ['binary', binary],
+  ['a codec that answers views', { id: 16, encode: (value: unknown) => value as Buffer, decode: (bytes) => bytes }],
+] as const satisfies [string, Codec][])('%s: who changes a value changes only his own', (_, codec) => {
+  const format = new ValueFormat({ codec });
+  const stored = format.encode(Buffer.from('kept'));
+  const before = Buffer.from(stored);
+  (decoded(format, stored) as Buffer).fill(0);
+  expect(stored).toEqual(before);
+  expect(decoded(format, stored)).toEqual(Buffer.from('kept'));
+});
+
 test('a few bytes that stand for gigabytes are refused', () => {
   const bomb = new ValueFormat({ compressAboveBytes: 0 }).encode('0'.repeat(80_000_000));
   expect(bomb.length).toBeLessThan(1_000_000);
@@ -124,7 +136,14 @@ test.each([
   [{ schemaVersion: 1.5 }, 'schemaVersion'],
   [{ schemaVersion: 2 ** 31 }, 'schemaVersion'],
   [{ codec: binary, schemaVersion: 1 }, 'schemaVersion'],
-  [{ codec: { ...json, id: 128 } }, 'codec'],
+  [{ codec: { ...json, id: 128 } }, 'codec.id'],
+  // what it wrote would be read as plain JSON
+  [{ codec: { ...json } }, 'codec.id'],
+  [{ codec: { ...json, id: 2 } }, 'codec.id'],
+  [{ codec: { ...json, id: 15 } }, 'codec.id'],
+  [{ codec: { ...json, id: 16.5 } }, 'codec.id'],
+  [{ compressAboveBytes: NaN }, 'compressAboveBytes'],
+  [{ compressAboveBytes: -1 }, 'compressAboveBytes'],
 ])('%j is refused', (options, field) => {
   expect(fieldsOf(() => new ValueFormat(options))).toEqual([field]);
 });

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { Codec } from './codec.js';
 
-/** Values are bytes already (Buffer, Uint8Array), and come back as a Buffer; a string is written as UTF-8. */
+/** Values are bytes already (Buffer, Uint8Array), and come back as a Buffer of the caller's own; a string is written as UTF-8. */
 export const binary: Codec = {
   id: undefined,
   encode: (value) => {

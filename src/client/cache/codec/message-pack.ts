@@ -7,10 +7,12 @@ export interface MessagePackLibrary {
   readonly decode: (bytes: Uint8Array) => unknown;
 }
 
+export const MESSAGE_PACK_ID = 1;
+
 /** MessagePack by the library of your choice: `messagePack(await import('@msgpack/msgpack'))`. Values of JSON are read too. */
 export function messagePack({ encode, decode }: MessagePackLibrary): Codec {
   return {
-    id: 1,
+    id: MESSAGE_PACK_ID,
     encode: (value) => {
       if (value === undefined) throw new TypeError('undefined is nothing that can be kept');
       return encode(value);

@@ -3,8 +3,10 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { invalidArgument } from '../../errors.js';
 import { ByteReader } from '../../../wire/byte-reader.js';
 import { ByteWriter } from '../../../wire/byte-writer.js';
+import { throwIfNoFunction, throwIfNoObject, wholeNumber } from '../option-checks.js';
 import type { Codec } from './codec.js';
 import { json } from './json.js';
+import { MESSAGE_PACK_ID } from './message-pack.js';
 
 export interface ValueOptions {
   /** JSON by default. */
@@ -35,6 +37,8 @@ const HEADER = 0x01;
 const GZIP_1 = 0x1f;
 const GZIP_2 = 0x8b;
 const MAX_SCHEMA_VERSION = 2 ** 31 - 1;
+/** Of codecs of others; those below are this package's, now or later. */
+const OWN_IDS = { min: 16, max: 127 };
 
 /**
  * Values as they lie in the cache: the codec's bytes; before them, unless that is plain JSON of schema version 0, 0x01, the
@@ -54,12 +58,14 @@ export class ValueFormat {
     this.schemaVersion = options.schemaVersion ?? 0;
     this.migrate = options.migrate;
     this.compressAboveBytes = options.compressAboveBytes ?? DEFAULT_COMPRESS_ABOVE_BYTES;
-    const { schemaVersion } = this;
+    const { schemaVersion, compressAboveBytes } = this;
+    throwIfNoCodec(this.codec);
+    if (!(typeof compressAboveBytes === 'number' && compressAboveBytes >= 0))
+      throw invalidArgument('compressAboveBytes must be a number from 0', ['compressAboveBytes']);
+    if (this.migrate !== undefined) throwIfNoFunction(this.migrate, 'migrate');
     if (!Number.isInteger(schemaVersion) || schemaVersion < 0 || schemaVersion > MAX_SCHEMA_VERSION)
       throw invalidArgument('schemaVersion must be a whole number from 0 to 2^31 - 1', ['schemaVersion']);
     const { id } = this.codec;
-    if (id !== undefined && (!Number.isInteger(id) || id < 0 || id > 127))
-      throw invalidArgument('the id of a codec must be a whole number from 0 to 127', ['codec']);
     if (id === undefined && schemaVersion !== 0)
       throw invalidArgument('bytes as they are have no schema version', ['schemaVersion']);
     this.header = id === undefined || (id === json.id && schemaVersion === 0) ? undefined : headerOf(id, schemaVersion);
@@ -89,7 +95,7 @@ export class ValueFormat {
   decode(stored: Buffer): Decoded {
     const { codec } = this;
     try {
-      if (codec.id === undefined) return { isKnown: true, value: codec.decode(stored) };
+      if (codec.id === undefined) return { isKnown: true, value: codec.decode(ownCopyOf(stored)) };
       const bytes =
         stored[0] === GZIP_1 && stored[1] === GZIP_2
           ? gunzipSync(stored, { maxOutputLength: MAX_DECODED_BYTES })
@@ -100,7 +106,10 @@ export class ValueFormat {
       const writtenVersion = reader.varint();
       const decoder = [codec, json].find((candidate) => candidate.id === id);
       if (decoder === undefined) return { isKnown: false, why: `written by the codec with the id ${String(id)}` };
-      return this.ofVersion(decoder.decode(bytes.subarray(reader.position)), writtenVersion);
+      const encoded = bytes.subarray(reader.position);
+      // what comes out of JSON, or was unpacked for this caller, is nobody else's
+      const isOwn = decoder === json || bytes !== stored;
+      return this.ofVersion(decoder.decode(isOwn ? encoded : ownCopyOf(encoded)), writtenVersion);
     } catch (error) {
       return { isKnown: false, why: `cannot be decoded: ${String(error)}` };
     }
@@ -121,6 +130,24 @@ export class ValueFormat {
     if (migrated === undefined) return { isKnown: false, why: `of schema version ${String(writtenVersion)}` };
     return { isKnown: true, value: migrated };
   }
+}
+
+/**
+ * Codecs answer views of the bytes, such as `binary`; and these are shared with the near cache, and with answers that came
+ * together. So whoever changes a value would change it for all, and one small value would keep a large frame in memory.
+ */
+function ownCopyOf(bytes: Buffer): Buffer {
+  return Buffer.from(bytes);
+}
+
+/** Values of JSON have no header, so only this JSON can have its id: what another codec wrote under it could not be told apart. */
+function throwIfNoCodec(codec: Codec): void {
+  throwIfNoObject(codec, 'codec');
+  throwIfNoFunction(codec.encode, 'codec.encode');
+  throwIfNoFunction(codec.decode, 'codec.decode');
+  const { id } = codec;
+  if (id === undefined || codec === json || id === MESSAGE_PACK_ID) return;
+  wholeNumber(id, 'codec.id', OWN_IDS);
 }
 
 function headerOf(codecId: number, schemaVersion: number): Buffer {
