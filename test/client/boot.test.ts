@@ -1,18 +1,10 @@
-import { createServer } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
-import { portOf } from '../support/tcp-proxy.js';
+import { freeAddress } from '../support/free-address.js';
 import { sdkClient } from '../support/sdk-client.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { sharedRedisUrl } from '../support/service.js';
 
 afterEach(killServiceProcesses);
-
-async function freeAddress(): Promise<string> {
-  const listener = createServer();
-  const port = await portOf(listener);
-  await new Promise((resolve) => listener.close(resolve));
-  return `127.0.0.1:${String(port)}`;
-}
 
 test('what runs at boot waits for the service, runs once, and warms the cache', async () => {
   const address = await freeAddress();

@@ -11,6 +11,7 @@ import {
 } from '../../gen/shardkeep/lock/v1/lock.js';
 import { shardkeepError } from '../errors.js';
 import { toInt64, unlessZero } from '../int64.js';
+import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import { toAcquireResult, type AcquireLockResult, type Lock } from './acquire-outcome.js';
@@ -183,11 +184,13 @@ export class Locks {
    * never ends by itself; it throws UnavailableError when the service goes away or the connection breaks, and can be asked for
    * again then. Leaving the loop ends it.
    */
-  async *watchLocks(options: WatchLocksOptions): AsyncGenerator<WatchedLocks, void, undefined> {
+  watchLocks(options: WatchLocksOptions): AsyncIterableIterator<WatchedLocks, undefined> {
     const { resources = [], prefix = '', signal } = options;
     const request = WatchLocksRequest.fromPartial({ resources: [...resources], prefix });
-    for await (const { locks, resync } of this.rpc.watchLocks(request, { signal }))
-      yield { locks: locks.map(toSummary), resync };
+    return new MappedStream(
+      () => this.rpc.watchLocks(request, { signal }),
+      ({ locks, resync }) => ({ locks: locks.map(toSummary), resync }),
+    );
   }
 
   /**

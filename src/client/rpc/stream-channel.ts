@@ -1,6 +1,7 @@
 import type { Client, Metadata } from '@grpc/grpc-js';
 import { status as Code } from '@grpc/grpc-js';
 import { shardkeepError } from '../errors.js';
+import { wasNeverSent, type CallPeer } from '../transport/lost-call.js';
 import type { ClientMethod, MethodDefinition } from '../transport/method.js';
 import { DuplexMessageStream, MessageStream, type MessageStreamOptions } from './message-stream.js';
 
@@ -28,7 +29,7 @@ export class StreamChannel {
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
-      return new MessageStream(call, { signal, onOver });
+      return new MessageStream(call, { signal, onOver, wasNeverSent: this.askerOf(call) });
     });
   }
 
@@ -37,13 +38,17 @@ export class StreamChannel {
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeBidiStreamRequest(path, encode, responseDeserialize, this.metadata());
-      return new DuplexMessageStream(call, { signal, onOver });
+      return new DuplexMessageStream(call, { signal, onOver, wasNeverSent: this.askerOf(call) });
     });
   }
 
   close(): void {
     this.closed = true;
     for (const stream of this.open) stream.cancel();
+  }
+
+  private askerOf(call: CallPeer): MessageStreamOptions['wasNeverSent'] {
+    return () => wasNeverSent(call, this.client);
   }
 
   private throwIfClosed(): void {

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import { NotFoundError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import {
@@ -175,8 +176,9 @@ export class Sessions {
    * once, whether its progress is read or not. When the first progress is there, no login that was proved before gets in any
    * more, and the rest ends also when the stream breaks. Throws ShardkeepError from the loop. Safe to call again.
    */
-  destroyAllSessions(options: DestroyAllSessionsOptions = {}): AsyncGenerator<DestroyAllProgress, void, undefined> {
-    return progressOf(this.rpc.destroyAllSessions(toDestroyAllSessionsRequest(options), options));
+  destroyAllSessions(options: DestroyAllSessionsOptions = {}): AsyncIterableIterator<DestroyAllProgress, undefined> {
+    const request = toDestroyAllSessionsRequest(options);
+    return new MappedStream(() => this.rpc.destroyAllSessions(request, options), toDestroyAllProgress).begin();
   }
 
   /** The live sessions of a user at one moment, which are not touched. Safe to retry. */
@@ -241,10 +243,4 @@ export class Sessions {
   async cleanupExpiredSessions(options: CallOptions = {}): Promise<number> {
     return Number((await this.rpc.cleanupExpiredSessions({}, options)).expiredCount);
   }
-}
-
-async function* progressOf(
-  responses: AsyncIterable<proto.DestroyAllSessionsResponse>,
-): AsyncGenerator<DestroyAllProgress, void, undefined> {
-  for await (const response of responses) yield toDestroyAllProgress(response);
 }

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { status as Code, type Metadata, type Client, type ClientUnaryCall, type ServiceError } from '@grpc/grpc-js';
 import { errorOfStatus, outcomeUnknown, type ShardkeepError, shardkeepError } from '../errors.js';
+import { isOfConnection, wasNeverSent } from './lost-call.js';
 import type { ClientMethod } from './method.js';
 
 /** Between attempts; the first follows at once, because the connection to the service that drains is left by then. */
@@ -45,7 +46,7 @@ export class UnaryCall {
       { deadline: Date.now() + this.deadlineAt - performance.now() },
       (error, response) => {
         if (error !== null) {
-          this.failed(this.isLost(error) ? outcomeUnknown(error.details) : errorOfStatus(error));
+          this.ended(error);
           return;
         }
         this.forgetSignal();
@@ -54,11 +55,11 @@ export class UnaryCall {
     );
   }
 
-  /** Whether the connection broke under the call: no service says so, and it was on its way to one. */
-  private isLost({ code, metadata }: ServiceError): boolean {
-    if (code !== Code.UNAVAILABLE || Object.keys(metadata.getMap()).length > 0) return false;
-    // until it has a connection, its peer is the address that the client was made for
-    return this.attempt?.getPeer() !== this.client.getChannel().getTarget();
+  private ended(error: ServiceError): void {
+    if (!isOfConnection(error)) this.failed(errorOfStatus(error));
+    else if (!wasNeverSent(this.attempt, this.client)) this.failed(outcomeUnknown(error.details));
+    // grpc-js fails it in the turn that made it, and who asks in a loop would keep the connection from coming back
+    else setImmediate(() => this.failed(errorOfStatus(error)));
   }
 
   private failed(error: ShardkeepError): void {
