@@ -8,6 +8,7 @@ import {
 } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument, LoadFailedError } from '../errors.js';
 import type { Rpc } from '../rpc/rpc.js';
+import { throwIfNoTimeout } from '../transport/timeout.js';
 import type { CallerMemory } from './caller-memory.js';
 import type { ValueFormat } from './codec/value-format.js';
 import { isOutage, type Degrading } from './degrading.js';
@@ -119,7 +120,7 @@ export class CacheAside {
     }
   }
 
-  private lease(
+  private async lease(
     key: string,
     { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, timeoutMs }: CacheAsideOptions<never>,
     early: GetOrLeaseRequest['early'],
@@ -130,8 +131,11 @@ export class CacheAside {
       waitMs: wholeMs(waitMs, 'waitMs'),
     });
     request.early = early;
+    // with the wait on top a wrong one could be right
+    throwIfNoTimeout(timeoutMs);
     const callMs = (timeoutMs ?? this.parts.defaultTimeoutMs) + waitMs;
-    return this.parts.degrading.ask(() => this.parts.rpc.getOrLease(request, { timeoutMs: callMs }));
+    const ask = () => this.parts.rpc.getOrLease(request, { timeoutMs: callMs });
+    return this.parts.degrading.ask(ask, timeoutMs === undefined ? {} : { timeoutMs });
   }
 
   /** An entry without a lease: what it says, or where this client cannot read it, what is loaded in its place. */
@@ -266,7 +270,7 @@ export class CacheAside {
       tags: [...(typeof tags === 'function' ? tags(value) : tags)],
       jitterPercent,
     };
-    await this.parts.degrading.write('a loaded value could not be stored', undefined, () =>
+    await this.parts.degrading.write('a loaded value could not be stored', undefined, {}, () =>
       this.parts.rpc.set(request),
     );
   }

@@ -31,7 +31,7 @@ export class LeasedLoad {
   /** Stores what was loaded; false where a write, an invalidation or another lease was faster, or the cache is away. */
   async fill(request: FillRequest): Promise<boolean> {
     const lost = { status: FillStatus.LEASE_LOST, version: 0n };
-    const { status } = await this.degrading.write('a loaded value could not be stored', lost, () =>
+    const { status } = await this.degrading.write('a loaded value could not be stored', lost, {}, () =>
       this.rpc.fill(request),
     );
     return status === FillStatus.FILLED;

@@ -14,6 +14,7 @@ import { toInt64, unlessZero } from '../int64.js';
 import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
+import { throwIfNoTimeout } from '../transport/timeout.js';
 import { toAcquireResult, type AcquireLockResult, type Lock } from './acquire-outcome.js';
 import {
   throwIfAborted,
@@ -107,6 +108,7 @@ export class Locks {
     options: AcquireLockOptions = {},
   ): Promise<AcquireLockResult> {
     const { waitMs = 0, timeoutMs = this.options.timeoutMs, signal } = options;
+    throwIfNoTimeout(timeoutMs);
     const request = toAcquireRequest(toResources(resources), options);
     const call = { timeoutMs: waitMs + timeoutMs, retrySafe: true, ...(signal && { signal }) };
     return toAcquireResult(await this.rpc.acquireLock(request, call));
@@ -242,6 +244,7 @@ export class Locks {
   private async hold(resources: string | readonly string[], options: HoldLockOptions): Promise<HeldLease> {
     const request = toHoldRequest(toResources(resources), options);
     const { timeoutMs, signal } = options;
+    throwIfNoTimeout(timeoutMs);
     throwIfAborted(signal);
     const outcome = await this.keeping.hold(request, { timeoutMs, signal });
     if (!(outcome instanceof HeldLease)) throw new LockNotAcquiredError(request.resources, outcome);

@@ -7,26 +7,30 @@ import type { MessageStream } from './message-stream.js';
  */
 export class MappedStream<Message, Told> implements AsyncIterableIterator<Told, undefined> {
   private stream: MessageStream<Message> | undefined;
-  private isLeft = false;
+  private failure: Error | undefined;
+  private isOver = false;
 
   constructor(
     private readonly open: () => MessageStream<Message>,
     private readonly told: (message: Message) => Told,
   ) {}
 
-  /** Opens the stream, which otherwise the first `next()` does. Throws UnavailableError when the client is closed. */
+  /** Opens the stream, which otherwise the first `next()` does; that is also the one that fails where it cannot be opened. */
   begin(): this {
-    this.stream ??= this.open();
+    try {
+      this.stream ??= this.open();
+    } catch (error) {
+      this.failure = error as Error;
+    }
     return this;
   }
 
   async next(): Promise<IteratorResult<Told, undefined>> {
-    if (this.isLeft) return { done: true, value: undefined };
-    try {
-      this.begin();
-    } catch (error) {
-      this.isLeft = true;
-      return failNextTurn(error as Error);
+    if (this.isOver) return { done: true, value: undefined };
+    if (this.stream === undefined && this.failure === undefined) this.begin();
+    if (this.failure !== undefined) {
+      this.isOver = true;
+      return failNextTurn(this.failure);
     }
     const result = await this.stream?.next();
     if (result === undefined || result.done === true) return { done: true, value: undefined };
@@ -34,7 +38,7 @@ export class MappedStream<Message, Told> implements AsyncIterableIterator<Told, 
   }
 
   async return(): Promise<IteratorResult<Told, undefined>> {
-    this.isLeft = true;
+    this.isOver = true;
     await this.stream?.return();
     return { done: true, value: undefined };
   }

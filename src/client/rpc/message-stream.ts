@@ -44,9 +44,8 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
       signal?.removeEventListener('abort', cancel);
       const { code, details } = status;
       if (code === Code.OK) this.finish(undefined);
-      else if (!isOfConnection(status)) this.finish(errorOfStatus(status));
-      else if (!wasNeverSent()) this.finish(outcomeUnknown(details));
-      else this.finishNextTurn(errorOfStatus(status));
+      else if (isOfConnection(status) && !wasNeverSent()) this.finish(outcomeUnknown(details));
+      else this.finish(errorOfStatus(status));
     };
     call.on('data', (message: Message) => {
       this.receive(message);
@@ -130,13 +129,6 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
     if (failure !== undefined && told !== undefined) told.reject(failure);
     else this.failure = failure;
     for (const { resolve } of this.waiters.splice(0)) resolve({ done: true, value: undefined });
-  }
-
-  /** grpc-js fails it in the turn that opened it, and who opens it in a loop would keep the connection from coming back. */
-  private finishNextTurn(failure: Error): void {
-    setImmediate(() => {
-      this.finish(failure);
-    });
   }
 }
 

@@ -46,7 +46,7 @@ export class UnaryCall {
       { deadline: Date.now() + this.deadlineAt - performance.now() },
       (error, response) => {
         if (error !== null) {
-          this.ended(error);
+          this.failed(this.isLost(error) ? outcomeUnknown(error.details) : errorOfStatus(error));
           return;
         }
         this.forgetSignal();
@@ -55,11 +55,9 @@ export class UnaryCall {
     );
   }
 
-  private ended(error: ServiceError): void {
-    if (!isOfConnection(error)) this.failed(errorOfStatus(error));
-    else if (!wasNeverSent(this.attempt, this.client)) this.failed(outcomeUnknown(error.details));
-    // grpc-js fails it in the turn that made it, and who asks in a loop would keep the connection from coming back
-    else setImmediate(() => this.failed(errorOfStatus(error)));
+  /** Whether the connection broke under the call. */
+  private isLost(error: ServiceError): boolean {
+    return isOfConnection(error) && !wasNeverSent(this.attempt, this.client);
   }
 
   private failed(error: ShardkeepError): void {
