@@ -9,7 +9,7 @@ import {
   ReleaseLockRequest,
   WatchLocksRequest,
 } from '../../gen/shardkeep/lock/v1/lock.js';
-import { shardkeepError } from '../errors.js';
+import { invalidArgument, shardkeepError } from '../errors.js';
 import { toInt64, unlessZero } from '../int64.js';
 import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
@@ -20,13 +20,13 @@ import {
   throwIfAborted,
   toAcquireRequest,
   toHoldRequest,
-  toResources,
   type AcquireLockOptions,
   type HoldLockOptions,
 } from './acquire-request.js';
 import { HeldLease, type HeldLock } from './held-lease.js';
 import type { LockTakerOptions } from './hold-streams.js';
 import { LockNotAcquiredError } from './lock-errors.js';
+import { toHeldResources, toResources } from './lock-arguments.js';
 import { LockKeeping } from './lock-keeping.js';
 import type {
   CheckedFencingToken,
@@ -62,7 +62,7 @@ export class Locks {
    * Does something while nobody else holds the resource, or any of the resources: takes the lock, waiting up to `waitMs`, runs
    * the body, renews the lease meanwhile, and releases the lock however the body ends. Answers what the body answers.
    *
-   * Rejects with LockNotAcquiredError, which says who is in the way, where the lock was not granted in that time; the body has
+   * Options may be left out. Rejects with LockNotAcquiredError, which says who is in the way, where the lock was not granted in that time; the body has
    * not begun then. Where the lock gets lost under the body its `signal` aborts with a LockLostError, and when the body has
    * ended withLock rejects with that error whatever the body answered: it may be worthless. What the body threw, unless it is
    * that error, is its `cause`. Otherwise what the body throws is thrown.
@@ -81,11 +81,19 @@ export class Locks {
    * `lock.signal`. So write with the fencing token: a grant of `lock.grants` as the `guard` of a write to the cache or a session
    * makes the record refuse whoever has lost the lock, once a later holder has written.
    */
+  withLock<Result>(resources: string | readonly string[], body: LockedBody<Result>): Promise<Result>;
+  withLock<Result>(
+    resources: string | readonly string[],
+    options: HoldLockOptions | undefined,
+    body: LockedBody<Result>,
+  ): Promise<Result>;
   async withLock<Result>(
     resources: string | readonly string[],
-    options: HoldLockOptions,
-    body: LockedBody<Result>,
+    ...rest: readonly [LockedBody<Result>] | readonly [HoldLockOptions | undefined, LockedBody<Result>]
   ): Promise<Result> {
+    const [options, body] = rest.length === 1 ? [undefined, rest[0]] : rest;
+    // of plain JavaScript it may be missing, which is better known before the lock is taken
+    if (typeof body !== 'function') throw invalidArgument('withLock needs a function to run', ['body']);
     return runUnder(await this.hold(resources, options), body);
   }
 
@@ -116,10 +124,10 @@ export class Locks {
 
   /** Gives a lock back, first to who waits. Only its token can; safe to try again. */
   async releaseLock(
-    { resources, lockToken }: Pick<Lock, 'resources' | 'lockToken'>,
+    lock: Pick<Lock, 'resources' | 'lockToken'>,
     options: CallOptions = {},
   ): Promise<ReleaseLockResult> {
-    const request = ReleaseLockRequest.fromPartial({ resources: [...resources], lockToken });
+    const request = ReleaseLockRequest.fromPartial(toHeldResources(lock));
     const { status, notHeldResources } = await this.rpc.releaseLock(request, options);
     return isDone(status) ? { status: 'done' } : { status: 'not_holder', notHeldResources };
   }
@@ -129,15 +137,11 @@ export class Locks {
    * again.
    */
   async extendLock(
-    { resources, lockToken }: Pick<Lock, 'resources' | 'lockToken'>,
+    lock: Pick<Lock, 'resources' | 'lockToken'>,
     ttlMs: number,
     options: CallOptions = {},
   ): Promise<ExtendLockResult> {
-    const request = ExtendLockRequest.fromPartial({
-      resources: [...resources],
-      lockToken,
-      ttlMs: toInt64(ttlMs, 'ttl_ms'),
-    });
+    const request = ExtendLockRequest.fromPartial({ ...toHeldResources(lock), ttlMs: toInt64(ttlMs, 'ttlMs') });
     const { status, expiresAtMs, notHeldResources } = await this.rpc.extendLock(request, options);
     return isDone(status)
       ? { status: 'done', expiresAtMs: Number(expiresAtMs) }
@@ -155,7 +159,7 @@ export class Locks {
   ): Promise<CheckedFencingToken> {
     const request = CheckFencingTokenRequest.fromPartial({
       resource,
-      fencingToken: toInt64(fencingToken, 'fencing_token'),
+      fencingToken: toInt64(fencingToken, 'fencingToken'),
     });
     const checked = await this.rpc.checkFencingToken(request, options);
     return { valid: checked.valid, fencingToken: unlessZero(checked.fencingToken) };
@@ -210,7 +214,7 @@ export class Locks {
     const request = ForceReleaseLockRequest.fromPartial({
       resource,
       reason,
-      expectedFencingToken: toInt64(expectedFencingToken ?? 0, 'expected_fencing_token'),
+      expectedFencingToken: toInt64(expectedFencingToken ?? 0, 'expectedFencingToken'),
       afterLeases,
     });
     const retrySafe = expectedFencingToken !== undefined;
@@ -241,7 +245,7 @@ export class Locks {
     return this.keeping.close();
   }
 
-  private async hold(resources: string | readonly string[], options: HoldLockOptions): Promise<HeldLease> {
+  private async hold(resources: string | readonly string[], options: HoldLockOptions = {}): Promise<HeldLease> {
     const request = toHoldRequest(toResources(resources), options);
     const { timeoutMs, signal } = options;
     throwIfNoTimeout(timeoutMs);

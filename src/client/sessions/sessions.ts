@@ -55,6 +55,7 @@ import {
 import {
   toValidateSessionRequest,
   toValidateSessionResult,
+  unknownWhereMalformed,
   type ValidateSessionOptions,
   type ValidateSessionResult,
 } from './validate-session.js';
@@ -77,7 +78,8 @@ export interface UserSessions {
 }
 
 /**
- * Who is logged in. A session id is a handle that may be logged; a session token is the credential. Expected outcomes are
+ * Who is logged in. A session id is a handle that may be logged; a session token is the credential, which anybody may present:
+ * any text is answered. An id comes from the service: what has not its shape is an InvalidArgumentError. Expected outcomes are
  * answers; what else goes wrong is a ShardkeepError: InvalidArgumentError naming the fields, UnavailableError while Redis
  * is away (a session is never taken for valid or for gone without its word). Every call that is safe to retry is retried, within
  * its timeout.
@@ -99,12 +101,16 @@ export class Sessions {
   }
 
   /**
-   * Whether a token opens a session now; touches the session. Safe to retry. InvalidArgumentError for a text that has not
-   * the shape of a token.
+   * Whether a token opens a session now; touches the session. Safe to retry. A text that has not even the shape of a token, as
+   * a cookie may bring any, is `unknown` like a token that nobody has; the service counts it as `malformed`.
    */
   async validateSession(sessionToken: string, options: ValidateSessionOptions = {}): Promise<ValidateSessionResult> {
     const request = toValidateSessionRequest(sessionToken, options);
-    return toValidateSessionResult(await this.rpc.validateSession(request, options));
+    try {
+      return toValidateSessionResult(await this.rpc.validateSession(request, options));
+    } catch (error) {
+      return unknownWhereMalformed(sessionToken, error);
+    }
   }
 
   /** A live session, which is not touched; undefined where it is not there or has ended. Safe to retry. */
@@ -149,11 +155,16 @@ export class Sessions {
   /**
    * Gives a session a new token. The old one works on for the profile's grace (15 seconds unless configured), and rotating it
    * again answers the same new one: so a retry is safe within the grace, and made by itself. Rotating with a token that was
-   * replaced before that ends the session: it was stolen. A `timeoutMs` should be shorter than the grace.
+   * replaced before that ends the session: it was stolen. A `timeoutMs` should be shorter than the grace. A text that has not
+   * even the shape of a token is `unknown`, as for validateSession.
    */
   async rotateSession(sessionToken: string, options: RotateSessionOptions = {}): Promise<RotateSessionResult> {
     const call = { ...options, retrySafe: options.retrySafe ?? true };
-    return toRotateSessionResult(await this.rpc.rotateSession(toRotateSessionRequest(sessionToken, options), call));
+    try {
+      return toRotateSessionResult(await this.rpc.rotateSession(toRotateSessionRequest(sessionToken, options), call));
+    } catch (error) {
+      return unknownWhereMalformed(sessionToken, error);
+    }
   }
 
   /**

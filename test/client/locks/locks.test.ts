@@ -238,9 +238,9 @@ onEachTopology('locks of the client', (service) => {
     const error = await errorOf(locks.acquireLock([''], { ttlMs: 0 }));
     expect(error).toBeInstanceOf(InvalidArgumentError);
     expect(error.fields).toEqual(['resources[0]', 'ttl_ms']);
-    expect((await errorOf(locks.acquireLock('a', { ttlMs: 0.5 }))).fields).toEqual(['ttl_ms']);
-    expect((await errorOf(locks.acquireLock('a', { waitMs: Number.NaN }))).fields).toEqual(['wait_ms']);
-    expect((await errorOf(locks.checkFencingToken('a', Number.POSITIVE_INFINITY))).fields).toEqual(['fencing_token']);
+    expect((await errorOf(locks.acquireLock('a', { ttlMs: 0.5 }))).fields).toEqual(['ttlMs']);
+    expect((await errorOf(locks.acquireLock('a', { waitMs: Number.NaN }))).fields).toEqual(['waitMs']);
+    expect((await errorOf(locks.checkFencingToken('a', Number.POSITIVE_INFINITY))).fields).toEqual(['fencingToken']);
     expect((await errorOf(locks.forceReleaseLock('a', ''))).fields).toEqual(['reason']);
   });
 });
