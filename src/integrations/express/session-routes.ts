@@ -72,11 +72,16 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
     (request: Request, response: Response, next: (error: unknown) => void): void => {
       const run = async (): Promise<void> => {
         const user = await authenticate(request);
-        if (user === undefined) sendFailure(response, { statusCode: 401, code: 'unauthenticated' });
-        else await handler(request, response, user);
+        if (user === undefined) {
+          sendFailure(response, { statusCode: 401, code: 'unauthenticated' });
+          return;
+        }
+        const { userId }: { readonly userId?: unknown } = user;
+        if (typeof userId !== 'string' || userId === '') throw new TypeError('authenticate has answered no userId');
+        await handler(request, response, user);
       };
       run().catch((error: unknown) => {
-        const failure = failureOf(error);
+        const failure = isOwnMistake(error) ? undefined : failureOf(error);
         if (failure === undefined) next(error);
         else sendFailure(response, failure);
       });
@@ -165,6 +170,11 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
 }
 
 const NOT_FOUND = { statusCode: 404, code: 'not_found' } as const;
+
+/** Of the application, as a profile that is not configured: of what players send only metadata are left to the service to judge. */
+function isOwnMistake(error: unknown): boolean {
+  return error instanceof InvalidArgumentError && !error.fields.every((field) => field.startsWith('metadata'));
+}
 
 /** As `express.json`, and a body that is none is answered here: Express would answer with a page. */
 function jsonBody(): RequestHandler {

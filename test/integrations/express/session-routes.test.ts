@@ -107,6 +107,19 @@ onEachTopology(
           expect(await from({ 'x-forwarded-for': odd })).toBeUndefined();
       });
 
+      test('what the application does wrong is no mistake of the player', async () => {
+        const client = clientOf();
+        const app = express();
+        const ada = { userId: randomNamespace() };
+        app.use('/profile', sessionRoutes({ client, profile: 'nosuch', authenticate: () => ada }));
+        app.use('/user', sessionRoutes({ client, authenticate: () => ({ id: 'ada' }) as never }));
+        app.use('/roles', sessionRoutes({ client, authenticate: () => ({ ...ada, roles: [''] }) }));
+        const url = await listen(app);
+        for (const path of ['profile', 'user', 'roles'])
+          expect((await fetch(`${url}/${path}/create`, { method: 'POST' })).status).toBe(500);
+        expect((await client.sessions.listUserSessions(ada.userId)).totalCount).toBe(0);
+      });
+
       test('a body that is no JSON is answered as everything else is', async () => {
         const app = express();
         app.use(sessionRoutes({ client: clientOf(), authenticate: () => ({ userId: 'ada' }) }));
