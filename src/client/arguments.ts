@@ -11,9 +11,8 @@ export function objectIn<Value extends object>(value: Value, field: string): Val
   throw invalidArgument(`${field} must be an object`, [field]);
 }
 
-/** A copy; empty where it is absent. A text is no list, though it can be read as one. */
-export function listIn<Item>(value: readonly Item[] | undefined, field: string): Item[] {
-  if (value === undefined) return [];
+/** A copy. A text is no list, though it can be read as one. */
+export function listIn<Item>(value: readonly Item[], field: string): Item[] {
   if (!Array.isArray(value)) throw invalidArgument(`${field} must be a list`, [field]);
   return Array.from<Item>(value);
 }
@@ -23,7 +22,24 @@ export function mapIn<Value>(value: Readonly<Record<string, Value>> | undefined,
   return new Map(value === undefined ? [] : Object.entries(objectIn(value, field)));
 }
 
-/** What a word stands for. */
+/** A function of the caller's. */
+export function functionIn<Value>(value: Value, field: string): Value {
+  if (typeof value === 'function') return value;
+  throw invalidArgument(`${field} must be a function`, [field]);
+}
+
+/** Of which a whole number has to be. */
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+export function wholeNumberIn(value: number, field: string, { min, max }: Range): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  throw invalidArgument(`${field} must be a whole number from ${String(min)} to ${String(max)}`, [field]);
+}
+
+/** What a word stands for; only words that the table itself has, not those that every object knows. */
 export function wordIn<Word extends string, Meaning>(
   meanings: Readonly<Record<Word, Meaning>>,
   word: Word,

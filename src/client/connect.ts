@@ -7,13 +7,13 @@ import { CallerMemory } from './cache/caller-memory.js';
 import { ServiceSource } from './cache/entries.js';
 import { NearCache } from './cache/near/near-cache.js';
 import { NearSource } from './cache/near/near-source.js';
-import { CONNECT_RULES } from './connect-options.js';
+import { CONNECT_CHECKS } from './connect-options.js';
 import { throwIfNoAddress } from './address.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
 import { Locks } from './locks/locks.js';
 import { SILENT, type Logger } from './logger.js';
-import { throwIfWrongOptions } from './option-check.js';
+import { checkOptions } from './option-checks.js';
 import { RateLimits } from './rate-limits/rate-limits.js';
 import { rpcOver, type Rpc } from './rpc/rpc.js';
 import { StreamChannel } from './rpc/stream-channel.js';
@@ -73,7 +73,7 @@ const UNLIMITED = -1;
  */
 export function connect(address: string, options: ConnectOptions = {}): ShardkeepClient {
   throwIfNoAddress(address);
-  throwIfWrongOptions(options, CONNECT_RULES satisfies Record<keyof ConnectOptions, unknown>);
+  checkOptions<ConnectOptions>('connect', options, CONNECT_CHECKS);
   const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
   const logger = options.logger === false ? SILENT : (options.logger ?? new WarningLogger());
   const { channel, channelOptions, metadata } = credentialsOf(address, options);

@@ -26,7 +26,7 @@ import {
 import type { ExpiryOptions } from './expiry.js';
 import { loadTermsOf, type CacheAsideOptions } from './load-terms.js';
 import type { Loader } from './loader.js';
-import { throwIfNoArray } from './option-checks.js';
+import { listIn } from '../arguments.js';
 import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
 import { warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
@@ -129,9 +129,8 @@ export class Cache {
 
   /** Each entry is written by itself, with its own expiry; the answers are in the order of the entries. */
   async setMany(entries: readonly SetEntry[], options: CallOptions = {}): Promise<Stored[]> {
-    throwIfNoArray(entries, 'entries');
     return this.parts.memory.writing(
-      entries.map(({ key }) => key),
+      listIn(entries, 'entries').map(({ key }) => key),
       () => this.entries.setMany(entries, options),
     );
   }
@@ -274,9 +273,8 @@ export class Cache {
 
   /** As `invalidateByTag`, for 1 to 256 tags at one moment. */
   async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
-    throwIfNoArray(tags, 'tags');
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
-    const request = InvalidateTagsRequest.fromPartial({ tags: [...tags], mode });
+    const request = InvalidateTagsRequest.fromPartial({ tags: listIn(tags, 'tags'), mode });
     const { rpc, degrading, memory } = this.parts;
     await memory.invalidating(tags, () =>
       degrading.write(

@@ -11,7 +11,7 @@ import type { CallOptions } from '../transport/method.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
 import { expiryOf, type ExpiryOptions } from './expiry.js';
-import { meaningOf, throwIfNoArray, wholeNumber } from './option-checks.js';
+import { wordIn, listIn, wholeNumberIn } from '../arguments.js';
 
 export interface CollectionWriteOptions extends ExpiryOptions, CallOptions {
   /** A collection that is there gets the expiry of this call too, so it lives as long as somebody writes to it. */
@@ -106,7 +106,7 @@ export class Collections {
     const { side = 'tail', refreshExpiry = false, maxLength } = options;
     const request = PushToListRequest.fromPartial({
       key,
-      side: meaningOf(SIDES, side, 'side'),
+      side: wordIn(SIDES, side, 'side'),
       items: this.encoded(items, 'items'),
       refreshExpiry,
       maxLength: capOf(maxLength, 'maxLength'),
@@ -121,9 +121,9 @@ export class Collections {
 
   async getList(key: string, options: GetListOptions): Promise<unknown[]> {
     const { side = 'head', offset = 0, limit = Infinity } = options;
-    const from = meaningOf(SIDES, side, 'side');
-    const first = BigInt(wholeNumber(offset, 'offset', OFFSET));
-    if (limit !== Infinity) wholeNumber(limit, 'limit', LIMIT);
+    const from = wordIn(SIDES, side, 'side');
+    const first = BigInt(wholeNumberIn(offset, 'offset', OFFSET));
+    if (limit !== Infinity) wholeNumberIn(limit, 'limit', LIMIT);
     return this.degrading.read<unknown[]>('a list could not be read', [], options, async () => {
       const items: unknown[] = [];
       let seen = 0;
@@ -145,8 +145,7 @@ export class Collections {
   }
 
   private encoded(values: readonly unknown[], field: string): Buffer[] {
-    throwIfNoArray(values, field);
-    return values.map((value) => this.format.encodePlain(value));
+    return listIn(values, field).map((value) => this.format.encodePlain(value));
   }
 
   /** One that another codec wrote is left out, and said. */
@@ -158,5 +157,5 @@ export class Collections {
 }
 
 function capOf(cap: number | undefined, field: string): number | undefined {
-  return cap === undefined ? undefined : wholeNumber(cap, field, CAP);
+  return cap === undefined ? undefined : wholeNumberIn(cap, field, CAP);
 }

@@ -5,7 +5,7 @@ import type { CallOptions } from '../transport/method.js';
 import type { Degrading } from './degrading.js';
 import { guardOf, type Guard } from './entries.js';
 import { expiryOf, type ExpiryOptions } from './expiry.js';
-import { wholeNumber } from './option-checks.js';
+import { wholeNumberIn } from '../arguments.js';
 
 export interface IncrementOptions extends ExpiryOptions, CallOptions {
   /** What would leave these bounds is not added. */
@@ -54,12 +54,12 @@ export function exactNumber(value: bigint): number {
 /** What to add as the contract has it. */
 export function wholeDelta(delta: number | bigint): bigint {
   if (typeof delta === 'bigint') return delta;
-  return BigInt(wholeNumber(delta, 'delta', EXACT));
+  return BigInt(wholeNumberIn(delta, 'delta', EXACT));
 }
 
 const EXACT = { min: Number.MIN_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER };
 
 function bound(value: number | bigint | undefined, field: string): bigint | undefined {
   if (value === undefined || typeof value === 'bigint') return value;
-  return BigInt(wholeNumber(value, field, EXACT));
+  return BigInt(wholeNumberIn(value, field, EXACT));
 }

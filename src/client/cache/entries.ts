@@ -12,7 +12,7 @@ import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
 import { entryTermsOf } from './entry-terms.js';
 import { expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
-import { meaningOf, throwIfNoArray, throwIfNoObject, wholeNumber } from './option-checks.js';
+import { wordIn, listIn, objectIn, wholeNumberIn } from '../arguments.js';
 
 /** A value with what the cache knows of it. */
 export interface CacheEntry<Value> {
@@ -229,9 +229,8 @@ const FROM_1 = { min: 1, max: Number.MAX_SAFE_INTEGER };
 
 export function guardOf(guard: Guard | undefined): { resource: string; fencingToken: bigint } | undefined {
   if (guard === undefined) return undefined;
-  throwIfNoObject(guard, 'guard');
-  const { resource, fencingToken } = guard;
-  return { resource, fencingToken: BigInt(wholeNumber(fencingToken, 'guard.fencingToken', FROM_1)) };
+  const { resource, fencingToken } = objectIn(guard, 'guard');
+  return { resource, fencingToken: BigInt(wholeNumberIn(fencingToken, 'guard.fencingToken', FROM_1)) };
 }
 
 const CONDITIONS = {
@@ -241,16 +240,15 @@ const CONDITIONS = {
 
 function conditionOf(condition: SetOptions['condition']): SetRequest['condition'] {
   if (condition === undefined) return undefined;
-  if (typeof condition !== 'object') return meaningOf(CONDITIONS, condition, 'condition');
-  throwIfNoObject(condition, 'condition');
-  const version = wholeNumber(condition.version, 'condition.version', FROM_1);
-  return { $case: 'ifVersion', value: BigInt(version) };
+  if (typeof condition !== 'object') return wordIn(CONDITIONS, condition, 'condition');
+  const { version } = objectIn(condition, 'condition');
+  return { $case: 'ifVersion', value: BigInt(wholeNumberIn(version, 'condition.version', FROM_1)) };
 }
 
 /** In as many calls as it takes; none for none. */
 function pagesOf<Item>(items: readonly Item[], field: string): Item[][] {
-  throwIfNoArray(items, field);
+  const all = listIn(items, field);
   const pages: Item[][] = [];
-  for (let from = 0; from < items.length; from += MAX_KEYS) pages.push(items.slice(from, from + MAX_KEYS));
+  for (let from = 0; from < all.length; from += MAX_KEYS) pages.push(all.slice(from, from + MAX_KEYS));
   return pages;
 }

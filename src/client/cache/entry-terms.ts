@@ -1,7 +1,7 @@
 import { FillRequest } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
 import { entryExpiryOf, type EntryExpiry, type EntryExpiryOptions } from './expiry.js';
-import { throwIfNoArray, wholeNumber } from './option-checks.js';
+import { listIn, wholeNumberIn } from '../arguments.js';
 
 export interface EntryTermsOptions<Value> extends EntryExpiryOptions {
   readonly tags?: readonly string[] | ((value: Value) => readonly string[]);
@@ -36,7 +36,7 @@ export function entryTermsOf<Value>(key: string, options: EntryTermsOptions<Valu
   const known = isKnown ? checkedTags(tags) : [];
   return {
     expiry,
-    jitterPercent: wholeNumber(jitterPercent, 'jitterPercent', JITTER),
+    jitterPercent: wholeNumberIn(jitterPercent, 'jitterPercent', JITTER),
     tagsOf: isKnown ? () => known : (value) => checkedTags(tags(value)),
   };
 }
@@ -55,15 +55,15 @@ export function fillWith<Value>(
   return request;
 }
 
-function checkedTags(tags: readonly string[]): string[] {
-  throwIfNoArray(tags, 'tags');
+function checkedTags(given: readonly string[]): string[] {
+  const tags = listIn(given, 'tags');
   if (tags.length > MAX_TAGS) throw invalidArgument(`at most ${String(MAX_TAGS)} tags`, ['tags']);
   for (const [place, tag] of tags.entries()) {
     if (!isTag(tag))
       throw invalidArgument('a tag must be text of 1 to 128 bytes, without U+FFFD and NUL', [`tags[${String(place)}]`]);
     if (tags.indexOf(tag) !== place) throw invalidArgument('a tag is named twice', [`tags[${String(place)}]`]);
   }
-  return [...tags];
+  return tags;
 }
 
 function isTag(tag: unknown): boolean {

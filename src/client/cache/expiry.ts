@@ -1,6 +1,6 @@
 import type { Freshness } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
-import type { Range } from './option-checks.js';
+import type { Range } from '../arguments.js';
 
 /** How long something lives. Without any of these: the service's default for its environment. */
 export interface ExpiryOptions {

@@ -4,7 +4,7 @@ import { entryTermsOf, type EntryTerms, type EntryTermsOptions } from './entry-t
 import { roundedMs } from './expiry.js';
 import type { Loader } from './loader.js';
 import { throwIfNoTimeout } from '../transport/timeout.js';
-import { meaningOf, throwIfNoFunction } from './option-checks.js';
+import { wordIn, functionIn } from '../arguments.js';
 
 export interface CacheAsideOptions<Value = unknown> extends EntryTermsOptions<Value> {
   /**
@@ -76,7 +76,7 @@ export function loadTermsOf<Value>(
   loader: Loader<Value>,
   options: CacheAsideOptions<Value>,
 ): LoadTerms<Value> {
-  throwIfNoFunction(loader, 'loader');
+  functionIn(loader, 'loader');
   const { refreshThreshold, whileStale = 'serve', timeoutMs, ttlMs = 0 } = options;
   // with the wait on top a wrong one could be right
   throwIfNoTimeout(timeoutMs);
@@ -87,7 +87,7 @@ export function loadTermsOf<Value>(
     early: earlyOf(refreshThreshold),
     refreshMs: ttlMs * (refreshThreshold ?? 0),
     absentTtlMs: roundedMs(options.absentTtlMs ?? FORGOTTEN_AT_ONCE_MS, 'absentTtlMs'),
-    servesStale: meaningOf(SERVES_STALE, whileStale, 'whileStale'),
+    servesStale: wordIn(SERVES_STALE, whileStale, 'whileStale'),
     failureBackoffMs: roundedMs(options.failureBackoffMs ?? DEFAULT_FAILURE_BACKOFF_MS, 'failureBackoffMs', BACKOFF_MS),
     maxLoadMs: roundedMs(options.maxLoadMs ?? DEFAULT_MAX_LOAD_MS, 'maxLoadMs', LOAD_MS),
     waitMs: roundedMs(options.waitMs ?? DEFAULT_WAIT_MS, 'waitMs', WAIT_MS),

@@ -1,7 +1,7 @@
 import type { CacheCounters, GetCacheStatsResponse } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
-import { wholeNumber } from './option-checks.js';
+import { wholeNumberIn } from '../arguments.js';
 
 export interface CacheStatsOptions {
   /** The last so many minutes, with the one that is running, 0 to 60; none by default. */
@@ -37,8 +37,8 @@ export interface CacheStats {
 export async function cacheStatsOf(rpc: Rpc['cache'], options: CacheStatsOptions & CallOptions): Promise<CacheStats> {
   const { minutes = 0, hotKeyLimit = 10 } = options;
   const request = {
-    minutes: wholeNumber(minutes, 'minutes', { min: 0, max: 60 }),
-    hotKeyLimit: wholeNumber(hotKeyLimit, 'hotKeyLimit', { min: 0, max: 100 }),
+    minutes: wholeNumberIn(minutes, 'minutes', { min: 0, max: 60 }),
+    hotKeyLimit: wholeNumberIn(hotKeyLimit, 'hotKeyLimit', { min: 0, max: 100 }),
   };
   return statsOf(await rpc.getCacheStats(request, options));
 }

@@ -4,7 +4,7 @@ import { invalidArgument } from '../errors.js';
 import type { WarmOutcome } from './cache-aside.js';
 import type { CacheAsideOptions } from './load-terms.js';
 import type { Loader } from './loader.js';
-import { throwIfNoArray, throwIfNoFunction } from './option-checks.js';
+import { listIn, functionIn } from '../arguments.js';
 
 export interface WarmEntry extends Omit<CacheAsideOptions, 'tags'> {
   readonly key: string;
@@ -61,12 +61,12 @@ export async function warmMany(
   options: WarmManyOptions & { readonly closing: AbortSignal; readonly onProgressError: (error: unknown) => void },
 ): Promise<WarmResult> {
   const { concurrency = 4, maxPerSecond = Infinity, onProgress, onProgressError, closing } = options;
-  throwIfNoArray(entries, 'entries');
+  listIn(entries, 'entries');
   if (!(typeof concurrency === 'number' && concurrency >= 1))
     throw invalidArgument('concurrency must be at least 1', ['concurrency']);
   if (!(typeof maxPerSecond === 'number' && maxPerSecond > 0))
     throw invalidArgument('maxPerSecond must be above 0', ['maxPerSecond']);
-  if (onProgress !== undefined) throwIfNoFunction(onProgress, 'onProgress');
+  if (onProgress !== undefined) functionIn(onProgress, 'onProgress');
   const signal = options.signal === undefined ? closing : AbortSignal.any([closing, options.signal]);
   const counts = { warmed: 0, skipped: 0, failed: 0 };
   const failures: WarmFailure[] = [];

@@ -8,7 +8,7 @@ import type { Degrading } from './degrading.js';
 import { guardOf, type Entries, type SetOptions, type Stored } from './entries.js';
 import { entryTermsOf, fillWith } from './entry-terms.js';
 import { LeasedLoad } from './leased-load.js';
-import { throwIfNoFunction } from './option-checks.js';
+import { functionIn } from '../arguments.js';
 
 export type WriteThroughOptions = Omit<SetOptions, 'condition'> & CallOptions;
 
@@ -67,7 +67,7 @@ export class WriteThrough {
 
   /** Throws InvalidArgumentError for what could not be stored, before the writer runs. */
   async write<Value>(key: string, value: Value, writer: Writer<Value>, options: WriteThroughOptions): Promise<Stored> {
-    throwIfNoFunction(writer, 'writer');
+    functionIn(writer, 'writer');
     const { degrading, format } = this.parts;
     entryTermsOf(key, options);
     guardOf(options.guard);

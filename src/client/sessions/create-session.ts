@@ -70,7 +70,7 @@ export function toCreateSessionRequest(login: SessionLogin): Partial<proto.Creat
     authenticatedAtMs: toOptionalInt64(login.authenticatedAtMs, 'authenticatedAtMs'),
     requestId: requestId === '' ? randomBytes(REQUEST_ID_BYTES).toString('base64url') : requestId,
     replacesSessionToken: login.replacesSessionToken ?? '',
-    evictSessionIds: listIn(login.evictSessionIds, 'evictSessionIds'),
+    evictSessionIds: listIn(login.evictSessionIds ?? [], 'evictSessionIds'),
   };
 }
 

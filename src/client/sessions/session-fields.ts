@@ -24,8 +24,8 @@ export interface SessionFields {
 export function toFieldsMessage(fields: SessionFields): proto.SessionFields {
   return {
     username: fields.username ?? '',
-    roles: listIn(fields.roles, 'roles'),
-    permissions: listIn(fields.permissions, 'permissions'),
+    roles: listIn(fields.roles ?? [], 'roles'),
+    permissions: listIn(fields.permissions ?? [], 'permissions'),
     organizationId: fields.organizationId ?? '',
     characterId: fields.characterId ?? '',
     metadata: mapIn(fields.metadata, 'metadata'),

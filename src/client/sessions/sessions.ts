@@ -209,8 +209,8 @@ export class Sessions {
    */
   watchSessions(selection: SessionSelection, options: WatchSessionsOptions = {}): SessionWatch {
     const { all = false } = objectIn(selection, 'selection');
-    const userIds = listIn(selection.userIds, 'userIds');
-    const sessionIds = listIn(selection.sessionIds, 'sessionIds');
+    const userIds = listIn(selection.userIds ?? [], 'userIds');
+    const sessionIds = listIn(selection.sessionIds ?? [], 'sessionIds');
     const cursor = Buffer.from(selection.cursor ?? '', 'base64url');
     const open = (from: Buffer) => this.rpc.watchSessions({ userIds, sessionIds, all, cursor: from });
     return new SessionWatch(new ResumingStream({ open, cursor, logger: this.logger }), cursor, options);

@@ -62,7 +62,7 @@ export function toUpdateSessionRequest(
     sessionId,
     fields: toFieldsMessage(changes),
     updateMask: maskOf(changes),
-    removeMetadataKeys: listIn(changes.removeMetadataKeys, 'removeMetadataKeys'),
+    removeMetadataKeys: listIn(changes.removeMetadataKeys ?? [], 'removeMetadataKeys'),
     incrementMetadata: new Map(Array.from(increments, ([key, delta]) => [key, toDelta(delta)])),
     expectedVersion: toOptionalInt64(expectedVersion, 'expectedVersion'),
     noTouch: noTouch ?? false,

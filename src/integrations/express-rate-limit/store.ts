@@ -7,7 +7,7 @@ import {
   optional,
   textUpTo,
   type OptionChecks,
-} from '../http/option-checks.js';
+} from '../../client/option-checks.js';
 import { windowLength } from '../http/rate-limit-checks.js';
 import { subjectOf } from '../http/subject.js';
 import { RecentHits } from './recent-hits.js';

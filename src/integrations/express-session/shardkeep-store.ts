@@ -10,7 +10,7 @@ import {
   textUpTo,
   thing,
   type OptionChecks,
-} from '../http/option-checks.js';
+} from '../../client/option-checks.js';
 import { leaseMetadata, readSession, sessionMetadata, untilOf } from './session-record.js';
 
 export interface ShardkeepStoreOptions {

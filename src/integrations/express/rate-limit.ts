@@ -10,7 +10,7 @@ import {
   textUpTo,
   wholeNumber,
   type OptionChecks,
-} from '../http/option-checks.js';
+} from '../../client/option-checks.js';
 import type { OfRequest, RateLimitOptions } from '../http/options.js';
 import { RATE_LIMIT_CHECKS } from '../http/rate-limit-checks.js';
 

@@ -9,7 +9,7 @@ import {
   optional,
   wholeNumber,
   type OptionChecks,
-} from '../http/option-checks.js';
+} from '../../client/option-checks.js';
 import { platformOf } from '../http/platform.js';
 import { presentedClient } from '../http/presented-client.js';
 import { METADATA_NAMES } from '../http/metadata-names.js';

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { Session } from '../../client/index.js';
 import { failureOf } from '../http/failure.js';
-import { callable, checkOptions, optional, type OptionChecks } from '../http/option-checks.js';
+import { callable, checkOptions, optional, type OptionChecks } from '../../client/option-checks.js';
 import { sessionOfRequest } from '../http/request-session.js';
 import type { SessionDenial } from '../http/session-check.js';
 import { SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';

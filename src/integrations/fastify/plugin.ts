@@ -10,7 +10,7 @@ import {
   refuseOptions,
   type OptionCheck,
   type OptionChecks,
-} from '../http/option-checks.js';
+} from '../../client/option-checks.js';
 import type { RateLimitInfo } from '../http/options.js';
 import { limitRoutes, type RateLimitDefaults, type RouteRateLimitOptions } from './route-rate-limits.js';
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { FastifyInstance, RouteOptions } from 'fastify';
 import type { ShardkeepClient } from '../../client/index.js';
-import { checkOptions, flag, leftOut, oneOf, optional, type OptionChecks } from '../http/option-checks.js';
+import { checkOptions, flag, leftOut, oneOf, optional, type OptionChecks } from '../../client/option-checks.js';
 import { refuseContradictions } from '../http/rate-limit-checks.js';
 import {
   FASTIFY_RATE_LIMIT_CHECKS,

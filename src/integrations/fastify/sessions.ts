@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Session } from '../../client/index.js';
 import { failureOf, type HttpFailure } from '../http/failure.js';
-import { checkOptions } from '../http/option-checks.js';
+import { checkOptions } from '../../client/option-checks.js';
 import { sessionOfRequest } from '../http/request-session.js';
 import type { SessionDenial } from '../http/session-check.js';
 import { SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';

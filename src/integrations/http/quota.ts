@@ -1,6 +1,6 @@
 import type { InlineRateLimitPolicy, RateLimitPolicy } from '../../client/index.js';
 import type { OfRequest, RateLimitOptions } from './options.js';
-import { refuseOptions } from './option-checks.js';
+import { refuseOptions } from '../../client/option-checks.js';
 import { MAX_EXACT_LIMIT, refuseContradictions, refuseImpossible } from './rate-limit-checks.js';
 
 const DEFAULT_WINDOW_MS = 60_000;

@@ -15,7 +15,7 @@ import {
   wholeNumber,
   type OptionCheck,
   type OptionChecks,
-} from './option-checks.js';
+} from '../../client/option-checks.js';
 import type { RateLimitOptions } from './options.js';
 
 const MAX_LIMIT = 1_000_000_000;

@@ -13,7 +13,7 @@ import {
   wholeNumber,
   type OptionCheck,
   type OptionChecks,
-} from './option-checks.js';
+} from '../../client/option-checks.js';
 import type { CredentialSource } from './session-credential.js';
 
 /** What HTTP middleware of every framework takes that asks for the session of a request. */

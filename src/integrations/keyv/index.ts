@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { KeyvStoreAdapter, StoredData } from 'keyv';
 import type { Cache } from '../../client/index.js';
-import { checkArgument, optional, textUpTo, thing } from '../http/option-checks.js';
+import { checkArgument, optional, textUpTo, thing } from '../../client/option-checks.js';
 
 /*
  * What Keyv hands over comes back as it was, so the type that its caller names is as true here as anywhere in Keyv.

@@ -13,7 +13,7 @@ import {
   wholeNumber,
   type OptionCheck,
   type OptionChecks,
-} from '../http/option-checks.js';
+} from '../../client/option-checks.js';
 import { MAX_AUTH_AGE_MS } from '../http/session-options.js';
 import type { SessionCredential } from '../http/session-credential.js';
 import type { SessionCookie } from './handshake-credential.js';

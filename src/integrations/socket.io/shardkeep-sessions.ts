@@ -1,4 +1,4 @@
-import { checkArgument, listOf, thing } from '../http/option-checks.js';
+import { checkArgument, listOf, thing } from '../../client/option-checks.js';
 import { checkSessionsOptions, type ShardkeepSessionsOptions } from './options.js';
 import { SocketSessions } from './socket-sessions.js';
 import type { SessionNamespace, SessionSocket } from './socket-types.js';

@@ -3,7 +3,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { invalidArgument } from '../../errors.js';
 import { ByteReader } from '../../../wire/byte-reader.js';
 import { ByteWriter } from '../../../wire/byte-writer.js';
-import { throwIfNoFunction, throwIfNoObject, wholeNumber } from '../option-checks.js';
+import { functionIn, objectIn, wholeNumberIn } from '../../arguments.js';
 import type { Codec } from './codec.js';
 import { json } from './json.js';
 import { MESSAGE_PACK_ID } from './message-pack.js';
@@ -62,7 +62,7 @@ export class ValueFormat {
     throwIfNoCodec(this.codec);
     if (!(typeof compressAboveBytes === 'number' && compressAboveBytes >= 0))
       throw invalidArgument('compressAboveBytes must be a number from 0', ['compressAboveBytes']);
-    if (this.migrate !== undefined) throwIfNoFunction(this.migrate, 'migrate');
+    if (this.migrate !== undefined) functionIn(this.migrate, 'migrate');
     if (!Number.isInteger(schemaVersion) || schemaVersion < 0 || schemaVersion > MAX_SCHEMA_VERSION)
       throw invalidArgument('schemaVersion must be a whole number from 0 to 2^31 - 1', ['schemaVersion']);
     const { id } = this.codec;
@@ -142,12 +142,12 @@ function ownCopyOf(bytes: Buffer): Buffer {
 
 /** Values of JSON have no header, so only this JSON can have its id: what another codec wrote under it could not be told apart. */
 function throwIfNoCodec(codec: Codec): void {
-  throwIfNoObject(codec, 'codec');
-  throwIfNoFunction(codec.encode, 'codec.encode');
-  throwIfNoFunction(codec.decode, 'codec.decode');
+  objectIn(codec, 'codec');
+  functionIn(codec.encode, 'codec.encode');
+  functionIn(codec.decode, 'codec.decode');
   const { id } = codec;
   if (id === undefined || codec === json || id === MESSAGE_PACK_ID) return;
-  wholeNumber(id, 'codec.id', OWN_IDS);
+  wholeNumberIn(id, 'codec.id', OWN_IDS);
 }
 
 function headerOf(codecId: number, schemaVersion: number): Buffer {

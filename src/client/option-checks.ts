@@ -1,4 +1,4 @@
-import { Code, InvalidArgumentError } from '../../client/index.js';
+import { invalidArgument, type ShardkeepError } from './errors.js';
 
 /** What is wrong with a value. */
 export interface OptionProblem {
@@ -40,9 +40,12 @@ function throwProblems(of: string, problems: readonly OptionProblem[]): void {
   if (problems.length > 0) throw errorOf(of, problems);
 }
 
-function errorOf(of: string, problems: readonly OptionProblem[]): InvalidArgumentError {
+function errorOf(of: string, problems: readonly OptionProblem[]): ShardkeepError {
   const message = `${of}: ${problems.map(({ at, mustBe }) => `${at} must be ${mustBe}`).join('; ')}`;
-  return new InvalidArgumentError(Code.INVALID_ARGUMENT, message, { fields: problems.map(({ at }) => at) });
+  return invalidArgument(
+    message,
+    problems.map(({ at }) => at),
+  );
 }
 
 /** `whole` names the object where it is none. */
@@ -67,7 +70,7 @@ function below(name: string, problems: readonly OptionProblem[]): readonly Optio
 }
 
 /** A check that asks one question. */
-function that(mustBe: string, isSo: (value: unknown) => boolean): OptionCheck {
+export function that(mustBe: string, isSo: (value: unknown) => boolean): OptionCheck {
   return (value) => (isSo(value) ? [] : [{ at: '', mustBe }]);
 }
 
