@@ -42,7 +42,7 @@ export const CONNECT_RULES = {
       rules: { maxBytes: ms, maxEntries: ms, maxAgeMs: ms, keys: aFunction },
     },
   },
-  logger: withMethods('debug', 'warn', 'error'),
+  logger: either(oneOf(false), withMethods('debug', 'warn', 'error')),
   onBoot: aFunction,
   tls: { or: oneOf(true, false), rules: { ca: pem, cert: pem, key: pem, serverName: text } },
   token: either(text, aFunction),
