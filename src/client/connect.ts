@@ -26,7 +26,7 @@ import { WarningLogger } from './warning-logger.js';
 export interface ConnectOptions extends CredentialOptions {
   /** `pipeline` sends the calls of a tick as one frame, and falls back to `unary` where the service has no pipeline. */
   readonly transport?: 'pipeline' | 'unary';
-  /** For calls that name no timeout, above 0, also Infinity; 2,000 by default. */
+  /** For calls that name no timeout, from 1, also Infinity; 2,000 by default. */
   readonly timeoutMs?: number;
   readonly retry?: RetryOptions;
   readonly cache?: CacheOptions;
@@ -67,7 +67,7 @@ const KEEPALIVE_TIMEOUT_MS = 5_000;
 const UNLIMITED = -1;
 
 /**
- * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither, and for a wrong `timeoutMs`. Returns at once: the first calls
+ * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither. Returns at once: the first calls
  * wait for the connection, up to their timeout. While the service is away calls fail soon with UnavailableError; the
  * connection comes back by itself.
  */

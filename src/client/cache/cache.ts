@@ -276,16 +276,11 @@ export class Cache {
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
     const request = InvalidateTagsRequest.fromPartial({ tags: listIn(tags, 'tags'), mode });
     const { rpc, degrading, memory } = this.parts;
-    await memory.invalidating(tags, () =>
-      degrading.write(
-        'an invalidation is lost: entries may be read until they expire',
-        undefined,
-        options,
-        async () => {
-          await rpc.invalidateTags(request, options);
-        },
-      ),
-    );
+    const lost = 'an invalidation is lost: entries may be read until they expire';
+    const invalidate = async (): Promise<void> => {
+      await rpc.invalidateTags(request, options);
+    };
+    await memory.invalidating(tags, () => degrading.write(lost, undefined, options, invalidate));
   }
 
   /**

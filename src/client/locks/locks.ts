@@ -26,7 +26,7 @@ import {
 import { HeldLease, type HeldLock } from './held-lease.js';
 import type { LockTakerOptions } from './hold-streams.js';
 import { LockNotAcquiredError } from './lock-errors.js';
-import { toHeldResources, toResources } from './lock-arguments.js';
+import { toHeldLock, toResources } from './lock-arguments.js';
 import { LockKeeping } from './lock-keeping.js';
 import type {
   CheckedFencingToken,
@@ -127,7 +127,7 @@ export class Locks {
     lock: Pick<Lock, 'resources' | 'lockToken'>,
     options: CallOptions = {},
   ): Promise<ReleaseLockResult> {
-    const request = ReleaseLockRequest.fromPartial(toHeldResources(lock));
+    const request = ReleaseLockRequest.fromPartial(toHeldLock(lock));
     const { status, notHeldResources } = await this.rpc.releaseLock(request, options);
     return isDone(status) ? { status: 'done' } : { status: 'not_holder', notHeldResources };
   }
@@ -141,7 +141,7 @@ export class Locks {
     ttlMs: number,
     options: CallOptions = {},
   ): Promise<ExtendLockResult> {
-    const request = ExtendLockRequest.fromPartial({ ...toHeldResources(lock), ttlMs: toInt64(ttlMs, 'ttlMs') });
+    const request = ExtendLockRequest.fromPartial({ ...toHeldLock(lock), ttlMs: toInt64(ttlMs, 'ttlMs') });
     const { status, expiresAtMs, notHeldResources } = await this.rpc.extendLock(request, options);
     return isDone(status)
       ? { status: 'done', expiresAtMs: Number(expiresAtMs) }

@@ -1,6 +1,6 @@
 import type { Client, Metadata } from '@grpc/grpc-js';
 import { status as Code } from '@grpc/grpc-js';
-import { invalidArgument, shardkeepError } from '../errors.js';
+import { shardkeepError } from '../errors.js';
 import { wasNeverSent, type CallPeer } from '../transport/lost-call.js';
 import type { ClientMethod, MethodDefinition } from '../transport/method.js';
 import { DuplexMessageStream, MessageStream, type MessageStreamOptions } from './message-stream.js';
@@ -27,9 +27,8 @@ export class StreamChannel {
   serverStream(method: StreamMethod, request: object, { signal }: StreamOptions): MessageStream<unknown> {
     const { path, encode, responseDeserialize } = method;
     this.throwIfClosed();
-    const payload = encoded(encode, request);
     return this.track((onOver) => {
-      const call = this.client.makeServerStreamRequest(path, identity, responseDeserialize, payload, this.metadata());
+      const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
       return new MessageStream(call, { signal, onOver, wasNeverSent: this.askerOf(call) });
     });
   }
@@ -65,17 +64,4 @@ export class StreamChannel {
     this.open.add(stream);
     return stream;
   }
-}
-
-/** grpc-js would call it an error of its own that a request is no message. */
-function encoded(encode: StreamMethod['encode'], request: object): Buffer {
-  try {
-    return encode(request);
-  } catch (error) {
-    throw invalidArgument(`the request is no message: ${String(error)}`);
-  }
-}
-
-function identity(bytes: Buffer): Buffer {
-  return bytes;
 }

@@ -79,9 +79,6 @@ export function refusedByEnd(
   return { status, end: toSessionEnd(end) };
 }
 
-/** By its name in the request, and by that of the client. */
-const TOKEN_FIELDS: ReadonlySet<string> = new Set(['session_token', 'sessionToken']);
-
 /**
  * Who presents a text that is no token is as unknown as who presents one that nobody has, which for a caller is one case and
  * not two. Throws every other error, also where more than the token is wrong, and where it is not even a text.
@@ -91,7 +88,7 @@ export function unknownWhereMalformed(sessionToken: unknown, error: unknown): { 
     typeof sessionToken === 'string' &&
     error instanceof InvalidArgumentError &&
     error.fields.length > 0 &&
-    error.fields.every((field) => TOKEN_FIELDS.has(field));
+    error.fields.every((field) => field === 'sessionToken');
   if (isMalformed) return { status: 'unknown' };
   throw error;
 }
