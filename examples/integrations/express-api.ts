@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 import { connect } from 'shardkeep/client';
-import { authRateLimit, createRateLimit, requireSession, sessionRoutes } from 'shardkeep/express';
+import { authRateLimit, createRateLimit, requireSession, sessionRoutes, userOrAddress } from 'shardkeep/express';
 
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051');
 const { sessions, cache } = shardkeep;
@@ -19,14 +19,7 @@ app.post('/login', authRateLimit(shardkeep), async (request, response) => {
 
 // from here on there is a session, and each player has 20 requests in 10 seconds
 app.use(requireSession({ client: shardkeep }));
-app.use(
-  createRateLimit({
-    client: shardkeep,
-    windowMs: 10_000,
-    maxRequests: 20,
-    keyGenerator: ({ gameSession, ip }) => gameSession?.userId ?? ip,
-  }),
-);
+app.use(createRateLimit({ client: shardkeep, windowMs: 10_000, maxRequests: 20, keyGenerator: userOrAddress }));
 app.use('/api/v1/sessions', sessionRoutes({ client: shardkeep, authenticate: ({ gameSession }) => gameSession }));
 
 // what one request asks for twice it asks for once

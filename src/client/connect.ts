@@ -21,16 +21,20 @@ import { Sessions } from './sessions/sessions.js';
 import { PipelineTransport } from './transport/pipeline-transport.js';
 import { RetryingTransport, type RetryOptions } from './transport/retrying-transport.js';
 import { UnaryTransport } from './transport/unary-transport.js';
+import { WarningLogger } from './warning-logger.js';
 
 export interface ConnectOptions extends CredentialOptions {
   /** `pipeline` sends the calls of a tick as one frame, and falls back to `unary` where the service has no pipeline. */
   readonly transport?: 'pipeline' | 'unary';
-  /** For calls that name no timeout; 2,000 by default. */
+  /** For calls that name no timeout, above 0, also Infinity; 2,000 by default. */
   readonly timeoutMs?: number;
   readonly retry?: RetryOptions;
   readonly cache?: CacheOptions;
-  /** What goes wrong without failing a call, as a cache write that was lost, is said here. A pino logger fits. */
-  readonly logger?: Logger;
+  /**
+   * What goes wrong without failing a call, as a cache write that was lost, is said here. A pino logger fits; false: nothing is
+   * said. By default warnings and errors are warnings of the process (`ShardkeepWarning`), each at most once a minute.
+   */
+  readonly logger?: Logger | false;
   /**
    * Runs once, when the service first says that it serves, to warm the cache for example. Nothing waits for it; what it throws
    * is logged. Its signal aborts when the client closes.
@@ -63,14 +67,15 @@ const KEEPALIVE_TIMEOUT_MS = 5_000;
 const UNLIMITED = -1;
 
 /**
- * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither. Returns at once: the first calls
+ * Connects to `host:port` or `unix:/path`; throws InvalidArgumentError for what is neither, and for a wrong `timeoutMs`. Returns at once: the first calls
  * wait for the connection, up to their timeout. While the service is away calls fail soon with UnavailableError; the
  * connection comes back by itself.
  */
 export function connect(address: string, options: ConnectOptions = {}): ShardkeepClient {
   throwIfNoAddress(address);
   throwIfWrongOptions(options, CONNECT_RULES satisfies Record<keyof ConnectOptions, unknown>);
-  const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS, logger = SILENT } = options;
+  const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  const logger = options.logger === false ? SILENT : (options.logger ?? new WarningLogger());
   const { channel, channelOptions, metadata } = credentialsOf(address, options);
   const client = new Client(address, channel, {
     ...channelOptions,
@@ -85,8 +90,8 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     'grpc.use_local_subchannel_pool': 1,
   });
   const unary = new UnaryTransport(client, { defaultTimeoutMs, metadata });
-  const carrier = kind === 'unary' ? unary : new PipelineTransport(client, { defaultTimeoutMs, metadata, unary });
-  const transport = new RetryingTransport(carrier, defaultTimeoutMs, options.retry);
+  const pipeline = kind === 'unary' ? undefined : new PipelineTransport(client, { defaultTimeoutMs, metadata, unary });
+  const transport = new RetryingTransport(pipeline ?? unary, defaultTimeoutMs, options.retry);
   const streams = new StreamChannel(client, metadata);
   const rpc = rpcOver(transport, unary, streams);
   const closing = new AbortController();
@@ -102,7 +107,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     {
       rpc: rpc.cache,
       source: near === undefined ? service : new NearSource(near, service),
-      degrading: new Degrading(options.cache ?? {}, logger, closing.signal),
+      degrading: new Degrading(options.cache ?? {}, logger, closing.signal, defaultTimeoutMs),
       memory: new CallerMemory(near),
       defaultTimeoutMs,
       closing: closing.signal,
@@ -130,7 +135,12 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   };
   const { onBoot } = options;
   if (onBoot !== undefined) {
-    void runAtBoot(shardkeep.health, () => onBoot(shardkeep, closing.signal), { closing: closing.signal, logger });
+    void runAtBoot(shardkeep.health, () => onBoot(shardkeep, closing.signal), {
+      closing: closing.signal,
+      logger,
+      // it has a back-off of its own, and what is warmed would be lost
+      onServing: () => pipeline?.retryNow(),
+    });
   }
   return shardkeep;
 }

@@ -1,5 +1,6 @@
 import { NotFoundError } from './errors.js';
 import { ServingStatus, type HealthService } from './rpc/health-service.js';
+import { MappedStream } from './rpc/mapped-stream.js';
 import type { ServiceClient } from './rpc/service-client.js';
 import type { StreamOptions } from './rpc/stream-channel.js';
 import type { CallOptions } from './transport/method.js';
@@ -26,8 +27,11 @@ export class Health {
   }
 
   /** The state now and after each change; ends with UnavailableError when the connection does. */
-  async *watch(service = '', options: StreamOptions = {}): AsyncGenerator<HealthStatus, void, undefined> {
-    for await (const { status } of this.rpc.watch({ service }, options)) yield healthOf(status);
+  watch(service = '', options: StreamOptions = {}): AsyncIterableIterator<HealthStatus, undefined> {
+    return new MappedStream(
+      () => this.rpc.watch({ service }, options),
+      ({ status }) => healthOf(status),
+    );
   }
 }
 

@@ -7,5 +7,5 @@ export interface Logger {
 
 const nothing = (): void => undefined;
 
-/** The default: nothing is said. */
+/** Of `logger: false`: nothing is said. */
 export const SILENT: Logger = { debug: nothing, warn: nothing, error: nothing };

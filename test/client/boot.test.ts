@@ -1,18 +1,13 @@
-import { createServer } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
-import { portOf } from '../support/tcp-proxy.js';
+import { runAtBoot } from '../../src/client/boot.js';
+import type { HealthStatus } from '../../src/client/index.js';
+import { SILENT } from '../../src/client/logger.js';
+import { freeAddress } from '../support/free-address.js';
 import { sdkClient } from '../support/sdk-client.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { sharedRedisUrl } from '../support/service.js';
 
 afterEach(killServiceProcesses);
-
-async function freeAddress(): Promise<string> {
-  const listener = createServer();
-  const port = await portOf(listener);
-  await new Promise((resolve) => listener.close(resolve));
-  return `127.0.0.1:${String(port)}`;
-}
 
 test('what runs at boot waits for the service, runs once, and warms the cache', async () => {
   const address = await freeAddress();
@@ -32,6 +27,23 @@ test('what runs at boot waits for the service, runs once, and warms the cache', 
   await whenBooted;
   expect(await client.cache.get('leaderboard:global')).toEqual(['ada']);
   expect(runs).toBe(1);
+});
+
+test('what runs at boot does not run when the client was closed while the service was asked', async () => {
+  let runs = 0;
+  let answer: ((status: HealthStatus) => void) | undefined;
+  const closing = new AbortController();
+  const booted = runAtBoot(
+    { check: () => new Promise((resolve) => (answer = resolve)) },
+    () => {
+      runs++;
+    },
+    { closing: closing.signal, logger: SILENT },
+  );
+  closing.abort();
+  answer?.('serving');
+  await booted;
+  expect(runs).toBe(0);
 });
 
 test('what fails at boot is said, and fails nothing else', async () => {

@@ -10,7 +10,7 @@ const open: ShardkeepClient[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
   // no deadline of these tests is about how fast this machine is
-  const connected = connect(address, { timeoutMs: 30_000, retry: { maxAttempts: 1 }, ...options });
+  const connected = connect(address, { timeoutMs: 30_000, logger: false, retry: { maxAttempts: 1 }, ...options });
   open.push(connected);
   return connected;
 }

@@ -22,7 +22,7 @@ import {
 const clients: ShardkeepClient[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const connected = connect(address, { timeoutMs: 30_000, retry: { maxAttempts: 1 }, ...options });
+  const connected = connect(address, { timeoutMs: 30_000, logger: false, retry: { maxAttempts: 1 }, ...options });
   clients.push(connected);
   return connected;
 }

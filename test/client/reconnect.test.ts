@@ -18,7 +18,7 @@ const redises: RedisServer[] = [];
 const sockets: string[] = [];
 
 function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const connected = connect(address, { retry: { maxAttempts: 1 }, ...options });
+  const connected = connect(address, { logger: false, retry: { maxAttempts: 1 }, ...options });
   clients.push(connected);
   return connected;
 }

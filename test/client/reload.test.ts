@@ -23,7 +23,7 @@ test('a reload refuses no call: not a small one, not one too large for a frame, 
     );
   const value = Buffer.alloc(300_000);
   async function steady(transport: 'pipeline' | 'unary'): Promise<void> {
-    const client = connect(service.address, { transport, timeoutMs: 10_000, retry: { maxAttempts: 1 } });
+    const client = connect(service.address, { transport, logger: false, timeoutMs: 10_000, retry: { maxAttempts: 1 } });
     const { cache } = client.rpc;
     while (!stopping) {
       const large = cache.set({ key: 'large', value });
@@ -34,7 +34,7 @@ test('a reload refuses no call: not a small one, not one too large for a frame, 
   }
   async function closing(): Promise<void> {
     while (!stopping) {
-      const client = connect(service.address, { timeoutMs: 10_000, retry: { maxAttempts: 1 } });
+      const client = connect(service.address, { logger: false, timeoutMs: 10_000, retry: { maxAttempts: 1 } });
       const { cache } = client.rpc;
       await count(cache.get({ key: 'x' }));
       const calls = Array.from({ length: 20 }, () => count(cache.increment({ key: 'n', delta: 1n })));

@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 function client(address: string): ShardkeepClient {
-  const connected = connect(address, { timeoutMs: 10_000, retry: { maxAttempts: 1 } });
+  const connected = connect(address, { timeoutMs: 10_000, logger: false, retry: { maxAttempts: 1 } });
   clients.push(connected);
   return connected;
 }

@@ -15,7 +15,7 @@ export class WebOfTest {
 
   client(address: string, options: ConnectOptions = {}): ShardkeepClient {
     // no deadline of these tests is about how fast this machine is
-    const client = connect(address, { timeoutMs: 30_000, ...options });
+    const client = connect(address, { timeoutMs: 30_000, logger: false, ...options });
     this.closings.push(() => client.close());
     return client;
   }

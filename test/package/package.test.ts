@@ -35,7 +35,7 @@ const integrations = existsSync(INTEGRATIONS)
   : [];
 
 /** What the client may need of npm. The rest of `dependencies` is the service's. */
-const CLIENT_PACKAGES = ['@bufbuild/protobuf', '@grpc/grpc-js', 'cockatiel', 'lru-cache', 'nice-grpc-error-details'];
+const CLIENT_PACKAGES = ['@bufbuild/protobuf', '@grpc/grpc-js', 'lru-cache', 'nice-grpc-error-details'];
 
 /** The packages that built files of these folders import, types too. */
 function packagesOf(...folders: readonly string[]): string[] {

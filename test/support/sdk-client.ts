@@ -5,7 +5,7 @@ const open: ShardkeepClient[] = [];
 
 /** A client that is closed after the test. No deadline of these tests is about how fast this machine is. */
 export function sdkClient(address: string, options: ConnectOptions = {}): ShardkeepClient {
-  const client = connect(address, { timeoutMs: 30_000, ...options });
+  const client = connect(address, { timeoutMs: 30_000, logger: false, ...options });
   open.push(client);
   return client;
 }

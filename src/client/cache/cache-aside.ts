@@ -88,10 +88,12 @@ export class CacheAside {
   }
 
   private lease(terms: LeaseTerms): Promise<GetOrLeaseResponse> {
-    const { key, leaseMs, waitMs, early, timeoutMs = this.parts.defaultTimeoutMs } = terms;
+    const { key, leaseMs, waitMs, early, timeoutMs } = terms;
     const request = GetOrLeaseRequest.fromPartial({ key, leaseMs: BigInt(leaseMs), waitMs: BigInt(waitMs) });
     request.early = early;
-    return this.parts.degrading.ask(() => this.parts.rpc.getOrLease(request, { timeoutMs: timeoutMs + waitMs }));
+    const callMs = (timeoutMs ?? this.parts.defaultTimeoutMs) + waitMs;
+    const ask = () => this.parts.rpc.getOrLease(request, { timeoutMs: callMs });
+    return this.parts.degrading.ask(ask, timeoutMs === undefined ? {} : { timeoutMs });
   }
 
   /** An entry without a lease: what it says, or where this client cannot read it, what is loaded in its place. */
@@ -188,7 +190,7 @@ export class CacheAside {
       tags: terms.tagsOf(value),
       jitterPercent: terms.jitterPercent,
     };
-    await this.parts.degrading.write('a loaded value could not be stored', undefined, () =>
+    await this.parts.degrading.write('a loaded value could not be stored', undefined, {}, () =>
       this.parts.rpc.set(request),
     );
   }

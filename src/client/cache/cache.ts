@@ -279,9 +279,14 @@ export class Cache {
     const request = InvalidateTagsRequest.fromPartial({ tags: [...tags], mode });
     const { rpc, degrading, memory } = this.parts;
     await memory.invalidating(tags, () =>
-      degrading.write('an invalidation is lost: entries may be read until they expire', undefined, async () => {
-        await rpc.invalidateTags(request, options);
-      }),
+      degrading.write(
+        'an invalidation is lost: entries may be read until they expire',
+        undefined,
+        options,
+        async () => {
+          await rpc.invalidateTags(request, options);
+        },
+      ),
     );
   }
 

@@ -70,7 +70,7 @@ export class Collections {
     });
     request.expiry = expiryOf(options);
     const lost = { applied: false, addedCount: 0, size: 0n };
-    const added = await this.degrading.write('members of a set are lost', lost, () =>
+    const added = await this.degrading.write('members of a set are lost', lost, options, () =>
       this.rpc.addToSet(request, options),
     );
     return { ...added, size: Number(added.size) };
@@ -82,14 +82,14 @@ export class Collections {
       members: this.encoded(members, 'members'),
     });
     const lost = { removedCount: 0, size: 0n };
-    const { removedCount } = await this.degrading.write('a removal from a set is lost', lost, () =>
+    const { removedCount } = await this.degrading.write('a removal from a set is lost', lost, options, () =>
       this.rpc.removeFromSet(request, options),
     );
     return removedCount;
   }
 
   async getSetMembers(key: string, options: CallOptions): Promise<unknown[]> {
-    return this.degrading.read<unknown[]>('a set could not be read', [], async () => {
+    return this.degrading.read<unknown[]>('a set could not be read', [], options, async () => {
       const members: unknown[] = [];
       let pageToken = '';
       do {
@@ -113,7 +113,7 @@ export class Collections {
     });
     request.expiry = expiryOf(options);
     const lost = { length: 0n, trimmedCount: 0n };
-    const { length } = await this.degrading.write('items of a list are lost', lost, () =>
+    const { length } = await this.degrading.write('items of a list are lost', lost, options, () =>
       this.rpc.pushToList(request, options),
     );
     return Number(length);
@@ -124,7 +124,7 @@ export class Collections {
     const from = meaningOf(SIDES, side, 'side');
     const first = BigInt(wholeNumber(offset, 'offset', OFFSET));
     if (limit !== Infinity) wholeNumber(limit, 'limit', LIMIT);
-    return this.degrading.read<unknown[]>('a list could not be read', [], async () => {
+    return this.degrading.read<unknown[]>('a list could not be read', [], options, async () => {
       const items: unknown[] = [];
       let seen = 0;
       let next: bigint | undefined = first;

@@ -40,7 +40,7 @@ export async function increment(
     guard: guardOf(options.guard),
   });
   request.expiry = expiryOf(options);
-  return degrading.ask(() => rpc.increment(request, { retrySafe: true, ...options }));
+  return degrading.ask(() => rpc.increment(request, { retrySafe: true, ...options }), options);
 }
 
 /** A count as a number, where it is one exactly. */

@@ -1,29 +1,18 @@
 import { status as Code } from '@grpc/grpc-js';
-import {
-  circuitBreaker,
-  CircuitState,
-  ConsecutiveBreaker,
-  ExponentialBackoff,
-  handleWhen,
-  isBrokenCircuitError,
-} from 'cockatiel';
-import { shardkeepError, ShardkeepError } from '../errors.js';
+import { ShardkeepError } from '../errors.js';
 import type { Logger } from '../logger.js';
-
-export interface CircuitOptions {
-  /** Calls in a row without an answer of a service with a Redis, after which it is not asked; 5 by default. */
-  readonly failures?: number;
-  /** How long it is not asked at first, doubled up to `maxOpenMs` while a try fails; 250 by default. */
-  readonly openMs?: number;
-  /** 5,000 by default. */
-  readonly maxOpenMs?: number;
-}
+import type { CallOptions } from '../transport/method.js';
+import { Circuit, type CircuitOptions, type Verdict } from './circuit.js';
 
 export interface DegradingOptions {
   /** What becomes of a read that the service, or its Redis, is away for: a miss, or the error. `miss` by default. */
   readonly onReadError?: 'miss' | 'throw';
   /** What becomes of a write or an invalidation that the service is away for: a line in the log, or the error. `log` by default. */
   readonly onWriteError?: 'log' | 'throw';
+  /**
+   * When the service is not asked for a while. What counts is silence: UNAVAILABLE, and no answer within the client's own
+   * `timeoutMs`. A call that was given up, or given less time than that, tells nothing of the service, and does not count.
+   */
   readonly circuit?: CircuitOptions;
 }
 
@@ -50,7 +39,7 @@ interface Said {
 
 /** A cache that is away is slower, not down: reads miss, writes are logged, and behind an open circuit neither costs time. */
 export class Degrading {
-  private readonly circuit;
+  private readonly circuit: Circuit;
   private readonly said = new Map<string, Said>();
 
   constructor(
@@ -58,42 +47,34 @@ export class Degrading {
     private readonly logger: Logger,
     /** Aborts when the client closes: from then on nothing is made up any more. */
     private readonly closing: AbortSignal,
+    /** How long a call waits that names no timeout. */
+    private readonly defaultTimeoutMs: number,
   ) {
-    const { failures = 5, openMs = 250, maxOpenMs = 5_000 } = options.circuit ?? {};
-    this.circuit = circuitBreaker(handleWhen(isSilence), {
-      breaker: new ConsecutiveBreaker(failures),
-      halfOpenAfter: new ExponentialBackoff({ initialDelay: openMs, maxDelay: maxOpenMs }),
-    });
-    this.circuit.onBreak(() => {
-      this.logger.warn({}, 'the cache is away: loaders run, nothing is kept');
-    });
-    this.circuit.onReset(() => {
-      this.logger.warn({}, 'the cache is back');
+    this.circuit = new Circuit(options.circuit ?? {}, {
+      onOpen: () => {
+        if (!closing.aborted) this.logger.warn({}, 'the cache is away: loaders run, nothing is kept');
+      },
+      onClosed: () => {
+        this.logger.warn({}, 'the cache is back');
+      },
     });
   }
 
   /** `open`: calls fail at once; `half-open`: one call finds out whether the cache is back. */
   get circuitState(): 'closed' | 'open' | 'half-open' {
-    const { state } = this.circuit;
-    if (state === CircuitState.HalfOpen) return 'half-open';
-    return state === CircuitState.Closed ? 'closed' : 'open';
+    return this.circuit.state;
   }
 
-  /** Makes the call, unless the circuit is open: then it fails with UnavailableError at once. */
-  async ask<Answer>(call: () => Promise<Answer>): Promise<Answer> {
-    // while one call finds out, the others are not to wait for its timeout
-    if (this.circuit.state === CircuitState.HalfOpen) throw circuitOpen();
-    try {
-      return await this.circuit.execute(call);
-    } catch (error) {
-      throw isBrokenCircuitError(error) ? circuitOpen() : error;
-    }
+  /** Makes the call, which has the `timeoutMs` of the options, unless the circuit is open: then it fails with UnavailableError. */
+  ask<Answer>(call: () => Promise<Answer>, { timeoutMs }: CallOptions = {}): Promise<Answer> {
+    const isHurried = timeoutMs !== undefined && timeoutMs < this.defaultTimeoutMs;
+    return this.circuit.run(call, isHurried ? verdictOnHurried : verdictOn);
   }
 
   /** For a read, where `miss` is as good an answer as an error. */
-  async read<Answer>(what: string, miss: Answer, call: () => Promise<Answer>): Promise<Answer> {
+  async read<Answer>(what: string, miss: Answer, options: CallOptions, call: () => Promise<Answer>): Promise<Answer> {
     try {
-      return await this.ask(call);
+      return await this.ask(call, options);
     } catch (error) {
       if (this.options.onReadError === 'throw' || this.closing.aborted || !isOutage(error)) throw error;
       this.say('warn', what, error);
@@ -102,9 +83,9 @@ export class Degrading {
   }
 
   /** For a write that may be lost; `lost` is its answer then. */
-  async write<Answer>(what: string, lost: Answer, call: () => Promise<Answer>): Promise<Answer> {
+  async write<Answer>(what: string, lost: Answer, options: CallOptions, call: () => Promise<Answer>): Promise<Answer> {
     try {
-      return await this.ask(call);
+      return await this.ask(call, options);
     } catch (error) {
       return this.lose(what, lost, error);
     }
@@ -131,10 +112,23 @@ export class Degrading {
 }
 
 /** What opens the circuit: nobody answers. A service that refuses by overload does answer. */
-function isSilence(error: unknown): boolean {
-  return error instanceof ShardkeepError && (error.code === Code.UNAVAILABLE || error.code === Code.DEADLINE_EXCEEDED);
+function verdictOn(error: unknown): Verdict {
+  if (!(error instanceof ShardkeepError)) return 'unknown';
+  switch (error.code) {
+    case Code.UNAVAILABLE:
+    case Code.DEADLINE_EXCEEDED:
+      return 'silent';
+    // the caller's own signal, or a request that was not even sent
+    case Code.CANCELLED:
+    case Code.INVALID_ARGUMENT:
+      return 'unknown';
+    default:
+      return 'answers';
+  }
 }
 
-function circuitOpen(): ShardkeepError {
-  return shardkeepError(Code.UNAVAILABLE, 'the circuit is open: the cache was away a moment ago');
+/** Of a call that was given less time than a service may take. */
+function verdictOnHurried(error: unknown): Verdict {
+  if (error instanceof ShardkeepError && error.code === Code.DEADLINE_EXCEEDED) return 'unknown';
+  return verdictOn(error);
 }

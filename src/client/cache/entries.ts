@@ -92,7 +92,7 @@ export class Entries {
   ) {}
 
   async get(key: string, options: CallOptions): Promise<CacheEntry<unknown> | undefined> {
-    const entry = await this.degrading.read('a value could not be read', undefined, () =>
+    const entry = await this.degrading.read('a value could not be read', undefined, options, () =>
       this.source.get(key, options),
     );
     return this.read(entry);
@@ -101,7 +101,7 @@ export class Entries {
   async getMany(keys: readonly string[], options: CallOptions): Promise<(CacheEntry<unknown> | undefined)[]> {
     if (keys.length === 0) return [];
     const misses = keys.map(() => undefined);
-    const entries = await this.degrading.read('values could not be read', misses, () =>
+    const entries = await this.degrading.read('values could not be read', misses, options, () =>
       this.source.getMany(keys, options),
     );
     return entries.map((entry) => this.read(entry));
@@ -114,7 +114,8 @@ export class Entries {
       return { stored, version: Number(version) };
     };
     // whoever sets a condition, or holds a lock, has to know
-    return isConditional(options) ? this.degrading.ask(set) : this.degrading.write('a value is lost', LOST, set);
+    if (isConditional(options)) return this.degrading.ask(set, options);
+    return this.degrading.write('a value is lost', LOST, options, set);
   }
 
   async setMany(entries: readonly SetEntry[], options: CallOptions): Promise<Stored[]> {
@@ -126,7 +127,8 @@ export class Entries {
         return Promise.all(items.map((item) => this.storedOf(item, mayBeLost)));
       };
       const lost = page.map(() => LOST);
-      return mayBeLost ? this.degrading.write('values are lost', lost, setMany) : this.degrading.ask(setMany);
+      if (!mayBeLost) return this.degrading.ask(setMany, options);
+      return this.degrading.write('values are lost', lost, options, setMany);
     });
     return (await Promise.all(stored)).flat();
   }
@@ -135,9 +137,14 @@ export class Entries {
     const deleted = pagesOf(keys, 'keys').map((page) => {
       const request = DeleteRequest.fromPartial({ keys: page, guard: guardOf(options.guard) });
       const remove = async (): Promise<boolean[]> => (await this.rpc.delete(request, options)).deleted;
-      if (options.guard !== undefined) return this.degrading.ask(remove);
+      if (options.guard !== undefined) return this.degrading.ask(remove, options);
       const lost = page.map(() => false);
-      return this.degrading.write('a deletion is lost: what was there may be read until it expires', lost, remove);
+      return this.degrading.write(
+        'a deletion is lost: what was there may be read until it expires',
+        lost,
+        options,
+        remove,
+      );
     });
     return (await Promise.all(deleted)).flat();
   }
@@ -147,6 +154,7 @@ export class Entries {
       this.degrading.read(
         'keys could not be looked for',
         page.map(() => false),
+        options,
         async () => {
           return (await this.rpc.exists({ keys: page }, options)).exists;
         },
@@ -161,7 +169,7 @@ export class Entries {
       const request = TouchRequest.fromPartial({ keys: page });
       request.expiry = expiry;
       const lost = page.map(() => false);
-      return this.degrading.write('a new expiry is lost', lost, async () => {
+      return this.degrading.write('a new expiry is lost', lost, options, async () => {
         return (await this.rpc.touch(request, options)).touched;
       });
     });
@@ -169,7 +177,7 @@ export class Entries {
   }
 
   async getTtl(key: string, options: CallOptions): Promise<number | undefined> {
-    return this.degrading.read('an expiry could not be read', undefined, async () => {
+    return this.degrading.read('an expiry could not be read', undefined, options, async () => {
       const { items } = await this.rpc.getTtl({ keys: [key] }, options);
       const [item] = items;
       if (item?.exists !== true) return undefined;
@@ -208,7 +216,7 @@ export class Entries {
     if (code === 0) return Promise.resolve({ stored, version: Number(version) });
     const failure = shardkeepError(toCode(code), `the write of ${key} failed`, { reason });
     if (!mayBeLost) return Promise.reject(failure);
-    return this.degrading.write('a value is lost', LOST, () => Promise.reject(failure));
+    return this.degrading.write('a value is lost', LOST, {}, () => Promise.reject(failure));
   }
 }
 

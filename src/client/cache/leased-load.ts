@@ -38,7 +38,7 @@ export class LeasedLoad {
     const fill = (): Promise<FillResponse> => this.rpc.fill(request, options);
     if (request.guard !== undefined) return this.degrading.ask(fill);
     const lost = { status: FillStatus.LEASE_LOST, version: 0n };
-    return this.degrading.write('a value could not be stored under its lease', lost, fill);
+    return this.degrading.write('a value could not be stored under its lease', lost, options, fill);
   }
 
   /** Lets others load after `backoffMs`, 0 to 600,000. Does not wait for the answer: without it the lease runs out. */

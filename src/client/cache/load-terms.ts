@@ -3,6 +3,7 @@ import { invalidArgument } from '../errors.js';
 import { entryTermsOf, type EntryTerms, type EntryTermsOptions } from './entry-terms.js';
 import { roundedMs } from './expiry.js';
 import type { Loader } from './loader.js';
+import { throwIfNoTimeout } from '../transport/timeout.js';
 import { meaningOf, throwIfNoFunction } from './option-checks.js';
 
 export interface CacheAsideOptions<Value = unknown> extends EntryTermsOptions<Value> {
@@ -77,8 +78,8 @@ export function loadTermsOf<Value>(
 ): LoadTerms<Value> {
   throwIfNoFunction(loader, 'loader');
   const { refreshThreshold, whileStale = 'serve', timeoutMs, ttlMs = 0 } = options;
-  if (timeoutMs !== undefined && !(typeof timeoutMs === 'number' && timeoutMs >= 0))
-    throw invalidArgument('timeoutMs must be a number of milliseconds', ['timeoutMs']);
+  // with the wait on top a wrong one could be right
+  throwIfNoTimeout(timeoutMs);
   return {
     key,
     loader,

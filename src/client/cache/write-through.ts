@@ -98,12 +98,17 @@ export class WriteThrough {
       request.early = early;
       return rpc.getOrLease(request, callOptions);
     };
-    const answer = await degrading.read('a key is written through without its claim', undefined, async () => {
-      const first = await ask(tags.length > 0 ? AT_ONCE : undefined);
-      // that the source has nothing has no version
-      const isNothing = first.status === GetOrLeaseStatus.HIT && first.absent;
-      return isNothing && tags.length === 0 ? ask(AT_ONCE) : first;
-    });
+    const answer = await degrading.read(
+      'a key is written through without its claim',
+      undefined,
+      callOptions,
+      async () => {
+        const first = await ask(tags.length > 0 ? AT_ONCE : undefined);
+        // that the source has nothing has no version
+        const isNothing = first.status === GetOrLeaseStatus.HIT && first.absent;
+        return isNothing && tags.length === 0 ? ask(AT_ONCE) : first;
+      },
+    );
     if (answer === undefined) return NO_CLAIM;
     const { status, leaseToken, entry } = answer;
     if (status === GetOrLeaseStatus.LEASED) {

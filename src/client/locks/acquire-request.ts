@@ -77,10 +77,6 @@ const MAX_RESOURCE_BYTES = 512;
 const MAX_OWNER_BYTES = 128;
 const MAX_PERMITS = 1_000_000;
 
-export function toResources(resources: string | readonly string[]): string[] {
-  return typeof resources === 'string' ? [resources] : [...resources];
-}
-
 /** Throws InvalidArgumentError for what no message can carry; the rest is for the service to judge. */
 export function toAcquireRequest(resources: readonly string[], options: AcquireLockOptions): AcquireLockRequest {
   const { ttlMs, waitMs = 0, requestId = randomUUID() } = options;
@@ -106,14 +102,21 @@ export function toHoldRequest(resources: readonly string[], options: HoldLockOpt
   const { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, lockDelayMs = 0 } = options;
   const wrong = [
     ...wrongResources(resources),
-    ...(isInRange(leaseMs, MIN_LEASE_MS, MAX_LEASE_MS) ? [] : ['leaseMs']),
-    ...(isText(owner, MAX_OWNER_BYTES) ? [] : ['owner']),
-    ...(isInRange(waitMs, 0, MAX_WAIT_MS) ? [] : ['waitMs']),
-    ...(isInRange(permits, 0, MAX_PERMITS) ? [] : ['permits']),
-    ...(isInRange(capacity, 0, MAX_PERMITS) ? [] : ['capacity']),
-    ...(isInRange(lockDelayMs, 0, MAX_WAIT_MS) ? [] : ['lockDelayMs']),
+    ...outOfRange('leaseMs', leaseMs, [MIN_LEASE_MS, MAX_LEASE_MS]),
+    ...(isText(owner, MAX_OWNER_BYTES)
+      ? []
+      : [{ field: 'owner', must: `be a text of up to ${String(MAX_OWNER_BYTES)} bytes` }]),
+    ...outOfRange('waitMs', waitMs, [0, MAX_WAIT_MS]),
+    ...outOfRange('permits', permits, [0, MAX_PERMITS]),
+    ...outOfRange('capacity', capacity, [0, MAX_PERMITS]),
+    ...outOfRange('lockDelayMs', lockDelayMs, [0, MAX_WAIT_MS]),
   ];
-  if (wrong.length > 0) throw invalidArgument(`wrong, or out of range: ${wrong.join(', ')}`, wrong);
+  if (wrong.length > 0) {
+    throw invalidArgument(
+      wrong.map(({ field, must }) => `${field} must ${must}`).join('; '),
+      wrong.map(({ field }) => field),
+    );
+  }
   if (permits > (capacity === 0 ? MAX_PERMITS : capacity))
     throw invalidArgument('more permits than there are', ['permits']);
   if (permits === 0 && capacity !== 0) throw invalidArgument('a capacity needs permits', ['capacity']);
@@ -138,20 +141,31 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw shardkeepError(Code.CANCELLED, 'cancelled; no lock was asked for');
 }
 
-function wrongResources(resources: readonly string[]): string[] {
+interface WrongField {
+  readonly field: string;
+  readonly must: string;
+}
+
+function wrongResources(resources: readonly string[]): WrongField[] {
   const isWrong = resources.length === 0 || resources.length > MAX_RESOURCES;
-  if (isWrong || new Set(resources).size !== resources.length) return ['resources'];
+  if (isWrong || new Set(resources).size !== resources.length)
+    return [{ field: 'resources', must: `be 1 to ${String(MAX_RESOURCES)} different ones` }];
   return resources.flatMap((resource, index) =>
-    resource !== '' && isText(resource, MAX_RESOURCE_BYTES) ? [] : [`resources[${String(index)}]`],
+    resource !== '' && isText(resource, MAX_RESOURCE_BYTES)
+      ? []
+      : [{ field: `resources[${String(index)}]`, must: `be a text of 1 to ${String(MAX_RESOURCE_BYTES)} bytes` }],
   );
 }
 
-function isInRange(value: number, min: number, max: number): boolean {
-  return Number.isSafeInteger(value) && value >= min && value <= max;
+function outOfRange(field: string, value: number, [min, max]: readonly [number, number]): WrongField[] {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return [];
+  return [{ field, must: `be a whole number, ${String(min)} to ${String(max)}` }];
 }
 
 /** A surrogate without its other half is sent as U+FFFD. */
-function isText(value: string, maxBytes: number): boolean {
+function isText(value: unknown, maxBytes: number): boolean {
+  // of plain JavaScript it may be anything
+  if (typeof value !== 'string') return false;
   const sent = Buffer.from(value);
   return sent.length <= maxBytes && !/[\0\uFFFD]/.test(sent.toString());
 }

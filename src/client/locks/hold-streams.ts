@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status as Code } from '@grpc/grpc-js';
-import { invalidArgument, shardkeepError, UnavailableError } from '../errors.js';
+import { shardkeepError, UnavailableError } from '../errors.js';
+import { failNextTurn } from '../event-loop.js';
 import type { Logger } from '../logger.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { Lock, LockRefusal } from './acquire-outcome.js';
@@ -52,7 +53,6 @@ export class HoldStreams implements LockTaker {
 
   async hold(request: HoldRequest, options: HoldCallOptions): Promise<HeldLease | LockRefusal> {
     const { timeoutMs = this.options.timeoutMs, signal } = options;
-    if (Number.isNaN(timeoutMs)) throw invalidArgument('timeoutMs is not a number');
     const giveUpAt = performance.now() + request.waitMs;
     const deadlineAt = giveUpAt + Math.min(timeoutMs, MAX_TIMEOUT_MS);
     let [failures, drains] = [0, 0];
@@ -61,7 +61,8 @@ export class HoldStreams implements LockTaker {
       try {
         return await this.streamFor(request.resources.length).hold(request, { waitMs, deadlineAt, signal });
       } catch (error) {
-        if (!(error instanceof UnavailableError) || this.isClosed) throw error;
+        if (this.isClosed) return failNextTurn(error as Error);
+        if (!(error instanceof UnavailableError)) throw error;
         // a service that drains has not begun, and its successor may be there already
         const isDraining = error.reason === 'DRAINING';
         const delayMs = isDraining && drains === 0 ? 0 : (error.retryAfterMs ?? 0) + backoffMs(failures + drains);

@@ -9,22 +9,24 @@ import {
   ReleaseLockRequest,
   WatchLocksRequest,
 } from '../../gen/shardkeep/lock/v1/lock.js';
-import { shardkeepError } from '../errors.js';
+import { invalidArgument, shardkeepError } from '../errors.js';
 import { toInt64, unlessZero } from '../int64.js';
+import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
+import { throwIfNoTimeout } from '../transport/timeout.js';
 import { toAcquireResult, type AcquireLockResult, type Lock } from './acquire-outcome.js';
 import {
   throwIfAborted,
   toAcquireRequest,
   toHoldRequest,
-  toResources,
   type AcquireLockOptions,
   type HoldLockOptions,
 } from './acquire-request.js';
 import { HeldLease, type HeldLock } from './held-lease.js';
 import type { LockTakerOptions } from './hold-streams.js';
 import { LockNotAcquiredError } from './lock-errors.js';
+import { toHeldResources, toResources } from './lock-arguments.js';
 import { LockKeeping } from './lock-keeping.js';
 import type {
   CheckedFencingToken,
@@ -60,7 +62,7 @@ export class Locks {
    * Does something while nobody else holds the resource, or any of the resources: takes the lock, waiting up to `waitMs`, runs
    * the body, renews the lease meanwhile, and releases the lock however the body ends. Answers what the body answers.
    *
-   * Rejects with LockNotAcquiredError, which says who is in the way, where the lock was not granted in that time; the body has
+   * Options may be left out. Rejects with LockNotAcquiredError, which says who is in the way, where the lock was not granted in that time; the body has
    * not begun then. Where the lock gets lost under the body its `signal` aborts with a LockLostError, and when the body has
    * ended withLock rejects with that error whatever the body answered: it may be worthless. What the body threw, unless it is
    * that error, is its `cause`. Otherwise what the body throws is thrown.
@@ -79,11 +81,19 @@ export class Locks {
    * `lock.signal`. So write with the fencing token: a grant of `lock.grants` as the `guard` of a write to the cache or a session
    * makes the record refuse whoever has lost the lock, once a later holder has written.
    */
+  withLock<Result>(resources: string | readonly string[], body: LockedBody<Result>): Promise<Result>;
+  withLock<Result>(
+    resources: string | readonly string[],
+    options: HoldLockOptions | undefined,
+    body: LockedBody<Result>,
+  ): Promise<Result>;
   async withLock<Result>(
     resources: string | readonly string[],
-    options: HoldLockOptions,
-    body: LockedBody<Result>,
+    ...rest: readonly [LockedBody<Result>] | readonly [HoldLockOptions | undefined, LockedBody<Result>]
   ): Promise<Result> {
+    const [options, body] = rest.length === 1 ? [undefined, rest[0]] : rest;
+    // of plain JavaScript it may be missing, which is better known before the lock is taken
+    if (typeof body !== 'function') throw invalidArgument('withLock needs a function to run', ['body']);
     return runUnder(await this.hold(resources, options), body);
   }
 
@@ -106,6 +116,7 @@ export class Locks {
     options: AcquireLockOptions = {},
   ): Promise<AcquireLockResult> {
     const { waitMs = 0, timeoutMs = this.options.timeoutMs, signal } = options;
+    throwIfNoTimeout(timeoutMs);
     const request = toAcquireRequest(toResources(resources), options);
     const call = { timeoutMs: waitMs + timeoutMs, retrySafe: true, ...(signal && { signal }) };
     return toAcquireResult(await this.rpc.acquireLock(request, call));
@@ -113,10 +124,10 @@ export class Locks {
 
   /** Gives a lock back, first to who waits. Only its token can; safe to try again. */
   async releaseLock(
-    { resources, lockToken }: Pick<Lock, 'resources' | 'lockToken'>,
+    lock: Pick<Lock, 'resources' | 'lockToken'>,
     options: CallOptions = {},
   ): Promise<ReleaseLockResult> {
-    const request = ReleaseLockRequest.fromPartial({ resources: [...resources], lockToken });
+    const request = ReleaseLockRequest.fromPartial(toHeldResources(lock));
     const { status, notHeldResources } = await this.rpc.releaseLock(request, options);
     return isDone(status) ? { status: 'done' } : { status: 'not_holder', notHeldResources };
   }
@@ -126,15 +137,11 @@ export class Locks {
    * again.
    */
   async extendLock(
-    { resources, lockToken }: Pick<Lock, 'resources' | 'lockToken'>,
+    lock: Pick<Lock, 'resources' | 'lockToken'>,
     ttlMs: number,
     options: CallOptions = {},
   ): Promise<ExtendLockResult> {
-    const request = ExtendLockRequest.fromPartial({
-      resources: [...resources],
-      lockToken,
-      ttlMs: toInt64(ttlMs, 'ttlMs'),
-    });
+    const request = ExtendLockRequest.fromPartial({ ...toHeldResources(lock), ttlMs: toInt64(ttlMs, 'ttlMs') });
     const { status, expiresAtMs, notHeldResources } = await this.rpc.extendLock(request, options);
     return isDone(status)
       ? { status: 'done', expiresAtMs: Number(expiresAtMs) }
@@ -183,11 +190,13 @@ export class Locks {
    * never ends by itself; it throws UnavailableError when the service goes away or the connection breaks, and can be asked for
    * again then. Leaving the loop ends it.
    */
-  async *watchLocks(options: WatchLocksOptions): AsyncGenerator<WatchedLocks, void, undefined> {
+  watchLocks(options: WatchLocksOptions): AsyncIterableIterator<WatchedLocks, undefined> {
     const { resources = [], prefix = '', signal } = options;
     const request = WatchLocksRequest.fromPartial({ resources: [...resources], prefix });
-    for await (const { locks, resync } of this.rpc.watchLocks(request, { signal }))
-      yield { locks: locks.map(toSummary), resync };
+    return new MappedStream(
+      () => this.rpc.watchLocks(request, { signal }),
+      ({ locks, resync }) => ({ locks: locks.map(toSummary), resync }),
+    );
   }
 
   /**
@@ -236,9 +245,10 @@ export class Locks {
     return this.keeping.close();
   }
 
-  private async hold(resources: string | readonly string[], options: HoldLockOptions): Promise<HeldLease> {
+  private async hold(resources: string | readonly string[], options: HoldLockOptions = {}): Promise<HeldLease> {
     const request = toHoldRequest(toResources(resources), options);
     const { timeoutMs, signal } = options;
+    throwIfNoTimeout(timeoutMs);
     throwIfAborted(signal);
     const outcome = await this.keeping.hold(request, { timeoutMs, signal });
     if (!(outcome instanceof HeldLease)) throw new LockNotAcquiredError(request.resources, outcome);

@@ -1,8 +1,11 @@
 import { status as Code } from '@grpc/grpc-js';
 import type { HoldConcurrencyResponse } from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { invalidArgument, shardkeepError } from '../errors.js';
+import { failNextTurn } from '../event-loop.js';
 import type { MessageStream } from '../rpc/message-stream.js';
+import { throwIfNoTimeout } from '../transport/timeout.js';
 import { toDecision, type RateLimitDecision } from './decision.js';
+import type { HoldConcurrencyOptions } from './options.js';
 
 /** Slots that are held until they are released, lost, or this process ends. */
 export interface HeldSlots {
@@ -26,13 +29,28 @@ export interface DeniedSlots {
 /** setTimeout fires at once for more. */
 const MAX_TIMER_MS = 0x7fffffff;
 
-/** Waits for the decision of a HoldConcurrency stream; gives the stream up when it is late. */
+const MAX_UINT32 = 0xffffffff;
+
+/** Throws InvalidArgumentError for what a stream cannot be opened with. The range is for the service to judge. */
+export function throwIfNotHoldable({ cost, timeoutMs }: Pick<HoldConcurrencyOptions, 'cost' | 'timeoutMs'>): void {
+  throwIfNoTimeout(timeoutMs);
+  if (cost !== undefined && !(Number.isSafeInteger(cost) && cost >= 0 && cost <= MAX_UINT32))
+    throw invalidArgument('cost must be a whole number, 1 to 64', ['cost']);
+}
+
+/** Opens a HoldConcurrency stream and waits for its decision; gives the stream up when it is late. */
 export async function slotsOf(
-  stream: MessageStream<HoldConcurrencyResponse>,
+  open: () => MessageStream<HoldConcurrencyResponse>,
   timeoutMs: number,
   /** Told of slots that are lost. */
   onLost: (reason: unknown) => void,
 ): Promise<HeldSlots | DeniedSlots> {
+  let stream: MessageStream<HoldConcurrencyResponse>;
+  try {
+    stream = open();
+  } catch (error) {
+    return failNextTurn(error as Error);
+  }
   const decision = await decisionOf(stream, timeoutMs);
   if (!decision.allowed) {
     stream.cancel();
@@ -60,10 +78,6 @@ async function decisionOf(
   stream: MessageStream<HoldConcurrencyResponse>,
   timeoutMs: number,
 ): Promise<RateLimitDecision> {
-  if (Number.isNaN(timeoutMs)) {
-    stream.cancel();
-    throw invalidArgument('timeoutMs is not a number');
-  }
   const wait = { isLate: false };
   const timer = setTimeout(
     () => {

@@ -5,7 +5,7 @@ import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import { toBan, type RateLimitBan } from './bans.js';
 import { toDecision, toOutlook, type RateLimitDecision, type RateLimitOutlook } from './decision.js';
-import { slotsOf, type DeniedSlots, type HeldSlots } from './held-slots.js';
+import { slotsOf, throwIfNotHoldable, type DeniedSlots, type HeldSlots } from './held-slots.js';
 import { listIn, objectIn } from '../arguments.js';
 import { toInt64 } from '../int64.js';
 import { limitMessages, type RateLimitOrMany, type RateLimitPolicy, type RateLimitSubject } from './limit.js';
@@ -185,11 +185,16 @@ export class RateLimits {
     limits: RateLimitOrMany,
     options: HoldConcurrencyOptions = {},
   ): Promise<HeldSlots | DeniedSlots> {
+    throwIfNotHoldable(options);
     const { cost, timeoutMs = DEFAULT_HOLD_TIMEOUT_MS, signal } = options;
     const request = { limits: limitMessages(limits), cost };
-    return slotsOf(this.rpc.holdConcurrency(request, { signal }), timeoutMs, (reason) => {
-      this.logger.debug({ err: reason }, 'slots of a concurrency limit are lost');
-    });
+    return slotsOf(
+      () => this.rpc.holdConcurrency(request, { signal }),
+      timeoutMs,
+      (reason) => {
+        this.logger.debug({ err: reason }, 'slots of a concurrency limit are lost');
+      },
+    );
   }
 
   /** The configured policies. Asks no Redis. */

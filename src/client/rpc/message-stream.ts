@@ -1,11 +1,14 @@
 import { status as Code, type ClientDuplexStream, type ClientReadableStream, type StatusObject } from '@grpc/grpc-js';
 import { errorOfStatus, outcomeUnknown, shardkeepError } from '../errors.js';
+import { isOfConnection } from '../transport/lost-call.js';
 
 /** What may wait for the reader before the service is told to hold back. */
 const MAX_BUFFERED = 64;
 
 export interface MessageStreamOptions {
   readonly signal?: AbortSignal | undefined;
+  /** Asked when the call has failed: whether it never had a connection to a service. */
+  readonly wasNeverSent: () => boolean;
   /** The call is over. */
   readonly onOver: () => void;
 }
@@ -17,17 +20,19 @@ interface Waiter<Message> {
 
 /**
  * The messages of one stream RPC, to be read once with `for await`. It ends when the service ends it with OK, and throws
- * ShardkeepError otherwise; leaving the loop cancels the stream.
+ * ShardkeepError otherwise; leaving the loop cancels the stream. Several `next()` at once are answered in their order. Of a
+ * reader that is slow a few messages wait here, and then the service is held back.
  */
 export class MessageStream<Message> implements AsyncIterableIterator<Message, undefined> {
   private readonly buffered: Message[] = [];
-  private waiter: Waiter<Message> | undefined;
+  /** Who asked for what has not come yet. */
+  private readonly waiters: Waiter<Message>[] = [];
   private ended = false;
   private failure: Error | undefined;
 
   constructor(
     private readonly call: ClientReadableStream<Message>,
-    { signal, onOver }: MessageStreamOptions,
+    { signal, wasNeverSent, onOver }: MessageStreamOptions,
   ) {
     const cancel = (): void => {
       this.cancel();
@@ -37,7 +42,10 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
     const over = (): void => {
       if (status === undefined || !readAll) return;
       signal?.removeEventListener('abort', cancel);
-      this.finish(status.code === Code.OK ? undefined : errorOfStream(status));
+      const { code, details } = status;
+      if (code === Code.OK) this.finish(undefined);
+      else if (isOfConnection(status) && !wasNeverSent()) this.finish(outcomeUnknown(details));
+      else this.finish(errorOfStatus(status));
     };
     call.on('data', (message: Message) => {
       this.receive(message);
@@ -59,14 +67,7 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
 
   /** Gives the stream up: the loop that reads it throws CancelledError. */
   cancel(): void {
-    if (this.ended) return;
-    this.finish(shardkeepError(Code.CANCELLED, 'cancelled'));
-    this.buffered.length = 0;
-    this.call.resume();
-    // grpc-js does not reset a call that is cancelled in the turn in which it began
-    process.nextTick(() => {
-      this.call.cancel();
-    });
+    this.abandon(shardkeepError(Code.CANCELLED, 'cancelled'));
   }
 
   next(): Promise<IteratorResult<Message, undefined>> {
@@ -82,12 +83,14 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
     }
     if (this.ended) return Promise.resolve({ done: true, value: undefined });
     return new Promise((resolve, reject) => {
-      this.waiter = { resolve, reject };
+      this.waiters.push({ resolve, reject });
     });
   }
 
   return(): Promise<IteratorResult<Message, undefined>> {
-    this.cancel();
+    // whoever waits for a message is told of the end, and of no failure
+    this.abandon(undefined);
+    this.buffered.length = 0;
     this.failure = undefined;
     return Promise.resolve({ done: true, value: undefined });
   }
@@ -96,11 +99,21 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
     return this;
   }
 
+  private abandon(failure: Error | undefined): void {
+    if (this.ended) return;
+    this.finish(failure);
+    this.buffered.length = 0;
+    this.call.resume();
+    // grpc-js does not reset a call that is cancelled in the turn in which it began
+    process.nextTick(() => {
+      this.call.cancel();
+    });
+  }
+
   private receive(message: Message): void {
     if (this.ended) return;
-    const { waiter } = this;
+    const waiter = this.waiters.shift();
     if (waiter !== undefined) {
-      this.waiter = undefined;
       waiter.resolve({ done: false, value: message });
       return;
     }
@@ -108,14 +121,14 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
     if (this.buffered.length >= MAX_BUFFERED) this.call.pause();
   }
 
+  /** The first who waits is told how it ended, the others that it has. */
   private finish(failure: Error | undefined): void {
     if (this.ended) return;
     this.ended = true;
-    const { waiter } = this;
-    this.waiter = undefined;
-    if (waiter === undefined) this.failure = failure;
-    else if (failure === undefined) waiter.resolve({ done: true, value: undefined });
-    else waiter.reject(failure);
+    const told = failure === undefined ? undefined : this.waiters.shift();
+    if (failure !== undefined && told !== undefined) told.reject(failure);
+    else this.failure = failure;
+    for (const { resolve } of this.waiters.splice(0)) resolve({ done: true, value: undefined });
   }
 }
 
@@ -137,10 +150,4 @@ export class DuplexMessageStream<Request, Message> extends MessageStream<Message
   end(): void {
     this.duplex.end();
   }
-}
-
-/** A connection that broke under a stream says UNAVAILABLE without a word of the service. */
-function errorOfStream(status: StatusObject): Error {
-  const untold = status.code === Code.UNAVAILABLE && Object.keys(status.metadata.getMap()).length === 0;
-  return untold ? outcomeUnknown(status.details) : errorOfStatus(status);
 }

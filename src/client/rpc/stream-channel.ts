@@ -1,6 +1,7 @@
 import type { Client, Metadata } from '@grpc/grpc-js';
 import { status as Code } from '@grpc/grpc-js';
-import { shardkeepError } from '../errors.js';
+import { invalidArgument, shardkeepError } from '../errors.js';
+import { wasNeverSent, type CallPeer } from '../transport/lost-call.js';
 import type { ClientMethod, MethodDefinition } from '../transport/method.js';
 import { DuplexMessageStream, MessageStream, type MessageStreamOptions } from './message-stream.js';
 
@@ -26,9 +27,10 @@ export class StreamChannel {
   serverStream(method: StreamMethod, request: object, { signal }: StreamOptions): MessageStream<unknown> {
     const { path, encode, responseDeserialize } = method;
     this.throwIfClosed();
+    const payload = encoded(encode, request);
     return this.track((onOver) => {
-      const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
-      return new MessageStream(call, { signal, onOver });
+      const call = this.client.makeServerStreamRequest(path, identity, responseDeserialize, payload, this.metadata());
+      return new MessageStream(call, { signal, onOver, wasNeverSent: this.askerOf(call) });
     });
   }
 
@@ -37,13 +39,17 @@ export class StreamChannel {
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeBidiStreamRequest(path, encode, responseDeserialize, this.metadata());
-      return new DuplexMessageStream(call, { signal, onOver });
+      return new DuplexMessageStream(call, { signal, onOver, wasNeverSent: this.askerOf(call) });
     });
   }
 
   close(): void {
     this.closed = true;
     for (const stream of this.open) stream.cancel();
+  }
+
+  private askerOf(call: CallPeer): MessageStreamOptions['wasNeverSent'] {
+    return () => wasNeverSent(call, this.client);
   }
 
   private throwIfClosed(): void {
@@ -59,4 +65,17 @@ export class StreamChannel {
     this.open.add(stream);
     return stream;
   }
+}
+
+/** grpc-js would call it an error of its own that a request is no message. */
+function encoded(encode: StreamMethod['encode'], request: object): Buffer {
+  try {
+    return encode(request);
+  } catch (error) {
+    throw invalidArgument(`the request is no message: ${String(error)}`);
+  }
+}
+
+function identity(bytes: Buffer): Buffer {
+  return bytes;
 }

@@ -1,4 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
+import { status as Code } from '@grpc/grpc-js';
 import type { WatchSessionsResponse } from '../../gen/shardkeep/session/v1/session.js';
 import {
   InvalidArgumentError,
@@ -58,7 +59,11 @@ export class ResumingStream {
   async next(): Promise<WatchSessionsResponse | undefined> {
     while (!this.isClosed) {
       const stream = this.stream ?? this.open();
-      if (stream === undefined) break;
+      if (stream === undefined) {
+        // nothing was waited for, and whoever watches again in a loop would never let go of the event loop
+        await nextTurn();
+        break;
+      }
       const message = await this.read(stream);
       if (message !== undefined) return this.take(message);
       await this.rest();
@@ -102,6 +107,7 @@ export class ResumingStream {
 
   private take(message: WatchSessionsResponse): WatchSessionsResponse {
     this.hasBegun = true;
+    if (this.failures > 0) this.options.logger.warn({}, 'the stream of session events is back');
     this.failures = 0;
     if (message.cursor.length > 0) this.cursor = message.cursor;
     const resync = message.resync || this.hasGap;
@@ -125,10 +131,11 @@ export class ResumingStream {
     this.stream = undefined;
     this.breach = undefined;
     if (this.isClosed) return;
-    const message = 'the stream of session events broke; it is opened again';
-    // once an outage
-    if (failures === 0) this.options.logger.warn({ err }, message);
-    else this.options.logger.debug({ err, failures }, message);
+    // once an outage, and without a stack, which tells nothing of who watches
+    if (failures === 0) {
+      const details = err === undefined ? {} : { code: Code[err.code], reason: err.reason, why: err.message };
+      this.options.logger.warn(details, 'the stream of session events broke; it is opened again');
+    }
     const ceiling = Math.min(BASE_DELAY_MS * 2 ** failures, MAX_DELAY_MS);
     const delayMs = Math.max(err?.retryAfterMs ?? 0, ceiling / 2 + Math.random() * (ceiling / 2));
     await delay(delayMs, undefined, { signal: this.closing.signal }).catch(() => undefined);

@@ -75,11 +75,20 @@ export class SessionWatch implements AsyncIterable<SessionEvent | ResyncEvent> {
     this.stream.close();
   };
 
-  [Symbol.asyncIterator](): AsyncGenerator<SessionEvent | ResyncEvent, void, undefined> {
-    return this.told;
+  [Symbol.asyncIterator](): AsyncIterableIterator<SessionEvent | ResyncEvent, undefined> {
+    const iterator: AsyncIterableIterator<SessionEvent | ResyncEvent, undefined> = {
+      next: () => this.told.next(),
+      return: () => {
+        // a generator that has not begun, or waits, would not come to its own end
+        this.close();
+        return this.told.return(undefined);
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
   }
 
-  private async *tell(): AsyncGenerator<SessionEvent | ResyncEvent, void, undefined> {
+  private async *tell(): AsyncGenerator<SessionEvent | ResyncEvent, undefined, undefined> {
     try {
       let message = await this.first;
       while (message !== undefined) {
@@ -88,12 +97,13 @@ export class SessionWatch implements AsyncIterable<SessionEvent | ResyncEvent> {
           else await this.onResync();
         }
         for (const event of message.events) {
-          if (this.stream.isClosed) return;
+          if (this.stream.isClosed) return undefined;
           yield toSessionEvent(event);
         }
         if (message.cursor.length > 0) this.position = message.cursor;
         message = await this.stream.next();
       }
+      return undefined;
     } finally {
       this.close();
     }

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import { NotFoundError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
 import {
@@ -55,6 +56,7 @@ import {
 import {
   toValidateSessionRequest,
   toValidateSessionResult,
+  unknownWhereMalformed,
   type ValidateSessionOptions,
   type ValidateSessionResult,
 } from './validate-session.js';
@@ -77,7 +79,8 @@ export interface UserSessions {
 }
 
 /**
- * Who is logged in. A session id is a handle that may be logged; a session token is the credential. Expected outcomes are
+ * Who is logged in. A session id is a handle that may be logged; a session token is the credential, which anybody may present:
+ * any text is answered. An id comes from the service: what has not its shape is an InvalidArgumentError. Expected outcomes are
  * answers; what else goes wrong is a ShardkeepError: InvalidArgumentError naming the fields, UnavailableError while Redis
  * is away (a session is never taken for valid or for gone without its word). Every call that is safe to retry is retried, within
  * its timeout.
@@ -99,12 +102,16 @@ export class Sessions {
   }
 
   /**
-   * Whether a token opens a session now; touches the session. Safe to retry. InvalidArgumentError for a text that has not
-   * the shape of a token.
+   * Whether a token opens a session now; touches the session. Safe to retry. A text that has not even the shape of a token, as
+   * a cookie may bring any, is `unknown` like a token that nobody has; the service counts it as `malformed`.
    */
   async validateSession(sessionToken: string, options: ValidateSessionOptions = {}): Promise<ValidateSessionResult> {
     const request = toValidateSessionRequest(sessionToken, options);
-    return toValidateSessionResult(await this.rpc.validateSession(request, options));
+    try {
+      return toValidateSessionResult(await this.rpc.validateSession(request, options));
+    } catch (error) {
+      return unknownWhereMalformed(sessionToken, error);
+    }
   }
 
   /** A live session, which is not touched; undefined where it is not there or has ended. Safe to retry. */
@@ -152,11 +159,16 @@ export class Sessions {
   /**
    * Gives a session a new token. The old one works on for the profile's grace (15 seconds unless configured), and rotating it
    * again answers the same new one: so a retry is safe within the grace, and made by itself. Rotating with a token that was
-   * replaced before that ends the session: it was stolen. A `timeoutMs` should be shorter than the grace.
+   * replaced before that ends the session: it was stolen. A `timeoutMs` should be shorter than the grace. A text that has not
+   * even the shape of a token is `unknown`, as for validateSession.
    */
   async rotateSession(sessionToken: string, options: RotateSessionOptions = {}): Promise<RotateSessionResult> {
     const call = { ...options, retrySafe: options.retrySafe ?? true };
-    return toRotateSessionResult(await this.rpc.rotateSession(toRotateSessionRequest(sessionToken, options), call));
+    try {
+      return toRotateSessionResult(await this.rpc.rotateSession(toRotateSessionRequest(sessionToken, options), call));
+    } catch (error) {
+      return unknownWhereMalformed(sessionToken, error);
+    }
   }
 
   /**
@@ -179,8 +191,9 @@ export class Sessions {
    * once, whether its progress is read or not. When the first progress is there, no login that was proved before gets in any
    * more, and the rest ends also when the stream breaks. Throws ShardkeepError from the loop. Safe to call again.
    */
-  destroyAllSessions(options: DestroyAllSessionsOptions = {}): AsyncGenerator<DestroyAllProgress, void, undefined> {
-    return progressOf(this.rpc.destroyAllSessions(toDestroyAllSessionsRequest(options), options));
+  destroyAllSessions(options: DestroyAllSessionsOptions = {}): AsyncIterableIterator<DestroyAllProgress, undefined> {
+    const request = toDestroyAllSessionsRequest(options);
+    return new MappedStream(() => this.rpc.destroyAllSessions(request, options), toDestroyAllProgress).begin();
   }
 
   /** The live sessions of a user at one moment, which are not touched. Safe to retry. */
@@ -244,10 +257,4 @@ export class Sessions {
   async cleanupExpiredSessions(options: CallOptions = {}): Promise<number> {
     return Number((await this.rpc.cleanupExpiredSessions({}, options)).expiredCount);
   }
-}
-
-async function* progressOf(
-  responses: AsyncIterable<proto.DestroyAllSessionsResponse>,
-): AsyncGenerator<DestroyAllProgress, void, undefined> {
-  for await (const response of responses) yield toDestroyAllProgress(response);
 }

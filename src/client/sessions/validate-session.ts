@@ -1,4 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
+import { InvalidArgumentError } from '../errors.js';
 import type { CallOptions } from '../transport/method.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toOptionalInt64 } from '../int64.js';
@@ -14,7 +15,7 @@ export interface ValidateSessionOptions extends CallOptions {
 
 /** What a token that does not open its session is answered. */
 export type SessionRefusal =
-  /** No session has this token, or it ended more than an hour ago. */
+  /** No session has this token, or it ended more than an hour ago; or it has not the shape of a token. */
   | { readonly status: 'unknown' }
   /** The session ran out. */
   | { readonly status: 'expired'; readonly end: SessionEnd }
@@ -76,4 +77,21 @@ export function refusedByEnd(
 ): SessionRefusal {
   if (end === undefined) throw foreignAnswer(rpc);
   return { status, end: toSessionEnd(end) };
+}
+
+/** By its name in the request, and by that of the client. */
+const TOKEN_FIELDS: ReadonlySet<string> = new Set(['session_token', 'sessionToken']);
+
+/**
+ * Who presents a text that is no token is as unknown as who presents one that nobody has, which for a caller is one case and
+ * not two. Throws every other error, also where more than the token is wrong, and where it is not even a text.
+ */
+export function unknownWhereMalformed(sessionToken: unknown, error: unknown): { readonly status: 'unknown' } {
+  const isMalformed =
+    typeof sessionToken === 'string' &&
+    error instanceof InvalidArgumentError &&
+    error.fields.length > 0 &&
+    error.fields.every((field) => TOKEN_FIELDS.has(field));
+  if (isMalformed) return { status: 'unknown' };
+  throw error;
 }

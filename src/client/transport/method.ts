@@ -33,19 +33,12 @@ export type RequestOf<Method extends MethodDefinition> = ReturnType<Method['requ
 export type ResponseOf<Method extends MethodDefinition> = ReturnType<Method['responseDeserialize']>;
 
 export interface CallOptions {
-  /** How long to wait for the answer; the client's default where it is absent. */
+  /** How long to wait for the answer, above 0, also Infinity; the client's default where it is absent. */
   readonly timeoutMs?: number;
   /** Gives the call up: it fails with CANCELLED, and a write may or may not have happened. */
   readonly signal?: AbortSignal;
   /** A second try of this request does no harm, as when it has a `requestId`. Known by itself of RPCs the proto calls safe. */
   readonly retrySafe?: boolean;
-}
-
-const MAX_TIMEOUT_MS = 0xffffffff;
-
-/** Whole, from 1, and no longer than a frame of the pipeline can carry (which is 49 days). */
-export function wholeTimeoutMs(timeoutMs: number): number {
-  return Math.min(Math.max(1, Math.ceil(timeoutMs)), MAX_TIMEOUT_MS);
 }
 
 export function clientMethod(definition: MethodDefinition): ClientMethod {

@@ -11,9 +11,11 @@ import {
   type ShardkeepError,
   shardkeepError,
 } from '../errors.js';
-import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
+import { failNextTurn } from '../event-loop.js';
+import type { CallOptions, ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
+import { wholeTimeoutMs } from './timeout.js';
 import type { Transport } from './transport.js';
 import type { UnaryTransport } from './unary-transport.js';
 
@@ -65,11 +67,10 @@ export class PipelineTransport implements Transport, CallOwner {
   }
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
-    if (this.closed) return Promise.reject(notSent('the client is closed'));
+    if (this.closed) return failNextTurn(notSent('the client is closed'));
     if (this.unaryOnly) return this.options.unary.call(method, request, options);
-    if (this.outage !== undefined) return Promise.reject(notSent(this.outage));
-    if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
-    if (options.signal?.aborted === true) return Promise.reject(shardkeepError(Code.CANCELLED, 'cancelled'));
+    if (this.outage !== undefined) return failNextTurn(notSent(this.outage));
+    if (options.signal?.aborted === true) return failNextTurn(shardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
       const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
       const wholeMs = wholeTimeoutMs(timeoutMs);
@@ -84,6 +85,14 @@ export class PipelineTransport implements Transport, CallOwner {
   expire(call: PendingCall): void {
     this.fail(call, shardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
     call.stream?.cancel(call);
+  }
+
+  /** For when the service is known to be back: does not wait for the end of the back-off. */
+  retryNow(): void {
+    if (this.backoffTimer === undefined || this.closed) return;
+    clearTimeout(this.backoffTimer);
+    this.backoffTimer = undefined;
+    this.open();
   }
 
   close(): Promise<void> {
@@ -105,7 +114,11 @@ export class PipelineTransport implements Transport, CallOwner {
   private begin(call: PendingCall): void {
     if (this.hasRoom && this.queue.size === 0) this.send(call);
     else if (this.queue.size < MAX_QUEUED) this.enqueue(call);
-    else this.fail(call, shardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
+    else {
+      setImmediate(() => {
+        this.fail(call, shardkeepError(Code.RESOURCE_EXHAUSTED, 'too many calls wait for the service'));
+      });
+    }
   }
 
   private enqueue(call: PendingCall): void {

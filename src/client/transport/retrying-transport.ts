@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ShardkeepError, UnavailableError } from '../errors.js';
 import type { CallOptions, ClientMethod } from './method.js';
 import { RETRY_SAFE } from './retry-safe.js';
+import { isTimeout, noTimeout } from './timeout.js';
 import type { Transport } from './transport.js';
 
 export interface RetryOptions {
@@ -46,6 +47,7 @@ export class RetryingTransport implements Transport {
   }
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
+    if (!isTimeout(options.timeoutMs)) return Promise.reject(noTimeout());
     const startedAt = performance.now();
     return this.inner
       .call(method, request, options)

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { status as Code, type Metadata, type Client, type ClientUnaryCall, type ServiceError } from '@grpc/grpc-js';
 import { errorOfStatus, outcomeUnknown, type ShardkeepError, shardkeepError } from '../errors.js';
+import { isOfConnection, wasNeverSent } from './lost-call.js';
 import type { ClientMethod } from './method.js';
 
 /** Between attempts; the first follows at once, because the connection to the service that drains is left by then. */
@@ -54,11 +55,9 @@ export class UnaryCall {
     );
   }
 
-  /** Whether the connection broke under the call: no service says so, and it was on its way to one. */
-  private isLost({ code, metadata }: ServiceError): boolean {
-    if (code !== Code.UNAVAILABLE || Object.keys(metadata.getMap()).length > 0) return false;
-    // until it has a connection, its peer is the address that the client was made for
-    return this.attempt?.getPeer() !== this.client.getChannel().getTarget();
+  /** Whether the connection broke under the call. */
+  private isLost(error: ServiceError): boolean {
+    return isOfConnection(error) && !wasNeverSent(this.attempt, this.client);
   }
 
   private failed(error: ShardkeepError): void {

@@ -1,6 +1,8 @@
 import { status as Code, type Client, type Metadata } from '@grpc/grpc-js';
 import { invalidArgument, notSent, shardkeepError } from '../errors.js';
-import { wholeTimeoutMs, type CallOptions, type ClientMethod } from './method.js';
+import { failNextTurn } from '../event-loop.js';
+import type { CallOptions, ClientMethod } from './method.js';
+import { isTimeout, noTimeout, wholeTimeoutMs } from './timeout.js';
 import type { Transport } from './transport.js';
 import { UnaryCall } from './unary-call.js';
 
@@ -21,6 +23,7 @@ export class UnaryTransport implements Transport {
   ) {}
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
+    if (!isTimeout(options.timeoutMs)) return Promise.reject(noTimeout());
     let payload: Buffer;
     try {
       payload = method.encode(request);
@@ -31,9 +34,8 @@ export class UnaryTransport implements Transport {
   }
 
   send(method: ClientMethod, payload: Buffer, options: CallOptions): Promise<unknown> {
-    if (this.closed) return Promise.reject(notSent('the client is closed'));
-    if (Number.isNaN(options.timeoutMs)) return Promise.reject(invalidArgument('timeoutMs is not a number'));
-    if (options.signal?.aborted === true) return Promise.reject(shardkeepError(Code.CANCELLED, 'cancelled'));
+    if (this.closed) return failNextTurn(notSent('the client is closed'));
+    if (options.signal?.aborted === true) return failNextTurn(shardkeepError(Code.CANCELLED, 'cancelled'));
     const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
     const answer = new Promise<unknown>((resolve, reject) => {
       new UnaryCall(

@@ -85,9 +85,11 @@ interface Exchange {
 
 /** Whether the request goes on. */
 async function answer(outcome: Outcome, { request, response, next, options }: Exchange): Promise<boolean> {
-  switch (outcome.status) {
-    case 'passed':
-      return true;
+  const { status } = outcome;
+  if (status === 'passed') return true;
+  // somebody else was faster, such as a middleware that bounds the time of a request
+  if (response.headersSent) return status === 'admitted';
+  switch (status) {
     case 'abandoned':
       return false;
     case 'unavailable':
@@ -95,7 +97,7 @@ async function answer(outcome: Outcome, { request, response, next, options }: Ex
       response.status(503).json({ error: 'Rate limits are unavailable' });
       return false;
     case 'admitted':
-      if (!response.headersSent) tellHeaders(outcome.decision, options, sinkOf(response), response);
+      tellHeaders(outcome.decision, options, sinkOf(response), response);
       return true;
     case 'denied':
       tellHeaders(outcome.decision, options, sinkOf(response), response);
@@ -108,7 +110,7 @@ async function answer(outcome: Outcome, { request, response, next, options }: Ex
 async function deny(request: Request, response: Response, options: ExpressRateLimitOptions): Promise<void> {
   const { statusCode = 429, message = { error: 'Rate limit exceeded' } } = options;
   const body = typeof message === 'function' ? await message(request, response) : message;
-  if (response.writableEnded) return;
+  if (response.headersSent) return;
   response.status(statusCode);
   // text, for a page that holds what a client sent would run in a browser
   if (typeof body === 'string') response.type('text/plain').send(body);

@@ -15,6 +15,7 @@ import { presentedClient } from '../http/presented-client.js';
 import { METADATA_NAMES } from '../http/metadata-names.js';
 import { sessionView } from '../http/session-view.js';
 import { sendFailure } from './send-failure.js';
+import { sendJson } from './send-json.js';
 
 /** Who makes a request. */
 export interface AuthenticatedUser {
@@ -72,11 +73,16 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
     (request: Request, response: Response, next: (error: unknown) => void): void => {
       const run = async (): Promise<void> => {
         const user = await authenticate(request);
-        if (user === undefined) sendFailure(response, { statusCode: 401, code: 'unauthenticated' });
-        else await handler(request, response, user);
+        if (user === undefined) {
+          sendFailure(response, { statusCode: 401, code: 'unauthenticated' });
+          return;
+        }
+        const { userId }: { readonly userId?: unknown } = user;
+        if (typeof userId !== 'string' || userId === '') throw new TypeError('authenticate has answered no userId');
+        await handler(request, response, user);
       };
       run().catch((error: unknown) => {
-        const failure = failureOf(error);
+        const failure = isOwnMistake(error) ? undefined : failureOf(error);
         if (failure === undefined) next(error);
         else sendFailure(response, failure);
       });
@@ -106,9 +112,9 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
       if (result.status === 'created') {
         const { session, sessionToken } = result;
         const { sessionId, expiresAt } = sessionView(session);
-        response.status(201).json({ success: true, data: { sessionId, sessionToken, expiresAt } });
+        sendJson(response, 201, { success: true, data: { sessionId, sessionToken, expiresAt } });
       } else if (result.status === 'session_limit') {
-        response.status(409).json({
+        sendJson(response, 409, {
           success: false,
           error: { code: result.status, sessions: result.liveSessions.map((session) => sessionView(session)) },
         });
@@ -122,7 +128,10 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
     '/user/sessions',
     asUser(async (_request, response, { userId }) => {
       const { sessions: live, totalCount } = await sessions.listUserSessions(userId);
-      response.json({ success: true, data: { sessions: live.map((session) => sessionView(session)), totalCount } });
+      sendJson(response, 200, {
+        success: true,
+        data: { sessions: live.map((session) => sessionView(session)), totalCount },
+      });
     }),
   );
 
@@ -131,7 +140,7 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
     asUser(async (request, response, user) => {
       const session = await ownSession(request, user);
       if (session === undefined) sendFailure(response, NOT_FOUND);
-      else response.json({ success: true, data: sessionView(session) });
+      else sendJson(response, 200, { success: true, data: sessionView(session) });
     }),
   );
 
@@ -145,7 +154,11 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
       }
       const own = await ownSession(request, user);
       if (own === undefined) sendFailure(response, NOT_FOUND);
-      else response.json({ success: true, data: sessionView(await sessions.extendSession(own.sessionId, { ttlMs })) });
+      else
+        sendJson(response, 200, {
+          success: true,
+          data: sessionView(await sessions.extendSession(own.sessionId, { ttlMs })),
+        });
     }),
   );
 
@@ -158,13 +171,18 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
         return;
       }
       await sessions.destroySession(own.sessionId, { reason: 'logout' });
-      response.json({ success: true, data: { sessionId: own.sessionId } });
+      sendJson(response, 200, { success: true, data: { sessionId: own.sessionId } });
     }),
   );
   return router;
 }
 
 const NOT_FOUND = { statusCode: 404, code: 'not_found' } as const;
+
+/** Of the application, as a profile that is not configured: of what players send only metadata are left to the service to judge. */
+function isOwnMistake(error: unknown): boolean {
+  return error instanceof InvalidArgumentError && !error.fields.every((field) => field.startsWith('metadata'));
+}
 
 /** As `express.json`, and a body that is none is answered here: Express would answer with a page. */
 function jsonBody(): RequestHandler {

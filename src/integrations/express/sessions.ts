@@ -53,7 +53,8 @@ function sessionMiddleware(
       const checked = await sessionOfRequest(options, request, { headers: request, ip: request.ip });
       if (checked.status === 'open') request.gameSession = checked.session;
       else if (onDenied !== undefined) {
-        await onDenied(request, response, next, checked.denial);
+        // somebody else was faster, such as a middleware that bounds the time of a request
+        if (!response.headersSent) await onDenied(request, response, next, checked.denial);
         return;
       }
       next();

@@ -55,7 +55,7 @@ async function byToken(sessions: Sessions, sessionToken: string, options: CheckO
     ...(maxAuthAgeMs !== undefined && { maxAuthAgeMs }),
     ...(timeoutMs !== undefined && { timeoutMs }),
   };
-  const result = await sessions.validateSession(sessionToken, call).catch(deniedWhereMalformed);
+  const result = await sessions.validateSession(sessionToken, call).catch(deniedWhereIncomparable);
   switch (result.status) {
     case 'valid':
       return { status: 'open', session: result.session };
@@ -87,12 +87,10 @@ async function byId(
   }
 }
 
-/** What has not even the shape of a token opens nothing; who cannot be compared is not whom the session was made for. */
-function deniedWhereMalformed(error: unknown): { readonly status: 'unknown' | 'binding' } {
-  if (error instanceof InvalidArgumentError) {
-    if (error.fields.includes('sessionToken')) return { status: 'unknown' };
-    if (error.fields.some((field) => field.startsWith('client.'))) return { status: 'binding' };
-  }
+/** Who cannot be compared is not whom the session was made for. */
+function deniedWhereIncomparable(error: unknown): { readonly status: 'binding' } {
+  if (error instanceof InvalidArgumentError && error.fields.some((field) => field.startsWith('client.')))
+    return { status: 'binding' };
   throw error;
 }
 

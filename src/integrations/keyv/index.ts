@@ -18,9 +18,9 @@ type StoreAdapter = Omit<KeyvStoreAdapter, 'setMany'>;
 /**
  * A store for Keyv (version 5): `new Keyv({ store: new KeyvShardkeep(shardkeep.cache), namespace: 'shop' })`.
  *
- * `clear` takes the same time however many entries there are: it invalidates a tag that all of the namespace carry. Keys and their
- * Keyv namespace together are up to 512 bytes, times to live 1 ms to 365 days; without one an entry stays until it is deleted or
- * evicted. There is no iterator: the service does not list keys. While the cache is away reads miss and writes are logged, as the
+ * `clear` takes the same time however many entries there are: it invalidates a tag that all of the namespace carry. A key and its
+ * Keyv namespace have up to 511 bytes together, times to live are 1 ms to 365 days; without one an entry stays until it is deleted
+ * or evicted. There is no iterator: the service does not list keys. While the cache is away reads miss and writes are logged, as the
  * client's `cache` options say.
  *
  * Each Keyv needs a store of its own: the store has the namespace of the last one that it was given to.

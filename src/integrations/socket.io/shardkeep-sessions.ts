@@ -26,7 +26,9 @@ export interface InstalledSessions {
 
 /**
  * Lets sockets into a Socket.IO 4 server or namespace, or some, by their sessions, and disconnects them when their session ends:
- * `shardkeepSessions(io, { client: shardkeep })`. To be called before your own middlewares and listeners.
+ * `shardkeepSessions(io, { client: shardkeep })`. To be called before your own middlewares and listeners. As with all of Socket.IO's
+ * middleware, a server means its namespace `/` alone, and a client may connect to another one without it: name each that is
+ * guarded, as `[io, io.of('/chat'), io.of(/^\/shard-/)]`.
  *
  * A handshake shows a session token. `socket.data.session` is its session, and the socket is in the rooms `user:<user id>` and
  * `session:<session id>` before your `connection` listeners run. A refused handshake is the client's `connect_error`, whose

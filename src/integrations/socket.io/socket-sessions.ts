@@ -82,7 +82,7 @@ export class SocketSessions<AppSocket extends SessionSocket> {
     if (this.isClosed) return;
     const tracked = this.tracked.connect(socket);
     if (tracked === undefined) void this.admitLate(socket);
-    else if (tracked.end !== undefined) this.kick(tracked, tracked.end);
+    else if (tracked.end !== undefined) this.kick([tracked], tracked.end);
     else this.warnAgain(tracked);
   };
 
@@ -222,17 +222,22 @@ export class SocketSessions<AppSocket extends SessionSocket> {
   private end(sessionId: string, { cause, reason, message }: SessionEndNotice): void {
     const end = { cause, reason, message };
     this.admissions.end(sessionId, end);
-    for (const tracked of this.socketsOf(sessionId)) {
-      tracked.end = end;
-      if (tracked.isOnline) this.kick(tracked, end);
-    }
+    const sockets = this.socketsOf(sessionId);
+    for (const tracked of sockets) tracked.end = end;
+    this.kick(
+      sockets.filter(({ isOnline }) => isOnline),
+      end,
+    );
   }
 
-  private kick({ socket }: TrackedSocket<AppSocket>, end: SessionEndNotice): void {
-    this.callBack(() => this.options.onEnded?.(socket, end));
-    socket.emit('session:ended', end);
+  /** All are told before the first is disconnected: a connection that is closed may have several. */
+  private kick(sockets: readonly TrackedSocket<AppSocket>[], end: SessionEndNotice): void {
+    for (const { socket } of sockets) {
+      this.callBack(() => this.options.onEnded?.(socket, end));
+      socket.emit('session:ended', end);
+    }
     // listeners of the application run in it
-    this.callBack(() => socket.disconnect(true));
+    for (const { socket } of sockets) this.callBack(() => socket.disconnect(true));
   }
 
   private warnAgain({ socket, of }: TrackedSocket<AppSocket>): void {

@@ -20,7 +20,7 @@ let source: NearSource;
 let asked: string[] = [];
 beforeAll(async () => {
   service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
-  client = connect(service.address, { timeoutMs: 30_000 });
+  client = connect(service.address, { logger: false, timeoutMs: 30_000 });
   near = new NearCache(client.rpc.cache, {}, SILENT);
   const behind = new ServiceSource(client.rpc.cache);
   source = new NearSource(near, {

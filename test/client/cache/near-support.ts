@@ -62,7 +62,7 @@ export class NearClient {
   private onArrived = (): void => undefined;
 
   constructor(address: string, { NearCacheClass = NearCache, logger = SILENT, ...options }: NearClientOptions = {}) {
-    this.client = connect(address, { timeoutMs: 30_000, retry: { maxAttempts: 1 } });
+    this.client = connect(address, { logger: false, timeoutMs: 30_000, retry: { maxAttempts: 1 } });
     this.gate = new WatchGate(this.client.rpc.cache);
     this.near = new NearCacheClass(this.gate, options, logger);
   }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { InvalidArgumentError, type HoldLockOptions } from '../../../src/client/index.js';
+import { InvalidArgumentError, type HoldLockOptions, type Locks } from '../../../src/client/index.js';
 import { errorOf } from '../../support/client-error.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../../support/service.js';
 import { client, newName } from './locks-support.js';
@@ -49,6 +49,11 @@ const WRONG: readonly (readonly [string, Wrong])[] = [
   ['a delay above a minute', { options: { lockDelayMs: 60_001 }, fields: ['lockDelayMs'] }],
 ];
 
+/** Fields of the request by the names of the SDK's options. */
+function asOptions(fields: readonly string[]): string[] {
+  return fields.map((field) => field.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()));
+}
+
 describe('holdLock refuses', () => {
   test.each(WRONG)('%s, as the service would, and keeps the other locks', async (_, { resources, options, fields }) => {
     const { locks } = client(service.address);
@@ -56,12 +61,43 @@ describe('holdLock refuses', () => {
     const names = resources ?? [newName()];
     const error = await errorOf(locks.holdLock(names, options));
     expect(error).toBeInstanceOf(InvalidArgumentError);
-    expect(error.fields).toEqual(fields ?? (await errorOf(locks.acquireLock(names, options))).fields);
+    expect(error.fields).toEqual(fields ?? asOptions((await errorOf(locks.acquireLock(names, options))).fields));
     // whatever was sent on the stream has been answered when this is
     const next = await locks.holdLock(newName());
     expect([other.signal.aborted, next.signal.aborted]).toEqual([false, false]);
     await Promise.all([other.release(), next.release()]);
   });
+});
+
+test('what is wrong is told with its range', async () => {
+  const { locks } = client(service.address);
+  const error = await errorOf(locks.withLock('a', { leaseMs: 60_001 }, () => Promise.resolve()));
+  expect(error.message).toMatch(/leaseMs.*500.*60000/);
+});
+
+/** As plain JavaScript may call it. */
+function untyped(value: unknown): never {
+  return value as never;
+}
+
+const NO_LOCKS: readonly (readonly [string, (locks: Locks) => Promise<unknown>, readonly string[]])[] = [
+  ['acquireLock(null)', (locks) => locks.acquireLock(untyped(null)), ['resources']],
+  ['acquireLock([1])', (locks) => locks.acquireLock(untyped(['a', 1])), ['resources[1]']],
+  ['holdLock(undefined)', (locks) => locks.holdLock(untyped(undefined)), ['resources']],
+  ['holdLock with an owner that is none', (locks) => locks.holdLock('a', { owner: untyped(7) }), ['owner']],
+  ['withLock without a body', (locks) => locks.withLock('a', untyped({})), ['body']],
+  ['withLock with a timeout of 0', (locks) => locks.withLock('a', { timeoutMs: 0 }, untyped(Date)), ['timeoutMs']],
+  ['releaseLock(undefined)', (locks) => locks.releaseLock(untyped(undefined)), ['lock']],
+  ['releaseLock of a text', (locks) => locks.releaseLock(untyped('a')), ['lock']],
+  ['releaseLock without a token', (locks) => locks.releaseLock(untyped({ resources: ['a'] })), ['lockToken']],
+  ['extendLock of a refusal', (locks) => locks.extendLock(untyped({ status: 'held' }), 1_000), ['resources']],
+  ['extendLock(null)', (locks) => locks.extendLock(untyped(null), 1_000), ['lock']],
+];
+
+test.each(NO_LOCKS)('%s is an InvalidArgumentError', async (_, call, fields) => {
+  const error = await errorOf(call(client(service.address).locks));
+  expect(error).toBeInstanceOf(InvalidArgumentError);
+  expect(error.fields).toEqual(fields);
 });
 
 test.each<[string, readonly string[], HoldLockOptions]>([

@@ -4,7 +4,7 @@
 const { connect } = await import(new URL('../../../dist/client/index.js', import.meta.url).href);
 
 const [, , address, resource, leaseMs] = process.argv;
-const { locks, cache } = connect(address, { timeoutMs: 30_000 });
+const { locks, cache } = connect(address, { logger: false, timeoutMs: 30_000 });
 
 const told = () => new Promise((resolve) => process.once('message', resolve));
 

@@ -16,7 +16,7 @@ afterEach(async () => {
 /** A client that is closed after the test. */
 export function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
   // no deadline of these tests is about how fast this machine is
-  const connected = connect(address, { timeoutMs: 30_000, ...options });
+  const connected = connect(address, { timeoutMs: 30_000, logger: false, ...options });
   afterwards(() => connected.close());
   return connected;
 }

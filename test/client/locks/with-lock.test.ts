@@ -33,6 +33,14 @@ onEachTopology('withLock', (service) => {
     expect((await locks.getLock(name)).holders).toEqual([]);
   });
 
+  test('takes its options or none', async () => {
+    const { locks } = connected();
+    const name = newName();
+    const length: number = await locks.withLock([name], ({ resources }) => Promise.resolve(resources.length));
+    expect(length).toBe(1);
+    expect(await locks.withLock(name, undefined, () => Promise.resolve('done'))).toBe('done');
+  });
+
   test('whose body fails throws that, and the next one has the lock at once', async () => {
     const shardkeep = connected();
     const { locks } = shardkeep;

@@ -73,7 +73,7 @@ onEachTopology('held slots', (service) => {
   test('closing the client gives them back', async () => {
     const limits = open();
     const subject = someone();
-    const closing = connect(service().address);
+    const closing = connect(service().address, { logger: false });
     const hold = held(await closing.rateLimits.holdConcurrency({ subject, policy: slots(2) }));
     await closing.close();
     expect(hold.signal.reason).toMatchObject({ code: Code.CANCELLED });

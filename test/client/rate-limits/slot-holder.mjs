@@ -4,7 +4,7 @@
 const { connect } = await import(new URL('../../../dist/client/index.js', import.meta.url).href);
 
 const [, , address] = process.argv;
-const { rateLimits } = connect(address, { timeoutMs: 30_000 });
+const { rateLimits } = connect(address, { logger: false, timeoutMs: 30_000 });
 
 process.once('message', (limit) => {
   rateLimits.holdConcurrency(limit, { timeoutMs: 30_000 }).then(({ status }) => process.send(status));

@@ -20,7 +20,7 @@ export class ClientsOfTest {
   /** The rate limits of a client of its own. */
   rateLimits(address: string, options: ConnectOptions = {}): RateLimits {
     // no deadline of these tests is about how fast this machine is
-    const client = connect(address, { timeoutMs: 30_000, ...options });
+    const client = connect(address, { timeoutMs: 30_000, logger: false, ...options });
     this.closings.push(() => client.close());
     return client.rateLimits;
   }

@@ -35,7 +35,7 @@ afterEach(async () => {
 /** Closed after the test. */
 export function client(address: string, options: ConnectOptions = {}): ShardkeepClient {
   // no deadline of these tests is about how fast this machine is
-  const connected = connect(address, { timeoutMs: 30_000, ...options });
+  const connected = connect(address, { timeoutMs: 30_000, logger: false, ...options });
   open.push(connected);
   return connected;
 }

@@ -93,6 +93,23 @@ test('each stream goes on behind the last cursor that came, however the one befo
   expect(cursors).toEqual(['', 'a', 'a', 'b', 'b', 'b', 'c']);
 });
 
+test('an outage is logged when it begins and when it is over, not at each try', async () => {
+  const { address } = await play(
+    inTurn(tells('a', 'one'), fails(Code.UNAVAILABLE)),
+    fails(Code.UNAVAILABLE),
+    fails(Code.INTERNAL),
+    inTurn(tells('b', 'two'), ends),
+    tells('c', 'three'),
+  );
+  const lines: object[] = [];
+  const log = (details: object): void => void lines.push(details);
+  const logger = { debug: log, warn: log, error: log };
+  const listener = new WatchListener(client(address, { logger }).sessions.watchSessions({ all: true }));
+  await listener.untilBrief(3);
+  expect(lines).toEqual([expect.objectContaining({ code: 'UNAVAILABLE' }), {}, {}, {}]);
+  listener.watch.close();
+});
+
 test('what happened between two streams without a cursor is to be looked at', async () => {
   const { address } = await play(
     fails(Code.UNAVAILABLE),

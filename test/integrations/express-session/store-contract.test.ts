@@ -275,7 +275,7 @@ describe('without a service', () => {
   let shardkeep: ShardkeepClient;
   beforeAll(async () => {
     service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
-    shardkeep = connect(service.address, { timeoutMs: 1_000, retry: { maxAttempts: 1 } });
+    shardkeep = connect(service.address, { timeoutMs: 1_000, logger: false, retry: { maxAttempts: 1 } });
     await shardkeep.health.check();
     await service.stop();
   });

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import express, { type Express, type RequestHandler } from 'express';
+import express, { type ErrorRequestHandler, type Express, type RequestHandler } from 'express';
 import express4 from 'express4';
 import type { InlineRateLimitPolicy, RateLimitDecision } from '../../../src/client/index.js';
 import { createRateLimit, type ExpressRateLimitOptions } from '../../../src/integrations/express/index.js';
@@ -148,6 +148,43 @@ describe('on one Redis', () => {
     expect(answers.every(({ headers }) => headers.has('retry-after'))).toBe(true);
     expect(apps.map(({ reached }) => reached())).toEqual([1, 1, 1, 1]);
     expect(told).toEqual([['/', 'over', 1]]);
+  });
+
+  test('a request that somebody else has answered meanwhile is left alone', async () => {
+    const away = web.client('127.0.0.1:1', { retry: { maxAttempts: 1 } });
+    const app = express();
+    const handlers: string[] = [];
+    const failures: unknown[] = [];
+    let settled = 0;
+    // a middleware that bounds the time of requests
+    const tooSlow: RequestHandler = (_request, response, next) => {
+      response.status(504).send('too slow');
+      next();
+    };
+    const key = someone();
+    const limits = { windowMs: 600_000, maxRequests: 1, keyGenerator: () => key, name: 'left-alone' };
+    const client = web.client(service.address);
+    const policy = { name: limits.name, algorithm: 'sliding_exact', limit: 1, windowMs: 600_000 } as const;
+    await client.rateLimits.check(key, policy);
+    const told = (path: string) => ({
+      handler: () => handlers.push(path),
+      onLimit: () => settled++,
+    });
+    app.get('/denied', tooSlow, createRateLimit({ client, timeoutMs: 30_000, ...limits, onLimit: () => settled++ }));
+    app.get('/handled', tooSlow, createRateLimit({ client, timeoutMs: 30_000, ...limits, ...told('/handled') }));
+    const logger = { warn: () => settled++ };
+    app.get('/closed', tooSlow, createRateLimit({ client: away, ...limits, failMode: 'closed', logger }));
+    app.use(((error, _request, _response, next) => {
+      failures.push(error);
+      next(error);
+    }) as ErrorRequestHandler);
+    const url = await web.serve(app);
+    for (const path of ['/denied', '/handled', '/closed']) expect((await fetch(url + path)).status).toBe(504);
+    await until(() => settled === 3);
+    // behind everything that the limiters do
+    expect((await fetch(`${url}/denied`)).status).toBe(504);
+    await until(() => settled === 4);
+    expect([handlers, failures]).toEqual([[], []]);
   });
 
   test('a request is skipped, weighed and tiered as it is asked for', async () => {

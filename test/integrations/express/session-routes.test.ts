@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import express from 'express';
-import { sessionRoutes } from '../../../src/integrations/express/index.js';
+import { requireSession, sessionRoutes } from '../../../src/integrations/express/index.js';
+import type { Sessions } from '../../../src/client/index.js';
 import { sdkClient } from '../../support/sdk-client.js';
 import {
   onEachTopology,
@@ -105,6 +106,53 @@ onEachTopology(
         expect(await from({ 'user-agent': 'é'.repeat(512), 'x-forwarded-for': '203.0.113.7' })).toBe('203.0.113.7');
         for (const odd of ['unknown', 'x'.repeat(600), '1.2.3.4:5555'])
           expect(await from({ 'x-forwarded-for': odd })).toBeUndefined();
+      });
+
+      test('what the application does wrong is no mistake of the player', async () => {
+        const client = clientOf();
+        const app = express();
+        const ada = { userId: randomNamespace() };
+        app.use('/profile', sessionRoutes({ client, profile: 'nosuch', authenticate: () => ada }));
+        app.use('/user', sessionRoutes({ client, authenticate: () => ({ id: 'ada' }) as never }));
+        app.use('/roles', sessionRoutes({ client, authenticate: () => ({ ...ada, roles: [''] }) }));
+        const url = await listen(app);
+        for (const path of ['profile', 'user', 'roles'])
+          expect((await fetch(`${url}/${path}/create`, { method: 'POST' })).status).toBe(500);
+        expect((await client.sessions.listUserSessions(ada.userId)).totalCount).toBe(0);
+      });
+
+      test('an answer that somebody else gave meanwhile is left alone', async () => {
+        const client = clientOf();
+        let settle: (() => void) | undefined;
+        const listed = new Promise<void>((resolve) => (settle = resolve));
+        const listUserSessions: Sessions['listUserSessions'] = async (...asked) => {
+          const live = await client.sessions.listUserSessions(...asked);
+          // behind what is done with it
+          setImmediate(() => settle?.());
+          return live;
+        };
+        const get = (sessions: Sessions, name: keyof Sessions): unknown =>
+          name === 'listUserSessions' ? listUserSessions : sessions[name].bind(sessions);
+        const watched = { sessions: new Proxy(client.sessions, { get }) };
+        const failures: unknown[] = [];
+        const denials: unknown[] = [];
+        const app = express();
+        app.use((_, response, next) => {
+          response.status(504).end('too slow');
+          next();
+        });
+        app.use('/routes', sessionRoutes({ client: watched, authenticate: () => ({ userId: 'ada' }) }));
+        app.use('/denied', requireSession({ client }));
+        app.use('/told', requireSession({ client, onDenied: (...denied) => denials.push(denied) }));
+        app.use(((error, _request, _response, next) => {
+          failures.push(error);
+          next(error);
+        }) as express.ErrorRequestHandler);
+        const url = await listen(app);
+        for (const path of ['denied', 'told', 'routes/user/sessions'])
+          expect((await fetch(`${url}/${path}`)).status).toBe(504);
+        await listed;
+        expect([failures, denials]).toEqual([[], []]);
       });
 
       test('a body that is no JSON is answered as everything else is', async () => {

@@ -98,17 +98,21 @@ test('routes with limits of their own count by themselves: by prefix, by method 
   expect(newer.status).toBe(200);
 });
 
-test('a request that is answered while it is looked at is answered once, and reaches no handler', async () => {
+test.each([
+  ['admitted', 2],
+  ['denied', 1],
+])('a request that is answered while it is looked at is answered once, also where it is %s', async (_, maxRequests) => {
   const fastify = app();
-  let reached = 0;
+  const reached: string[] = [];
+  const key = someone();
   let decide: (() => void) | undefined;
-  const keyGenerator = async () => {
-    await new Promise<void>((resolve) => (decide = resolve));
-    return someone();
+  const keyGenerator: RateLimitDefaults['keyGenerator'] = async ({ url }) => {
+    if (url === '/slow') await new Promise<void>((resolve) => (decide = resolve));
+    return key;
   };
-  await fastify.register(shardkeep, { client, rateLimit: limits({ maxRequests: 1, keyGenerator }) });
-  fastify.addHook('onRequest', (_request, reply, done) => {
-    void until(() => decide !== undefined).then(() => reply.code(504).send('too slow'));
+  await fastify.register(shardkeep, { client, rateLimit: limits({ maxRequests, keyGenerator }) });
+  fastify.addHook('onRequest', ({ url }, reply, done) => {
+    if (url === '/slow') void until(() => decide !== undefined).then(() => reply.code(504).send('too slow'));
     done();
   });
   const errors: unknown[] = [];
@@ -116,15 +120,17 @@ test('a request that is answered while it is looked at is answered once, and rea
     errors.push(error);
     done();
   });
-  fastify.get('/', () => {
-    reached++;
-    return 'in';
-  });
+  for (const path of ['/first', '/slow'])
+    fastify.get(path, () => {
+      reached.push(path);
+      return 'in';
+    });
   const url = await listen(fastify);
-  expect((await fetch(url)).status).toBe(504);
+  expect((await fetch(`${url}/first`)).status).toBe(200);
+  expect((await fetch(`${url}/slow`)).status).toBe(504);
   decide?.();
   await fastify.close();
-  expect([reached, errors]).toEqual([0, []]);
+  expect([reached, errors]).toEqual([['/first'], []]);
 });
 
 test('a client that hangs up while it is looked at ends nothing but itself', async () => {
