@@ -142,7 +142,8 @@ onEachTopology('writeThrough', (service) => {
     expect(stored).toBe(true);
     expect(read).toBe('old');
     expect(await cache.get(key)).toBe('new');
-  });
+    // it would wait for 60 s
+  }, 30_000);
 
   test('a writer that fails leaves nobody waiting for it', async () => {
     const [one, other] = [cacheOf(), cacheOf()];
