@@ -143,9 +143,12 @@ onEachTopology(
         });
         app.use('/routes', sessionRoutes({ client: watched, authenticate: () => ({ userId: 'ada' }) }));
         app.use('/denied', requireSession({ client }));
-        app.use('/told', requireSession({ client, onDenied: (...denied) => denials.push(denied) }));
-        app.use(((error, _request, _response, next) => {
-          failures.push(error);
+        app.use(
+          '/told',
+          requireSession({ client, onDenied: (_request, _response, _next, denial) => denials.push(denial) }),
+        );
+        app.use(((error: { code: string }, _request, _response, next) => {
+          failures.push(error.code);
           next(error);
         }) as express.ErrorRequestHandler);
         const url = await listen(app);
