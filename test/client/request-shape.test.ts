@@ -143,4 +143,8 @@ test('a call with such a request is refused, and changes nothing', async () => {
   await expect(cache.set('key', 1, { tags: [7 as unknown as string] })).rejects.toMatchObject({ fields: ['tags[0]'] });
   expect(() => rpc.sessions.watchSessions({ userIds: 'ada' as unknown as string[] })).toThrow(InvalidArgumentError);
   expect(await cache.exists('key')).toBe(false);
+  const watch = rpc.cache.watch();
+  expect(() => watch.write({ addKeys: 'key' as unknown as string[] })).toThrow(InvalidArgumentError);
+  watch.write({ addKeys: ['key'] });
+  expect((await watch.next()).done).toBe(false);
 });

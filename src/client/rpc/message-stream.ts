@@ -136,14 +136,19 @@ export class MessageStream<Message> implements AsyncIterableIterator<Message, un
 export class DuplexMessageStream<Request, Message> extends MessageStream<Message> {
   constructor(
     private readonly duplex: ClientDuplexStream<Request, Message>,
+    /** Makes what a caller gave a whole message. */
+    private readonly read: (request: unknown) => Request,
     options: MessageStreamOptions,
   ) {
     super(duplex, options);
   }
 
-  /** Sends one request; false: the service does not read as fast as this, and what is sent waits in memory. */
+  /**
+   * Sends one request; false: the service does not read as fast as this, and what is sent waits in memory. Throws
+   * InvalidArgumentError for what is no request; the stream goes on.
+   */
   write(request: Request): boolean {
-    return this.duplex.write(request);
+    return this.duplex.write(this.read(request));
   }
 
   /** Nothing more will be sent; the service ends the stream when it has answered. */

@@ -52,10 +52,10 @@ export function serviceClient<Service extends ServiceDefinition>(
 function functionOf(definition: MethodDefinition, transport: Transport, streams: StreamChannel): unknown {
   const generated = clientMethod(definition);
   const read = requestReader(generated.name);
-  const stream = { ...definition, encode: generated.encode };
+  const stream = { ...definition, encode: generated.encode, read };
   if (definition.requestStream) return (options: StreamOptions = {}) => streams.duplex(stream, options);
   if (definition.responseStream)
-    return (request: object, options: StreamOptions = {}) => streams.serverStream(stream, read(request), options);
+    return (request: object, options: StreamOptions = {}) => streams.serverStream(stream, request, options);
   const method = { ...generated, ...HAND_WRITTEN[generated.name] };
   return (request: object, options: CallOptions = NO_OPTIONS) => {
     let message: object;

@@ -11,7 +11,11 @@ export interface StreamOptions {
 }
 
 /** One stream RPC as the client calls it. */
-export type StreamMethod = Pick<MethodDefinition, 'path' | 'responseDeserialize'> & Pick<ClientMethod, 'encode'>;
+export interface StreamMethod extends Pick<MethodDefinition, 'path' | 'responseDeserialize'> {
+  readonly encode: ClientMethod['encode'];
+  /** Makes what a caller gave a whole message; throws InvalidArgumentError. */
+  readonly read: (request: unknown) => object;
+}
 
 /** Opens stream RPCs, and gives up those that are open when the client closes. */
 export class StreamChannel {
@@ -24,8 +28,9 @@ export class StreamChannel {
     private readonly metadata: () => Metadata,
   ) {}
 
-  serverStream(method: StreamMethod, request: object, { signal }: StreamOptions): MessageStream<unknown> {
-    const { path, encode, responseDeserialize } = method;
+  serverStream(method: StreamMethod, given: object, { signal }: StreamOptions): MessageStream<unknown> {
+    const { path, encode, responseDeserialize, read } = method;
+    const request = read(given);
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
@@ -34,11 +39,11 @@ export class StreamChannel {
   }
 
   duplex(method: StreamMethod, { signal }: StreamOptions): DuplexMessageStream<object, unknown> {
-    const { path, encode, responseDeserialize } = method;
+    const { path, encode, responseDeserialize, read } = method;
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeBidiStreamRequest(path, encode, responseDeserialize, this.metadata());
-      return new DuplexMessageStream(call, { signal, onOver, wasNeverSent: this.askerOf(call) });
+      return new DuplexMessageStream(call, read, { signal, onOver, wasNeverSent: this.askerOf(call) });
     });
   }
 
