@@ -65,7 +65,8 @@ export default {
     },
     {
       name: 'integrations-use-what-is-published',
-      comment: 'They are published beside the client; what they need of it, others may need. How options are checked is theirs as well.',
+      comment:
+        'They are published beside the client; what they need of it, others may need. How options are checked is theirs as well.',
       severity: 'error',
       from: { path: '^src/integrations/' },
       to: { path: '^src/', pathNot: '^src/(client/(index|option-checks)\\.ts$|integrations/)' },
