@@ -23,7 +23,11 @@ test('a Redis that lost everything has lost the sockets’ sessions, also of tho
       },
     }),
   );
+  const watch = connected.sessions.watchSessions({ all: true });
+  await watch.ready;
   const { session, sessionToken } = await login(connected.sessions);
+  // what the service has not read of a partition it cannot miss there
+  for await (const { type } of watch) if (type === 'created') break;
   const first = await join(playing, sessionToken);
   const second = new Player(playing.url, sessionToken);
   await until(() => validations === 2);
