@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { Client } from '@grpc/grpc-js';
 import { runAtBoot } from './boot.js';
 import { Cache, type CacheOptions } from './cache/cache.js';
+import { Deletions } from './cache/deletions.js';
 import { Degrading } from './cache/degrading.js';
 import { CallerMemory } from './cache/caller-memory.js';
 import { ServiceSource } from './cache/entries.js';
@@ -90,13 +91,20 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     'grpc.use_local_subchannel_pool': 1,
   });
   const unary = new UnaryTransport(client, { defaultTimeoutMs, metadata });
-  const pipeline = kind === 'unary' ? undefined : new PipelineTransport(client, { defaultTimeoutMs, metadata, unary });
-  const transport = new RetryingTransport(pipeline ?? unary, defaultTimeoutMs, options.retry);
-  const streams = new StreamChannel(client, metadata);
-  const rpc = rpcOver(transport, unary, streams);
   const closing = new AbortController();
   // every load that runs listens to it
   setMaxListeners(0, closing.signal);
+  const degrading = new Degrading(options.cache ?? {}, logger, closing.signal, defaultTimeoutMs);
+  const onOpen = (): void => {
+    degrading.askAgain();
+    deletions.retryNow();
+  };
+  const pipeline =
+    kind === 'unary' ? undefined : new PipelineTransport(client, { defaultTimeoutMs, metadata, unary, onOpen });
+  const transport = new RetryingTransport(pipeline ?? unary, defaultTimeoutMs, options.retry);
+  const streams = new StreamChannel(client, metadata);
+  const rpc = rpcOver(transport, unary, streams);
+  const deletions = new Deletions({ rpc: rpc.cache, degrading, closing: closing.signal });
   const nearOptions = options.cache?.nearCache;
   const near =
     nearOptions === undefined || nearOptions === false
@@ -107,8 +115,8 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     {
       rpc: rpc.cache,
       source: near === undefined ? service : new NearSource(near, service),
-      degrading: new Degrading(options.cache ?? {}, logger, closing.signal, defaultTimeoutMs),
-      memory: new CallerMemory(near),
+      degrading,
+      memory: new CallerMemory(near, deletions),
       defaultTimeoutMs,
       closing: closing.signal,
     },

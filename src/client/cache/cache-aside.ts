@@ -64,7 +64,7 @@ export class CacheAside {
     const reading = near?.begin(key);
     let answer: GetOrLeaseResponse;
     try {
-      answer = await this.lease(terms);
+      answer = await this.parts.memory.deletions.settled([key], () => this.lease(terms));
       if (reading !== undefined && answer.status === GetOrLeaseStatus.HIT && !answer.absent)
         near?.keep(reading, answer.entry);
     } catch (error) {

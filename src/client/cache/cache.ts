@@ -1,4 +1,4 @@
-import { DeletePatternRequest, InvalidateTagsRequest, InvalidationMode } from '../../gen/shardkeep/cache/v1/cache.js';
+import { DeletePatternRequest, InvalidationMode } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallOptions } from '../transport/method.js';
@@ -109,9 +109,11 @@ export class Cache {
 
   /** A value with its version and what is left of its life. */
   async getEntry<Value>(key: string, options: CallOptions = {}): Promise<CacheEntry<Value> | undefined> {
-    const { memo } = this.parts.memory;
-    const entry = await memo.get(this.view('entry'), key, options.signal, (signal) =>
-      this.entries.get(key, signal === undefined ? withoutSignal(options) : options),
+    const { memory } = this.parts;
+    const entry = await memory.memo.get(this.view('entry'), key, options.signal, (signal) =>
+      memory.deletions.settled([key], () =>
+        this.entries.get(key, signal === undefined ? withoutSignal(options) : options),
+      ),
     );
     return entry as CacheEntry<Value> | undefined;
   }
@@ -180,7 +182,7 @@ export class Cache {
   }
 
   addToSet(key: string, members: readonly unknown[], options: AddToSetOptions = {}): Promise<AddedToSet> {
-    return this.collections.addToSet(key, members, options);
+    return this.parts.memory.writing([key], () => this.collections.addToSet(key, members, options));
   }
 
   /** How many of them were in the set. */
@@ -195,7 +197,7 @@ export class Cache {
 
   /** How many items the list has now. A retry pushes again. */
   pushToList(key: string, items: readonly unknown[], options: PushToListOptions = {}): Promise<number> {
-    return this.collections.pushToList(key, items, options);
+    return this.parts.memory.writing([key], () => this.collections.pushToList(key, items, options));
   }
 
   async getList<Value>(key: string, options: GetListOptions = {}): Promise<Value[]> {
@@ -274,13 +276,9 @@ export class Cache {
   /** As `invalidateByTag`, for 1 to 256 tags at one moment. */
   async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
-    const request = InvalidateTagsRequest.fromPartial({ tags: listIn(tags, 'tags'), mode });
-    const { rpc, degrading, memory } = this.parts;
-    const lost = 'an invalidation is lost: entries may be read until they expire';
-    const invalidate = async (): Promise<void> => {
-      await rpc.invalidateTags(request, options);
-    };
-    await memory.invalidating(tags, () => degrading.write(lost, undefined, options, invalidate));
+    const all = listIn(tags, 'tags');
+    const { memory } = this.parts;
+    await memory.invalidating(all, () => memory.deletions.invalidateTags(all, mode, options));
   }
 
   /**
@@ -290,7 +288,7 @@ export class Cache {
   async deletePattern(pattern: string, options: DeletePatternOptions = {}): Promise<DeletedPattern> {
     const { allowAll = false, dryRun = false, onProgress, signal } = options;
     const request = DeletePatternRequest.fromPartial({ pattern, allowAll, dryRun });
-    return this.parts.memory.writing(undefined, async () => {
+    return this.parts.memory.deleting(undefined, async () => {
       let deleted: DeletedPattern = { scanned: 0, matched: 0, deleted: 0 };
       for await (const progress of this.parts.rpc.deletePattern(request, { signal })) {
         deleted = {
@@ -331,7 +329,8 @@ export class Cache {
     keys: readonly string[],
     options: CallOptions & { readonly guard?: Guard },
   ): Promise<boolean[]> {
-    return this.parts.memory.writing(keys, () => this.entries.delete(keys, options));
+    const { memory } = this.parts;
+    return memory.deleting(keys, () => memory.deletions.delete(keys, options));
   }
 
   /** Caches that read values in different ways do not share them. */

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Deletions } from './deletions.js';
 import type { NearCache } from './near/near-cache.js';
 import { RequestMemo } from './request-memo.js';
 import { SharedLoads } from './shared-loads.js';
@@ -10,13 +11,21 @@ export class CallerMemory {
 
   private readonly beingWritten = new AsyncLocalStorage<ReadonlySet<string>>();
 
-  constructor(readonly near: NearCache | undefined) {}
+  constructor(
+    readonly near: NearCache | undefined,
+    readonly deletions: Deletions,
+  ) {}
+
+  /** As `deleting`, of what stores something. */
+  writing<Answer>(keys: readonly string[], call: () => Promise<Answer>): Promise<Answer> {
+    return this.deleting(keys, () => this.deletions.settled(keys, call));
+  }
 
   /**
-   * Makes a call that writes these keys, undefined: nobody knows which. Whatever becomes of it, nothing that was read before
-   * it is answered any more: it is forgotten before the call, and what was read under it afterwards.
+   * Makes a call that ends what is at these keys, undefined: nobody knows which. Whatever becomes of it, nothing that was read
+   * before it is answered any more: it is forgotten before the call, and what was read under it afterwards.
    */
-  async writing<Answer>(keys: readonly string[] | undefined, call: () => Promise<Answer>): Promise<Answer> {
+  async deleting<Answer>(keys: readonly string[] | undefined, call: () => Promise<Answer>): Promise<Answer> {
     this.forget(keys);
     try {
       return await call();
@@ -25,7 +34,7 @@ export class CallerMemory {
     }
   }
 
-  /** As `writing`, for what carries these tags. */
+  /** As `deleting`, for what carries these tags. */
   async invalidating<Answer>(tags: readonly string[], call: () => Promise<Answer>): Promise<Answer> {
     this.forgetTags(tags);
     try {

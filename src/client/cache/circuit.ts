@@ -49,6 +49,11 @@ export class Circuit {
     return this.isProbed ? 'half-open' : 'open';
   }
 
+  /** The service may be back: the next call finds out, whenever that was due. */
+  askAgain(): void {
+    this.askAgainAt = 0;
+  }
+
   /** Makes the call; while the circuit is open it fails with UnavailableError, in the next turn of the event loop. */
   async run<Answer>(call: () => Promise<Answer>, verdictOf: (error: unknown) => Verdict): Promise<Answer> {
     const isProbe = this.failures === Infinity;

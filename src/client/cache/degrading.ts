@@ -93,9 +93,19 @@ export class Degrading {
 
   /** The answer of a write that failed so, where it may be lost; throws the error where it may not. */
   lose<Answer>(what: string, lost: Answer, error: unknown): Answer {
-    if (this.options.onWriteError === 'throw' || this.closing.aborted || !isOutage(error)) throw error;
+    if (!this.mayLose(error)) throw error;
     this.say('error', what, error);
     return lost;
+  }
+
+  /** Whether a write that failed so may be lost; else the caller is told. */
+  mayLose(error: unknown): error is ShardkeepError {
+    return this.options.onWriteError !== 'throw' && !this.closing.aborted && isOutage(error);
+  }
+
+  /** The service may be back: the next call finds out. */
+  askAgain(): void {
+    this.circuit.askAgain();
   }
 
   /** Logs what went wrong, at most once a second for each kind. */

@@ -1,5 +1,4 @@
 import {
-  DeleteRequest,
   SetRequest,
   TouchRequest,
   type Entry as StoredEntry,
@@ -133,22 +132,6 @@ export class Entries {
     return (await Promise.all(stored)).flat();
   }
 
-  async delete(keys: readonly string[], options: CallOptions & { readonly guard?: Guard }): Promise<boolean[]> {
-    const deleted = pagesOf(keys, 'keys').map((page) => {
-      const request = DeleteRequest.fromPartial({ keys: page, guard: guardOf(options.guard) });
-      const remove = async (): Promise<boolean[]> => (await this.rpc.delete(request, options)).deleted;
-      if (options.guard !== undefined) return this.degrading.ask(remove, options);
-      const lost = page.map(() => false);
-      return this.degrading.write(
-        'a deletion is lost: what was there may be read until it expires',
-        lost,
-        options,
-        remove,
-      );
-    });
-    return (await Promise.all(deleted)).flat();
-  }
-
   async exists(keys: readonly string[], options: CallOptions): Promise<boolean[]> {
     const exist = pagesOf(keys, 'keys').map((page) =>
       this.degrading.read(
@@ -246,7 +229,7 @@ function conditionOf(condition: SetOptions['condition']): SetRequest['condition'
 }
 
 /** In as many calls as it takes; none for none. */
-function pagesOf<Item>(items: readonly Item[], field: string): Item[][] {
+export function pagesOf<Item>(items: readonly Item[], field: string): Item[][] {
   const all = listIn(items, field);
   const pages: Item[][] = [];
   for (let from = 0; from < all.length; from += MAX_KEYS) pages.push(all.slice(from, from + MAX_KEYS));

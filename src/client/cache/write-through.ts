@@ -68,15 +68,15 @@ export class WriteThrough {
   /** Throws InvalidArgumentError for what could not be stored, before the writer runs. */
   async write<Value>(key: string, value: Value, writer: Writer<Value>, options: WriteThroughOptions): Promise<Stored> {
     functionIn(writer, 'writer');
-    const { degrading, format } = this.parts;
+    const { degrading, format, memory } = this.parts;
     entryTermsOf(key, options);
     guardOf(options.guard);
     // thrown away: the writer may add to the value, such as the id that a database gave
     format.encodePlain(value);
-    const claim = await this.claim(key, options);
+    const claim = await memory.deletions.settled([key], () => this.claim(key, options));
     let stored: Stored;
     try {
-      await this.parts.memory.runWriter(key, () => writer(value));
+      await memory.runWriter(key, () => writer(value));
       stored = await this.store(key, value, claim, options);
     } catch (error) {
       await this.drop(key, options).catch((failure: unknown) => {
@@ -157,7 +157,8 @@ export class WriteThrough {
 
   /** Not under the caller's signal, nor in less than the client's usual time: an old value would stay. */
   private async drop(key: string, { timeoutMs = 0 }: WriteThroughOptions): Promise<void> {
-    const { entries, memory, defaultTimeoutMs } = this.parts;
-    await memory.writing([key], () => entries.delete([key], { timeoutMs: Math.max(timeoutMs, defaultTimeoutMs) }));
+    const { memory, defaultTimeoutMs } = this.parts;
+    const options = { timeoutMs: Math.max(timeoutMs, defaultTimeoutMs) };
+    await memory.deleting([key], () => memory.deletions.delete([key], options));
   }
 }

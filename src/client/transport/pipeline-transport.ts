@@ -30,6 +30,8 @@ export interface PipelineTransportOptions {
   readonly metadata: () => Metadata;
   /** For what the pipeline cannot take. */
   readonly unary: UnaryTransport;
+  /** The service takes calls, at first or again. */
+  readonly onOpen?: (() => void) | undefined;
 }
 
 /**
@@ -178,6 +180,7 @@ export class PipelineTransport implements Transport, CallOwner {
       onOpen: (limits) => {
         if (this.stream !== stream) return;
         this.limits = limits;
+        this.options.onOpen?.();
         this.sendQueued();
       },
       onAnswer: (call, ok, frame, from, to) => {
