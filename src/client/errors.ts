@@ -24,6 +24,8 @@ export class ShardkeepError extends Error {
   readonly metadata: Readonly<Record<string, string>>;
   /** When a retry can succeed, as far as the service knows. */
   readonly retryAfterMs: number | undefined;
+  /** The RPC that failed, such as `SessionService/CreateSession`; '' where none was made. */
+  readonly rpc: string = '';
   /** The wrong fields of the request, by their paths as this library names them: `ttlMs`, `limits[0].policyName`. */
   readonly fields: readonly string[];
 
@@ -133,6 +135,18 @@ const EMPTY_NOTE = /\s*Resolution note:\s*$/;
 export function shardkeepError(code: Code, message: string, options: ShardkeepErrorOptions = {}): ShardkeepError {
   const ErrorOfCode = CLASSES[code] ?? ShardkeepError;
   return new ErrorOfCode(code, message.replace(EMPTY_NOTE, ''), options);
+}
+
+/**
+ * Tells which call failed, and in its stack who made it: an answer comes in a turn of the event loop that knows nothing of its
+ * callers. To be called where they are awaited.
+ */
+export function located(error: unknown, rpc: string): unknown {
+  if (!(error instanceof ShardkeepError)) return error;
+  const code = `${Code[error.code]}: `;
+  Object.assign(error, { rpc, message: `${code}${rpc}: ${error.message.slice(code.length)}` });
+  Error.captureStackTrace(error, located);
+  return error;
 }
 
 /** The call was not sent, or is known not to have been started. */

@@ -71,6 +71,14 @@ onEachTopology('the client', (service) => {
       expect(error.fields).toEqual(['keys[0]', 'ttlMs']);
     });
 
+    test('an error tells which call failed, and in its stack who made it', async () => {
+      const { sessions } = client(service().address, { transport });
+      const login = async (): Promise<unknown> => await sessions.createSession({ userId: '' });
+      const error = await errorOf(login());
+      expect(error.rpc).toBe('SessionService/CreateSession');
+      expect(error.stack).toMatch(/at (?:async )?login /);
+    });
+
     test('fails a request that is no message, and goes on', async () => {
       const { cache } = client(service().address, { transport }).rpc;
       const wrong = { key: 'k', value: 'text' as unknown as Buffer };

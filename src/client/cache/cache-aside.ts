@@ -64,11 +64,11 @@ export class CacheAside {
     const reading = near?.begin(key);
     let answer: GetOrLeaseResponse;
     try {
-      answer = await this.parts.memory.deletions.settled([key], () => this.lease(terms));
+      answer = await this.parts.memory.deletions.settled([key], () => this.leaseOrEntry(terms));
       if (reading !== undefined && answer.status === GetOrLeaseStatus.HIT && !answer.absent)
         near?.keep(reading, answer.entry);
     } catch (error) {
-      if (!isOutage(error)) throw error;
+      if (!isOutage(error) || this.parts.closing.aborted) throw error;
       this.parts.degrading.say('warn', 'a value was loaded without the cache', error);
       return this.loadAlone(terms);
     }
@@ -85,6 +85,13 @@ export class CacheAside {
       default:
         throw new TypeError(`an answer of GetOrLease that is not known: ${String(answer.status)}`);
     }
+  }
+
+  /** A service that hangs is found out in the time of one call: only who hears that somebody loads waits beyond that. */
+  private async leaseOrEntry(terms: LeaseTerms): Promise<GetOrLeaseResponse> {
+    const answer = await this.lease({ ...terms, waitMs: 0 });
+    if (answer.status !== GetOrLeaseStatus.LOADING || answer.loadFailed || terms.waitMs === 0) return answer;
+    return this.lease(terms);
   }
 
   private lease(terms: LeaseTerms): Promise<GetOrLeaseResponse> {

@@ -1,3 +1,4 @@
+import { located } from '../errors.js';
 import { HAND_WRITTEN } from '../transport/hand-written.js';
 import {
   clientMethod,
@@ -57,13 +58,12 @@ function functionOf(definition: MethodDefinition, transport: Transport, streams:
   if (definition.responseStream)
     return (request: object, options: StreamOptions = {}) => streams.serverStream(stream, request, options);
   const method = { ...generated, ...HAND_WRITTEN[generated.name] };
-  return (request: object, options: CallOptions = NO_OPTIONS) => {
-    let message: object;
+  const name = definition.path.slice(definition.path.lastIndexOf('.') + 1);
+  return async (request: object, options: CallOptions = NO_OPTIONS) => {
     try {
-      message = read(request);
+      return await transport.call(method, read(request), options);
     } catch (error) {
-      return Promise.reject(error instanceof Error ? error : new Error(String(error)));
+      throw located(error, name);
     }
-    return transport.call(method, message, options);
   };
 }

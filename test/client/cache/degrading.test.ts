@@ -100,7 +100,9 @@ describe('while the cache is away loaders run, nothing is lost but the cache, an
     const { client } = impatient(service.address);
     await heals(client);
     service.signal('SIGSTOP');
-    await Promise.all([1, 2, 3].map((id) => client.cache.get(`k${String(id)}`)));
+    // not even those who would wait for another one's load
+    const load = (id: number) => client.cache.cacheAside(`k${String(id)}`, () => id, { waitMs: 60_000 });
+    expect(await Promise.all([1, 2, 3].map(load))).toEqual([1, 2, 3]);
     expect(client.cache.circuitState).not.toBe('closed');
     // one call at a time finds out; each of the others would have waited for a second
     const startedAt = performance.now();
@@ -134,6 +136,7 @@ describe('while the cache is away loaders run, nothing is lost but the cache, an
     await client.close();
     expect(await errorOf(client.cache.get('k'))).toBeInstanceOf(UnavailableError);
     expect(await errorOf(client.cache.set('k', 1))).toBeInstanceOf(UnavailableError);
+    expect(await errorOf(client.cache.cacheAside('k', () => 1))).toBeInstanceOf(UnavailableError);
   });
 
   test('where that is asked for, reads and writes fail instead', async () => {

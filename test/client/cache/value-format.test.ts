@@ -91,6 +91,15 @@ test('a codec reads JSON beside its own, and not what a third one wrote', () => 
   expect(decoded(new ValueFormat({ codec: own }), new ValueFormat({ codec: own }).encode(value))).toEqual(value);
 });
 
+test.each<[string, unknown, Codec]>([
+  ['a promise', Promise.resolve(1), json],
+  ['a promise', Promise.resolve(1), pack],
+  ['a Map', new Map([['k', 1]]), json],
+  ['a Set', new Set([1]), json],
+])('%s is no value: nothing of it would be kept', (_, value, codec) => {
+  expect(fieldsOf(() => new ValueFormat({ codec }).encode(value))).toEqual(['value']);
+});
+
 test('bytes stay as they are, whatever they begin with', () => {
   const format = new ValueFormat({ codec: binary, compressAboveBytes: 0 });
   fc.assert(

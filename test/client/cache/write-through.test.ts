@@ -242,7 +242,7 @@ describe('while the service is away', () => {
       });
       expect(stored).toEqual({ stored: false, version: 0 });
       expect(written).toBe('after');
-      expect(lines.some((line) => line.startsWith('a deletion is lost'))).toBe(true);
+      expect(lines.some((line) => line.startsWith('a deletion is late'))).toBe(true);
     },
   );
 });

@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import { types } from 'node:util';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { invalidArgument } from '../../errors.js';
 import { ByteReader } from '../../../wire/byte-reader.js';
@@ -84,6 +85,7 @@ export class ValueFormat {
 
   /** Without header and compression, so that equal values have equal bytes: for members of sets and lists. */
   encodePlain(value: unknown): Buffer {
+    if (types.isPromise(value)) throw invalidArgument('the value is a promise: await it', ['value']);
     try {
       const bytes = this.codec.encode(value);
       return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
