@@ -169,7 +169,7 @@ export function errorOfStatus(status: { code: Code; details: string; metadata: M
   const [packed] = status.metadata.get('grpc-status-details-bin');
   const details = Buffer.isBuffer(packed) ? readable(packed) : undefined;
   // code and message are those of the trailers, which everybody on the way has seen
-  return shardkeepError(status.code, status.details, details?.options);
+  return shardkeepError(toCode(status.code), status.details, details?.options);
 }
 
 /** Of an encoded google.rpc.Status; throws where it is none. */

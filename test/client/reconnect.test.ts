@@ -203,3 +203,14 @@ test('a service without the pipeline gets unary calls', async () => {
   }
   server.forceShutdown();
 });
+
+test('an answer that came while the event loop stood still is an answer, however late it is read', async () => {
+  const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
+  const { cache } = client(service.address).rpc;
+  await cache.get({ key: 'k' }, { timeoutMs: 30_000 });
+  const answers = Promise.all(Array.from({ length: 10 }, () => cache.get({ key: 'k' }, { timeoutMs: 500 })));
+  // until they have left
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_000);
+  expect(await answers).toHaveLength(10);
+});

@@ -3,7 +3,7 @@ import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
-import { InvalidArgumentError } from '../../src/client/index.js';
+import { FailedPreconditionError, InvalidArgumentError } from '../../src/client/index.js';
 import { requestReader } from '../../src/client/rpc/request-shape.js';
 import type { MethodDefinition } from '../../src/client/transport/method.js';
 import { createFixture, goodRequests, type Fixture } from '../grpc/good-requests.js';
@@ -123,6 +123,17 @@ function refusedPath(read: (request: unknown) => object, request: unknown): stri
   }
 }
 
+test('holes of a list are no texts, and a list of billions of them is refused at once', () => {
+  const read = requestReader('shardkeep.cache.v1.CacheService/Delete');
+  const holes: unknown[] = [];
+  holes[1] = 'key';
+  expect(refusedPath(read, { keys: holes })).toBe('keys[0]');
+  holes.length = 2 ** 32 - 1;
+  expect(refusedPath(read, { keys: holes })).toBe('keys');
+  const many = Array.from({ length: 10_000 }, () => 7);
+  expect(refusedPath(read, { keys: many })?.split(',')).toHaveLength(32);
+});
+
 test('all that is wrong is named, and what is absent is not', () => {
   const read = requestReader('shardkeep.ratelimit.v1.RateLimitService/CheckRateLimit');
   const limit = { subject: 7, policy: { $case: 'inlinePolicy', value: { name: 'p', windowMs: 1, limit: null } } };
@@ -147,4 +158,7 @@ test('a call with such a request is refused, and changes nothing', async () => {
   expect(() => watch.write({ addKeys: 'key' as unknown as string[] })).toThrow(InvalidArgumentError);
   watch.write({ addKeys: ['key'] });
   expect((await watch.next()).done).toBe(false);
+  watch.end();
+  expect(() => watch.write({ addKeys: ['other'] })).toThrow(FailedPreconditionError);
+  expect((await watch.return()).done).toBe(true);
 });

@@ -1,4 +1,5 @@
 import type { Buffer } from 'node:buffer';
+import { status as Code } from '@grpc/grpc-js';
 import {
   FillRequest,
   GetOrLeaseRequest,
@@ -6,7 +7,7 @@ import {
   type Entry,
   type GetOrLeaseResponse,
 } from '../../gen/shardkeep/cache/v1/cache.js';
-import { LoadFailedError } from '../errors.js';
+import { LoadFailedError, shardkeepError } from '../errors.js';
 import type { Rpc } from '../rpc/rpc.js';
 import type { CallerMemory } from './caller-memory.js';
 import type { ValueFormat } from './codec/value-format.js';
@@ -83,7 +84,10 @@ export class CacheAside {
         // somebody takes very long: waiting on would make one slow load everybody's
         return this.loadAlone(terms);
       default:
-        throw new TypeError(`an answer of GetOrLease that is not known: ${String(answer.status)}`);
+        throw shardkeepError(
+          Code.UNKNOWN,
+          'the service answered a status of GetOrLease that this client does not know',
+        );
     }
   }
 

@@ -44,10 +44,11 @@ const REFUSALS: ReadonlyMap<AcquireLockStatus, LockRefusal['status']> = new Map(
 ]);
 
 export function toAcquireResult(response: AcquireLockResponse): AcquireLockResult {
-  if (response.status === AcquireLockStatus.GRANTED) return { status: 'granted', lock: toLock(response) };
+  const isWhole = response.lockToken !== '' && response.grants.length > 0;
+  if (response.status === AcquireLockStatus.GRANTED && isWhole) return { status: 'granted', lock: toLock(response) };
   const status = REFUSALS.get(response.status);
   if (status === undefined) {
-    throw shardkeepError(Code.UNKNOWN, 'the service answered a status of AcquireLock that this client does not know');
+    throw shardkeepError(Code.UNKNOWN, 'the service answered AcquireLock with what this client does not know');
   }
   const holder = response.holder && toHolder(response.holder);
   return {

@@ -4,6 +4,7 @@ import { status as Code } from '@grpc/grpc-js';
 import { AcquireLockRequest, HoldLocksAcquire } from '../../gen/shardkeep/lock/v1/lock.js';
 import { invalidArgument, shardkeepError } from '../errors.js';
 import { toInt64 } from '../int64.js';
+import { throwIfNoSignal } from '../transport/abort-signal.js';
 
 /** How a lock is taken. */
 export interface LockTerms {
@@ -99,7 +100,8 @@ export function toAcquireRequest(resources: readonly string[], options: AcquireL
  */
 export function toHoldRequest(resources: readonly string[], options: HoldLockOptions): HoldRequest {
   const { owner = '', permits = 0, capacity = 0, reentrant = false } = options;
-  const { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, lockDelayMs = 0 } = options;
+  const { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, lockDelayMs = 0, signal } = options;
+  throwIfNoSignal(signal);
   const wrong = [
     ...wrongResources(resources),
     ...outOfRange('leaseMs', leaseMs, [MIN_LEASE_MS, MAX_LEASE_MS]),
@@ -110,6 +112,7 @@ export function toHoldRequest(resources: readonly string[], options: HoldLockOpt
     ...outOfRange('permits', permits, [0, MAX_PERMITS]),
     ...outOfRange('capacity', capacity, [0, MAX_PERMITS]),
     ...outOfRange('lockDelayMs', lockDelayMs, [0, MAX_WAIT_MS]),
+    ...(typeof reentrant === 'boolean' ? [] : [{ field: 'reentrant', must: 'be true or false' }]),
   ];
   if (wrong.length > 0) {
     throw invalidArgument(

@@ -15,7 +15,7 @@ import { toAcquireResult, type Lock, type LockRefusal } from './acquire-outcome.
 import { toHoldLocksAcquire, type HoldRequest } from './acquire-request.js';
 import { HeldLease, type LeaseKeeper } from './held-lease.js';
 import type { LockLoss } from './lock-errors.js';
-import { errorOf, foreignAnswer, StreamRequests, type Answer } from './stream-requests.js';
+import { errorOf, foreignAnswer, StreamRequests, type Answer, type Asked } from './stream-requests.js';
 
 export interface HoldStreamOptions {
   /** How long to wait for an answer to what does not wait for others. */
@@ -90,45 +90,55 @@ export class HoldStream implements LeaseKeeper {
     this.acquires++;
     this.resources += resources;
     return new Promise((resolve, reject) => {
-      let hasGivenUp = false;
+      const call: { hasGivenUp: boolean; isSettled: boolean; timer: NodeJS.Timeout | undefined } = {
+        hasGivenUp: false,
+        isSettled: false,
+        timer: undefined,
+      };
       const giveUp = (error: ShardkeepError): void => {
-        clearTimeout(timer);
-        hasGivenUp = true;
+        clearTimeout(call.timer);
+        call.hasGivenUp = true;
         reject(error);
         this.requests.cancel(id);
       };
       const abort = (): void => {
         giveUp(shardkeepError(Code.CANCELLED, 'cancelled; should the lock be granted yet it is given back'));
       };
-      const timer = setTimeout(() => {
-        giveUp(shardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a lock that is granted yet is given back'));
-      }, deadlineAt - askedAt);
-      signal?.addEventListener('abort', abort, { once: true });
       const settle = (): void => {
-        clearTimeout(timer);
+        call.isSettled = true;
+        clearTimeout(call.timer);
         signal?.removeEventListener('abort', abort);
         this.acquires--;
         this.resources -= resources;
       };
-      const id = this.requests.ask(
-        { $case: 'acquire', value: toHoldLocksAcquire(request, waitMs) },
-        {
-          answered: (answer) => {
-            settle();
-            try {
-              const outcome = this.outcomeOf(answer, request, askedAt);
-              if (hasGivenUp && outcome instanceof HeldLease) void this.giveBack(outcome.lock, request.leaseMs);
-              else resolve(outcome);
-            } catch (error) {
-              reject(error instanceof Error ? error : foreignAnswer());
-            }
-          },
-          failed: (error) => {
-            settle();
-            reject(error);
-          },
+      const asked: Asked = {
+        answered: (answer) => {
+          settle();
+          try {
+            const outcome = this.outcomeOf(answer, request, askedAt);
+            if (call.hasGivenUp && outcome instanceof HeldLease) void this.giveBack(outcome.lock, request.leaseMs);
+            else resolve(outcome);
+          } catch (error) {
+            reject(error instanceof Error ? error : foreignAnswer());
+          }
         },
-      );
+        failed: (error) => {
+          settle();
+          reject(error);
+        },
+      };
+      let id: bigint;
+      try {
+        id = this.requests.ask({ $case: 'acquire', value: toHoldLocksAcquire(request, waitMs) }, asked);
+      } catch (error) {
+        settle();
+        throw error;
+      }
+      if (call.isSettled) return;
+      call.timer = setTimeout(() => {
+        giveUp(shardkeepError(Code.DEADLINE_EXCEEDED, 'no answer in time; a lock that is granted yet is given back'));
+      }, deadlineAt - askedAt);
+      signal?.addEventListener('abort', abort, { once: true });
     });
   }
 

@@ -38,7 +38,12 @@ export class StreamRequests {
     const id = ++this.lastId;
     this.asked.set(id, asked);
     this.unsent.push({ id, action });
-    this.sendUnsent();
+    try {
+      this.sendUnsent();
+    } catch (error) {
+      this.asked.delete(id);
+      throw error;
+    }
     return id;
   }
 

@@ -54,9 +54,10 @@ const ALGORITHMS: Readonly<Record<RateLimitAlgorithm, Algorithm>> = {
   concurrency: Algorithm.CONCURRENCY,
 };
 
-export function limitMessages(limits: RateLimitOrMany): Limit[] {
+/** `at`: what the limits are in, with a dot. */
+export function limitMessages(limits: RateLimitOrMany, at = ''): Limit[] {
   const several = isSeveral(limits) ? limits : [limits];
-  return several.map((limit, index) => limitMessage(limit, `limits[${String(index)}]`));
+  return several.map((limit, index) => limitMessage(limit, `${at}limits[${String(index)}]`));
 }
 
 function isSeveral(limits: RateLimitOrMany): limits is readonly RateLimit[] {

@@ -71,8 +71,9 @@ export class RateLimits {
     options: CallOptions = {},
   ): Promise<readonly RateLimitDecision[]> {
     const asked = listIn(checks, 'checks').map((check, index) => {
-      const { limits, cost, minCost } = objectIn(check, `checks[${String(index)}]`);
-      return { limits: limitMessages(limits), cost, minCost };
+      const at = `checks[${String(index)}]`;
+      const { limits, cost, minCost } = objectIn(check, at);
+      return { limits: limitMessages(limits, `${at}.`), cost, minCost };
     });
     const { decisions } = await this.rpc.checkManyRateLimits({ checks: asked }, options);
     return decisions.map(toDecision);

@@ -34,7 +34,13 @@ export class MappedStream<Message, Told> implements AsyncIterableIterator<Told, 
     }
     const result = await this.stream?.next();
     if (result === undefined || result.done === true) return { done: true, value: undefined };
-    return { done: false, value: this.told(result.value) };
+    try {
+      return { done: false, value: this.told(result.value) };
+    } catch (error) {
+      // a loop that fails does not call return()
+      await this.return();
+      throw error;
+    }
   }
 
   async return(): Promise<IteratorResult<Told, undefined>> {

@@ -145,9 +145,10 @@ export class DuplexMessageStream<Request, Message> extends MessageStream<Message
 
   /**
    * Sends one request; false: the service does not read as fast as this, and what is sent waits in memory. Throws
-   * InvalidArgumentError for what is no request; the stream goes on.
+   * InvalidArgumentError for what is no request, and the stream goes on; FailedPreconditionError after `end`.
    */
   write(request: Request): boolean {
+    if (this.duplex.writableEnded) throw shardkeepError(Code.FAILED_PRECONDITION, 'the stream was ended');
     return this.duplex.write(this.read(request));
   }
 

@@ -18,6 +18,11 @@ const NAMES: typeof REQUESTS = {
 };
 const SHAPES: typeof MESSAGES = { ...MESSAGES, [HEALTH_REQUEST]: { service: 'string' } };
 
+/** More than any request may have. */
+const MAX_ITEMS = 65_536;
+/** As many as the service names. */
+const MAX_WRONG = 32;
+
 const INT32 = 0x80000000;
 const UINT32 = 0x100000000;
 
@@ -27,7 +32,7 @@ const SCALARS: Readonly<Record<string, Reader>> = {
   bytes: typed('bytes', (value) => types.isUint8Array(value)),
   double: typed('a number', (value) => typeof value === 'number'),
   int32: typed('a whole number of 32 bits', (value) => isWithin(value, -INT32, INT32)),
-  enum: typed('a value of the enum', (value) => isWithin(value, -INT32, INT32)),
+  enum: typed('a value of the enum', (value) => isWithin(value, 0, INT32)),
   uint32: typed('a whole number of 32 bits, not negative', (value) => isWithin(value, 0, UINT32)),
   int64: typed('a bigint of 64 bits', (value) => typeof value === 'bigint' && BigInt.asIntN(64, value) === value),
 };
@@ -97,7 +102,9 @@ function elementReader(name: string): Reader {
 function listReader(element: Reader): Reader {
   return optional((value, path, wrong) => {
     if (!Array.isArray(value)) return refuse(wrong, path, 'a list');
-    return value.map((each, index) => element(each, `${path}[${String(index)}]`, wrong));
+    if (value.length > MAX_ITEMS) return refuse(wrong, path, `a list of at most ${String(MAX_ITEMS)}`);
+    // and not map(), which leaves holes as they are
+    return Array.from<unknown, unknown>(value, (each, index) => element(each, `${path}[${String(index)}]`, wrong));
   }, []);
 }
 
@@ -137,7 +144,7 @@ function typed(expected: string, is: (value: unknown) => boolean): Reader {
 }
 
 function refuse(wrong: Wrong, path: string, expected: string): unknown {
-  wrong.set(path, expected);
+  if (wrong.size < MAX_WRONG) wrong.set(path, expected);
   return undefined;
 }
 

@@ -8,6 +8,7 @@ import {
   type ResponseOf,
   type ServiceDefinition,
 } from '../transport/method.js';
+import { throwIfNoSignal } from '../transport/abort-signal.js';
 import type { Transport } from '../transport/transport.js';
 import { requestReader } from './request-shape.js';
 import type { DuplexMessageStream, MessageStream } from './message-stream.js';
@@ -61,6 +62,7 @@ function functionOf(definition: MethodDefinition, transport: Transport, streams:
   const name = definition.path.slice(definition.path.lastIndexOf('.') + 1);
   return async (request: object, options: CallOptions = NO_OPTIONS) => {
     try {
+      throwIfNoSignal(options.signal);
       return await transport.call(method, read(request), options);
     } catch (error) {
       throw located(error, name);

@@ -2,6 +2,7 @@ import type { Client, Metadata } from '@grpc/grpc-js';
 import { status as Code } from '@grpc/grpc-js';
 import { shardkeepError } from '../errors.js';
 import { wasNeverSent, type CallPeer } from '../transport/lost-call.js';
+import { throwIfNoSignal } from '../transport/abort-signal.js';
 import type { ClientMethod, MethodDefinition } from '../transport/method.js';
 import { DuplexMessageStream, MessageStream, type MessageStreamOptions } from './message-stream.js';
 
@@ -31,6 +32,7 @@ export class StreamChannel {
   serverStream(method: StreamMethod, given: object, { signal }: StreamOptions): MessageStream<unknown> {
     const { path, encode, responseDeserialize, read } = method;
     const request = read(given);
+    throwIfNoSignal(signal);
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeServerStreamRequest(path, encode, responseDeserialize, request, this.metadata());
@@ -40,6 +42,7 @@ export class StreamChannel {
 
   duplex(method: StreamMethod, { signal }: StreamOptions): DuplexMessageStream<object, unknown> {
     const { path, encode, responseDeserialize, read } = method;
+    throwIfNoSignal(signal);
     this.throwIfClosed();
     return this.track((onOver) => {
       const call = this.client.makeBidiStreamRequest(path, encode, responseDeserialize, this.metadata());

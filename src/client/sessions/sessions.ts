@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { NotFoundError } from '../errors.js';
+import { invalidArgument, NotFoundError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
@@ -35,6 +35,7 @@ import {
   type DestroySessionOptions,
   type DestroyUserSessionsOptions,
 } from './end-sessions.js';
+import { throwIfNoSignal } from '../transport/abort-signal.js';
 import { listIn, objectIn } from '../arguments.js';
 import { toInt64, unlessZero } from '../int64.js';
 import { ResumingStream } from './resuming-stream.js';
@@ -211,7 +212,10 @@ export class Sessions {
     const { all = false } = objectIn(selection, 'selection');
     const userIds = listIn(selection.userIds ?? [], 'userIds');
     const sessionIds = listIn(selection.sessionIds ?? [], 'sessionIds');
-    const cursor = Buffer.from(selection.cursor ?? '', 'base64url');
+    const { cursor: position = '' } = selection;
+    if (typeof position !== 'string') throw invalidArgument('cursor must be that of a watch', ['cursor']);
+    throwIfNoSignal(options.signal);
+    const cursor = Buffer.from(position, 'base64url');
     const open = (from: Buffer) => this.rpc.watchSessions({ userIds, sessionIds, all, cursor: from });
     return new SessionWatch(new ResumingStream({ open, cursor, logger: this.logger }), cursor, options);
   }

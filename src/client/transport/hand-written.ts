@@ -5,6 +5,7 @@ import type {
   SessionClient,
   ValidateSessionRequest,
 } from '../../gen/shardkeep/session/v1/session.js';
+import { invalidArgument } from '../errors.js';
 import { ByteReader } from '../../wire/byte-reader.js';
 import { LENGTH_DELIMITED, VARINT, varintLength } from '../../wire/byte-writer.js';
 import { textLength, writeText } from '../../wire/fields.js';
@@ -98,7 +99,8 @@ function clientFieldsLength({ ip, userAgent, deviceId }: SessionClient): number 
 
 function wholeNumber(value: bigint): number {
   // as above: what the writer cannot write would damage the frame
-  if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError(`out of range: ${String(value)}`);
+  if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER))
+    throw invalidArgument('maxAuthAgeMs must be 0 to 2^53 - 1', ['maxAuthAgeMs']);
   return Number(value);
 }
 

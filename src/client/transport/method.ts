@@ -1,3 +1,4 @@
+import { invalidArgument, ShardkeepError } from '../errors.js';
 import type { ByteWriter } from '../../wire/byte-writer.js';
 
 /** One unary RPC as the client calls it. */
@@ -39,6 +40,12 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** A second try of this request does no harm, as when it has a `requestId`. Known by itself of RPCs the proto calls safe. */
   readonly retrySafe?: boolean;
+}
+
+/** What an encoder threw. */
+export function noMessage({ name }: ClientMethod, error: unknown): ShardkeepError {
+  if (error instanceof ShardkeepError) return error;
+  return invalidArgument(`the request is no message of ${name}: ${String(error)}`);
 }
 
 export function clientMethod(definition: MethodDefinition): ClientMethod {

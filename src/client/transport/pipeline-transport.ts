@@ -3,16 +3,9 @@ import { status as Code, type Client, type Metadata } from '@grpc/grpc-js';
 import type { PipelineLimits } from '../../wire/answer-frame.js';
 import { DeadlineWheel } from '../../wire/deadline-wheel.js';
 import { CallQueue } from './call-queue.js';
-import {
-  errorOfDetails,
-  invalidArgument,
-  notSent,
-  outcomeUnknown,
-  type ShardkeepError,
-  shardkeepError,
-} from '../errors.js';
+import { errorOfDetails, notSent, outcomeUnknown, type ShardkeepError, shardkeepError } from '../errors.js';
 import { failNextTurn } from '../event-loop.js';
-import type { CallOptions, ClientMethod } from './method.js';
+import { noMessage, type CallOptions, type ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
 import { PipelineStream } from './pipeline-stream.js';
 import { wholeTimeoutMs } from './timeout.js';
@@ -84,9 +77,13 @@ export class PipelineTransport implements Transport, CallOwner {
     });
   }
 
+  /** After an event loop that stood still the answer may be there, and not read yet: timers come before what was received. */
   expire(call: PendingCall): void {
-    this.fail(call, shardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
-    call.stream?.cancel(call);
+    setImmediate(() => {
+      if (call.settled) return;
+      this.fail(call, shardkeepError(Code.DEADLINE_EXCEEDED, `no answer in time; ${fateOf(call)}`));
+      call.stream?.cancel(call);
+    });
   }
 
   /** For when the service is known to be back: does not wait for the end of the back-off. */
@@ -141,7 +138,7 @@ export class PipelineTransport implements Transport, CallOwner {
       if (length > (this.limits?.maxRequestBytes ?? 0)) this.sendUnary(call, payload);
       else this.stream?.send(call, payload, length);
     } catch (error) {
-      this.fail(call, invalidArgument(`the request is no message of ${method.name}: ${String(error)}`));
+      this.fail(call, noMessage(method, error));
     }
   }
 
@@ -151,7 +148,7 @@ export class PipelineTransport implements Transport, CallOwner {
     try {
       payload = encoded ?? call.method.encode(call.request);
     } catch (error) {
-      this.fail(call, invalidArgument(`the request is no message of ${call.method.name}: ${String(error)}`));
+      this.fail(call, noMessage(call.method, error));
       return;
     }
     const timeoutMs = call.deadlineAt - performance.now();

@@ -1,7 +1,7 @@
 import { status as Code, type Client, type Metadata } from '@grpc/grpc-js';
-import { invalidArgument, notSent, shardkeepError } from '../errors.js';
+import { notSent, shardkeepError } from '../errors.js';
 import { failNextTurn } from '../event-loop.js';
-import type { CallOptions, ClientMethod } from './method.js';
+import { noMessage, type CallOptions, type ClientMethod } from './method.js';
 import { isTimeout, noTimeout, wholeTimeoutMs } from './timeout.js';
 import type { Transport } from './transport.js';
 import { UnaryCall } from './unary-call.js';
@@ -28,7 +28,7 @@ export class UnaryTransport implements Transport {
     try {
       payload = method.encode(request);
     } catch (error) {
-      return Promise.reject(invalidArgument(`the request is no message of ${method.name}: ${String(error)}`));
+      return Promise.reject(noMessage(method, error));
     }
     return this.send(method, payload, options);
   }

@@ -47,6 +47,8 @@ const WRONG: readonly (readonly [string, Wrong])[] = [
   ['a lease that outlives the grace of a stream', { options: { leaseMs: 60_001 }, fields: ['leaseMs'] }],
   ['a delay below 0', { options: { lockDelayMs: -1 }, fields: ['lockDelayMs'] }],
   ['a delay above a minute', { options: { lockDelayMs: 60_001 }, fields: ['lockDelayMs'] }],
+  ['a word for a flag', { options: { reentrant: 'true' as unknown as true, owner: 'ada' }, fields: ['reentrant'] }],
+  ['no signal', { options: { signal: {} as AbortSignal }, fields: ['signal'] }],
 ];
 
 describe('holdLock refuses', () => {
