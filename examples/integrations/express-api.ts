@@ -7,10 +7,9 @@ import { authRateLimit, createRateLimit, requireSession, sessionRoutes, userOrAd
 const shardkeep = connect(process.argv[2] ?? '127.0.0.1:50051');
 const { sessions, cache } = shardkeep;
 const app = express();
-app.use(express.json());
 
 // a login makes a session; its token is what the player's client keeps
-app.post('/login', authRateLimit(shardkeep), async (request, response) => {
+app.post('/login', authRateLimit(shardkeep), express.json(), async (request, response) => {
   const { user: userId } = request.body as { user: string };
   const login = await sessions.createSession({ userId, client: { ip: request.ip } });
   if (login.status === 'created') response.json({ token: login.sessionToken });

@@ -1,10 +1,13 @@
 import { invalidArgument, type ShardkeepError } from './errors.js';
 
+/** Of what there is no option for, so many are named to people. */
+const MAX_UNKNOWN_SAID = 3;
+
 /** What is wrong with a value. */
 export interface OptionProblem {
   /** Where below the value, as `[0].cookie`; '' for the value itself. */
   readonly at: string;
-  /** What it has to be, as in "must be …". */
+  /** What it has to be, as in "must be …"; '' where another problem says it. */
   readonly mustBe: string;
 }
 
@@ -41,7 +44,8 @@ function throwProblems(of: string, problems: readonly OptionProblem[]): void {
 }
 
 function errorOf(of: string, problems: readonly OptionProblem[]): ShardkeepError {
-  const message = `${of}: ${problems.map(({ at, mustBe }) => `${at} must be ${mustBe}`).join('; ')}`;
+  const said = problems.filter(({ mustBe }) => mustBe !== '');
+  const message = `${of}: ${said.map(({ at, mustBe }) => `${at} must be ${mustBe}`).join('; ')}`;
   return invalidArgument(
     message,
     problems.map(({ at }) => at),
@@ -53,13 +57,32 @@ function problemsOf<Options>(value: unknown, checks: OptionChecks<Options>, whol
   if (!isObject(value)) return [{ at: whole, mustBe: 'an object' }];
   // by a map: names are what somebody wrote
   const byName = new Map<string, OptionCheck>(Object.entries(checks));
-  const names = [...byName.keys()].join(', ');
-  const given = new Map<string, unknown>(Object.entries(value));
-  const unknown = [...given].filter(([name, each]) => each !== undefined && !byName.has(name));
+  if (isItsOwnClient(value, byName.get('client')))
+    return [{ at: 'client', mustBe: `${CLIENT}: give it as { client }` }];
+  const unknown = Object.entries(value).filter(([name, each]) => each !== undefined && !byName.has(name));
+  // what is missing first: beside something that is no options at all names are many
   return [
-    ...unknown.map(([name]) => ({ at: name, mustBe: `left out: there is ${names}` })),
     ...[...byName].flatMap(([name, check]) => below(name, check(Reflect.get(value, name)))),
+    ...leftOutOf(
+      unknown.map(([name]) => name),
+      [...byName.keys()],
+    ),
   ];
+}
+
+/** Where options with a client are wanted, a client is given. */
+function isItsOwnClient(value: object, check: OptionCheck | undefined): boolean {
+  return check !== undefined && Reflect.get(value, 'client') === undefined && check(value).length === 0;
+}
+
+function leftOutOf(unknown: readonly string[], known: readonly string[]): readonly OptionProblem[] {
+  const more = unknown.length - MAX_UNKNOWN_SAID;
+  const others = more > 0 ? `, as ${String(more)} more` : '';
+  return unknown.map((at, index) => {
+    if (index >= MAX_UNKNOWN_SAID) return { at, mustBe: '' };
+    const isLast = index === Math.min(unknown.length, MAX_UNKNOWN_SAID) - 1;
+    return { at, mustBe: isLast ? `left out${others}: there is ${known.join(', ')}` : 'left out' };
+  });
 }
 
 function below(name: string, problems: readonly OptionProblem[]): readonly OptionProblem[] {

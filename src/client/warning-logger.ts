@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { inspect } from 'node:util';
-import type { Logger } from './logger.js';
+import { SILENT, type Logger } from './logger.js';
 
 /** An outage comes with thousands of lines a minute. */
 const QUIET_MS = 60_000;
@@ -43,6 +43,14 @@ export class WarningLogger implements Logger {
     const before = leftOut === 0 ? '' : ` (and ${String(leftOut)} times before)`;
     process.emitWarning(`${message}${before}`, { type: 'ShardkeepWarning', detail: textOf(details) });
   }
+}
+
+/**
+ * Where what goes wrong is said that is said to a `logger`, which may be absent or false. What lets everybody in, or nobody, is
+ * not silent unless somebody says so.
+ */
+export function loggerOf<Given extends Partial<Logger>>(given: Given | false | undefined): Given | Logger {
+  return given === false ? SILENT : (given ?? new WarningLogger());
 }
 
 /** Without stacks: that of an error of a call tells nothing of its caller. */

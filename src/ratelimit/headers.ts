@@ -24,7 +24,7 @@ export function headersOf({ allowed, limits }: Pick<RateLimitDecision, 'allowed'
   }
   const remaining = remainingOf(tightest);
   // the draft's t is when the quota is back, which for a window that slides is at the latest when nothing is in use
-  const secondsLeft = Math.max(0, Math.ceil((tightest.resetAtMs - nowMs) / 1_000));
+  const secondsLeft = Math.ceil(leftMs(tightest, nowMs) / 1_000);
   return {
     ...headers,
     rateLimit: `"${tightest.terms.policy.name}";r=${String(remaining)};t=${String(secondsLeft)}`,
@@ -32,6 +32,32 @@ export function headersOf({ allowed, limits }: Pick<RateLimitDecision, 'allowed'
     xRateLimitRemaining: String(remaining),
     xRateLimitReset: String(Math.ceil(tightest.resetAtMs / 1_000)),
   };
+}
+
+/**
+ * How long until nothing of a limit is in use. By a copy of Redis's clock, which may be behind by half a round trip: what ends
+ * within a window is told to, or a window that has just begun would be rounded up to a second more than it has.
+ */
+export function leftMs(limit: Pick<LimitResult, 'terms' | 'resetAtMs' | 'used' | 'capacity'>, nowMs: number): number {
+  const left = Math.max(0, limit.resetAtMs - nowMs);
+  return endsWithinWindow(limit) ? Math.min(left, limit.terms.policy.windowMs) : left;
+}
+
+function endsWithinWindow({ terms, used, capacity }: Pick<LimitResult, 'terms' | 'used' | 'capacity'>): boolean {
+  const { algorithm, burst } = terms.policy;
+  switch (algorithm) {
+    case 'sliding_exact':
+    case 'fixed':
+      return true;
+    case 'token_bucket':
+      // one whose limit was lowered may owe more than it holds now
+      return burst === undefined && used <= capacity;
+    // parts of a window end up to a 60th of it later; the others have none
+    case 'sliding_buckets':
+    case 'calendar':
+    case 'concurrency':
+      return false;
+  }
 }
 
 /** Units left of one limit. */

@@ -47,6 +47,7 @@ const and = (options: object) => (client: ShardkeepClient) => ({ client, ...opti
 const SESSION_CASES: readonly Case[] = [
   ['nothing', undefined, ['options']],
   ['no client', {}, ['client']],
+  ['the client itself', (client: ShardkeepClient) => client, ['client']],
   ['a part of the client', ({ sessions }: ShardkeepClient) => ({ client: sessions }), ['client']],
   ['a promise of a client', (client: ShardkeepClient) => ({ client: Promise.resolve(client) }), ['client']],
   ['a misspelt option', and({ tokenfrom: ['header'] }), ['tokenfrom']],
@@ -70,6 +71,8 @@ const SESSION_CASES: readonly Case[] = [
 const LIMIT_CASES: readonly Case[] = [
   ['nothing', undefined, ['options']],
   ['no client', { maxRequests: 1 }, ['client']],
+  ['the client itself', (client: ShardkeepClient) => client, ['client']],
+  ['what is missing before what is too much', { foo: 1, bar: 2 }, ['client', 'foo', 'bar']],
   ['no limit', and({}), ['maxRequests']],
   ['no limit, and a window', and({ windowMs: 1_000 }), ['maxRequests']],
   ['a misspelt option', and({ maxRequest: 1, maxRequests: 1 }), ['maxRequest']],
@@ -255,13 +258,36 @@ describe('shardkeepSessions', () => {
   });
 });
 
+test('a server that has sessions is given no second ones, by whatever name, and also when the first are closed', () => {
+  const client = aClient();
+  const io = new Server();
+  const chat = io.of('/chat');
+  // none that is refused is taken for guarded
+  expect(fieldsOf(() => shardkeepSessions([io, chat, io.of('/')], { client }))).toEqual(['io[2]']);
+  const installed = shardkeepSessions([io, chat], { client, logger: false });
+  for (const again of [io, io.of('/'), chat])
+    expect(fieldsOf(() => shardkeepSessions(again, { client }))).toEqual(['io']);
+  installed.close();
+  expect(fieldsOf(() => shardkeepSessions(io, { client }))).toEqual(['io']);
+  shardkeepSessions(io.of('/guild'), { client, logger: false }).close();
+});
+
+test('options that are something else altogether are told of in a few words, and named all', () => {
+  const names = Array.from({ length: 50 }, (_, index) => `something-that-there-is-no-option-for-${String(index)}`);
+  const options = Object.fromEntries(names.map((each) => [each, 1]));
+  const make = () => inExpress.createRateLimit(options as never);
+  expect(fieldsOf(make)).toEqual(['client', ...names]);
+  expect(() => make()).toThrow(expect.objectContaining({ message: expect.not.stringContaining(String(names[3])) }));
+  expect(() => make()).toThrow(String(names[2]));
+});
+
 describe('the stores', () => {
   eachIsRefused(
     (options) => new ShardkeepStore(options),
     [
       ['nothing', undefined, ['options']],
       ['the client in the place of its sessions', (client: ShardkeepClient) => ({ sessions: client }), ['sessions']],
-      ['what connect-redis takes', and({}), ['client', 'sessions']],
+      ['what connect-redis takes', and({}), ['sessions', 'client']],
       ['a prefix that no user id has room for', inSessions({ prefix: 'x'.repeat(86) }), ['prefix']],
       ['a life of 0', inSessions({ ttlMs: 0 }), ['ttlMs']],
       ['a life for ever', inSessions({ ttlMs: Infinity }), ['ttlMs']],

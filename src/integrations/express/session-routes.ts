@@ -50,10 +50,13 @@ type Handler = (request: Request, response: Response, user: AuthenticatedUser) =
 const MAX_BODY = '16kb';
 const DAY_MS = 86_400_000;
 const DEFAULT_EXTEND_MS = 1_800_000;
+const MAX_FIELDS_TOLD = 16;
 
 /**
  * Routes for the sessions of whoever asks, to be mounted at `/api/v1/sessions`:
  * `POST /create`, `GET /user/sessions`, `GET /:sessionId`, `POST /:sessionId/extend` (`{ ttlMs }`), `DELETE /:sessionId`.
+ *
+ * A body that names anything else is answered 400, and so is one that is no object.
  *
  * Another user's session is answered 404, as one that is not there. Answers are `{ success: true, data }` or
  * `{ success: false, error: { code, fields? } }`; 503 with Retry-After while the service is away. A new session's metadata are
@@ -102,6 +105,7 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
   router.post(
     '/create',
     asUser(async (request, response, user) => {
+      if (refusesUnknown(request, response, ['metadata'])) return;
       const metadata = metadataOf(request);
       if (metadata === undefined) {
         sendFailure(response, { statusCode: 400, code: 'invalid_request', fields: ['metadata'] });
@@ -147,6 +151,7 @@ export function sessionRoutes(options: SessionRoutesOptions): Router {
   router.post(
     '/:sessionId/extend',
     asUser(async (request, response, user) => {
+      if (refusesUnknown(request, response, ['ttlMs'])) return;
       const ttlMs = extensionOf(request);
       if (ttlMs === undefined || ttlMs > maxExtendMs) {
         sendFailure(response, { statusCode: 400, code: 'invalid_request', fields: ['ttlMs'] });
@@ -195,6 +200,16 @@ function jsonBody(): RequestHandler {
       else next(error);
     });
   };
+}
+
+/** Answers a body that says what would not be done, as `ttl` for `ttlMs`. No body is one without names. */
+function refusesUnknown({ body }: { readonly body?: unknown }, response: Response, known: readonly string[]): boolean {
+  const names = isRecord(body) ? Object.keys(body) : [];
+  const fields = names.filter((each) => !known.includes(each)).slice(0, MAX_FIELDS_TOLD);
+  const isOne = body === undefined || isRecord(body);
+  if (isOne && fields.length === 0) return false;
+  sendFailure(response, { statusCode: 400, code: 'invalid_request', ...(fields.length > 0 && { fields }) });
+  return true;
 }
 
 /** Undefined: the body's metadata are no map of texts. */

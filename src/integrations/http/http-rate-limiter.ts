@@ -1,6 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import { finished } from 'node:stream';
-import { Code, ShardkeepError, type RateLimit, type RateLimitDecision } from '../../client/index.js';
+import {
+  Code,
+  InvalidArgumentError,
+  ShardkeepError,
+  type RateLimit,
+  type RateLimitDecision,
+} from '../../client/index.js';
 import type { RateLimitInfo, RateLimitOptions } from './options.js';
 import { WarningThrottle } from './warning-throttle.js';
 import { quotaOf, type Quota } from './quota.js';
@@ -90,6 +96,7 @@ export class HttpRateLimiter<Request extends object, Response extends object> {
     try {
       decision = await this.ask(limit, request, response);
     } catch (error) {
+      this.sayUnknownPolicy(error, policy);
       return this.withoutDecision(error);
     }
     // the policy denies while Redis is away: that is not what the client did
@@ -141,6 +148,13 @@ export class HttpRateLimiter<Request extends object, Response extends object> {
     } catch (error) {
       this.warnings.tell(error, 'a request that does not count could not be given back');
     }
+  }
+
+  /** Else nothing but the failure of each request told of a name that is misspelt here, or left out there. */
+  private sayUnknownPolicy(error: unknown, policy: RateLimit['policy']): void {
+    if (typeof policy !== 'string' || !(error instanceof InvalidArgumentError)) return;
+    if (error.fields.some((field) => field.endsWith('policyName')))
+      this.warnings.tell(error, `the service has no rate limit policy "${policy}": requests fail`);
   }
 
   private withoutDecision(error: unknown): Outcome {

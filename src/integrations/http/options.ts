@@ -58,15 +58,18 @@ export interface RateLimitOptions<Request, Response> {
   readonly legacyHeaders?: boolean | undefined;
   /**
    * While the service is away, or Redis, and the policy does not say what holds then: `open` (the default) lets requests
-   * through uncounted, `closed` answers 503 with Retry-After. Each is a warning, once in 10 s.
+   * through uncounted, `closed` answers 503 with Retry-After. Each is a warning.
    */
   readonly failMode?: 'open' | 'closed' | undefined;
   /** How long a request waits for the decision before `failMode` holds; 250 by default. */
   readonly timeoutMs?: number | undefined;
   /** A check whose answer was lost is made again and counted once; see CheckRateLimitOptions for what that costs. */
   readonly retrySafe?: boolean | undefined;
-  /** Where warnings go; `process.emitWarning` by default. */
-  readonly logger?: Pick<Logger, 'warn'> | undefined;
+  /**
+   * Where warnings go, each once in 10 s; that of the client is another. A pino logger fits; false: nothing is said. By default
+   * they are warnings of the process (`ShardkeepWarning`), each at most once a minute.
+   */
+  readonly logger?: Pick<Logger, 'warn'> | false | undefined;
   /** Where a RateLimitInfo is put on the request; `rateLimit` by default. */
   readonly requestPropertyName?: string | undefined;
 }

@@ -11,11 +11,11 @@ import {
   optional,
   refuseOptions,
   shape,
-  thing,
   wholeNumber,
   type OptionCheck,
   type OptionChecks,
 } from '../../client/option-checks.js';
+import { loggerWith } from './logger.js';
 import type { RateLimitOptions } from './options.js';
 
 const MAX_LIMIT = 1_000_000_000;
@@ -58,7 +58,7 @@ export const RATE_LIMIT_CHECKS: OptionChecks<RateLimitOptions<never, never>> = {
   failMode: optional(oneOf('open', 'closed')),
   timeoutMs: optional(duration),
   retrySafe: optional(flag),
-  logger: optional(thing('a logger', 'warn')),
+  logger: loggerWith('warn'),
   requestPropertyName: optional(nonEmptyText),
 };
 

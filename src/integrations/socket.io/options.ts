@@ -9,11 +9,11 @@ import {
   optional,
   refuseOptions,
   shape,
-  thing,
   wholeNumber,
   type OptionCheck,
   type OptionChecks,
 } from '../../client/option-checks.js';
+import { loggerWith } from '../http/logger.js';
 import { MAX_AUTH_AGE_MS } from '../http/session-options.js';
 import type { SessionCredential } from '../http/session-credential.js';
 import type { SessionCookie } from './handshake-credential.js';
@@ -60,8 +60,12 @@ export interface ShardkeepSessionsOptions<AppSocket extends SessionSocket> {
    * user is online while any of them says so. What it throws is logged.
    */
   readonly onStatus?: (status: UserStatus) => void;
-  /** What goes wrong beside the handshakes is said here, once an outage. A pino logger fits. */
-  readonly logger?: Logger;
+  /**
+   * What goes wrong is said here, once an outage: handshakes that nobody can tell about, and what your callbacks throw. That of
+   * the client is another. A pino logger fits; false: nothing is said. By default warnings and errors are warnings of the
+   * process (`ShardkeepWarning`), each at most once a minute.
+   */
+  readonly logger?: Logger | false | undefined;
 }
 
 /** As browsers send them: without a path, which would never be met, and not `null`, which any website can have sent. */
@@ -80,7 +84,7 @@ const CHECKS: OptionChecks<ShardkeepSessionsOptions<never>> = {
   touchEveryMs: optional(numberFrom(0)),
   onEnded: optional(callable),
   onStatus: optional(callable),
-  logger: optional(thing('a logger', 'debug', 'warn', 'error')),
+  logger: loggerWith('debug', 'warn', 'error'),
 };
 
 /** Throws InvalidArgumentError for options that are wrong, misspelt, or exclude each other. */

@@ -5,14 +5,14 @@ export class OutageLog {
   private failures = 0;
 
   constructor(
-    private readonly logger: Logger | undefined,
+    private readonly logger: Logger,
     private readonly message: string,
   ) {}
 
   failed(err: unknown): void {
     const failures = ++this.failures;
-    if (failures === 1) this.logger?.warn({ err }, this.message);
-    else this.logger?.debug({ err, failures }, this.message);
+    if (failures === 1) this.logger.warn({ err }, this.message);
+    else this.logger.debug({ err, failures }, this.message);
   }
 
   succeeded(): void {

@@ -3,7 +3,7 @@ import type { Logger, ResyncEvent, SessionEvent, Sessions, SessionWatch } from '
 
 export interface SessionFeedOptions {
   readonly sessions: Sessions;
-  readonly logger: Logger | undefined;
+  readonly logger: Logger;
   readonly onEvent: (event: SessionEvent | ResyncEvent) => void;
 }
 
@@ -62,7 +62,7 @@ export class SessionFeed {
         // by this, or with its client
         this.isOver = true;
       } catch (error) {
-        this.options.logger?.error({ err: error }, 'sessions are not watched: handshakes are refused');
+        this.options.logger.error({ err: error }, 'sessions are not watched: handshakes are refused');
         this.isRefused = true;
         const delayMs = Math.min(BASE_DELAY_MS * 2 ** failures, MAX_DELAY_MS);
         await delay(delayMs, undefined, { signal: this.closing.signal }).catch(() => undefined);

@@ -1,4 +1,4 @@
-import { checkArgument, listOf, thing } from '../../client/option-checks.js';
+import { checkArgument, listOf, refuseOptions, thing } from '../../client/option-checks.js';
 import { checkSessionsOptions, type ShardkeepSessionsOptions } from './options.js';
 import { SocketSessions } from './socket-sessions.js';
 import type { SessionNamespace, SessionSocket } from './socket-types.js';
@@ -48,7 +48,8 @@ export interface InstalledSessions {
  * With `connectionStateRecovery` set `skipMiddlewares: false`, or a connection is recovered before its session was looked at; it is
  * looked at then right behind, and the client told `session:refused` where it may not go on.
  *
- * Throws InvalidArgumentError for options that are wrong or misspelt; `fields` names them.
+ * Throws InvalidArgumentError for options that are wrong or misspelt, and for a namespace that has it already, closed or not;
+ * `fields` names them.
  */
 export function shardkeepSessions<AppSocket extends SessionSocket>(
   io: SessionNamespace<AppSocket> | readonly SessionNamespace<AppSocket>[],
@@ -57,6 +58,12 @@ export function shardkeepSessions<AppSocket extends SessionSocket>(
   const namespaces = isSeveral(io) ? io : [io];
   checkArgument('shardkeepSessions', 'io', io, isSeveral(io) ? listOf(NAMESPACE) : NAMESPACE);
   checkSessionsOptions(options);
+  const guarding = namespaces.map((namespace) => rootOf(namespace));
+  guarding.forEach((namespace, index) => {
+    if (guarded.has(namespace) || guarding.indexOf(namespace) < index)
+      refuseOptions('shardkeepSessions', { at: isSeveral(io) ? `io[${String(index)}]` : 'io', mustBe: UNGUARDED });
+  });
+  for (const namespace of guarding) guarded.add(namespace);
   const sessions = new SocketSessions(options);
   for (const namespace of namespaces) {
     namespace.use((socket, next) => {
@@ -81,6 +88,16 @@ export function shardkeepSessions<AppSocket extends SessionSocket>(
       sessions.close();
     },
   };
+}
+
+const UNGUARDED = 'one that shardkeepSessions was not called for before';
+/** Twice would be two watches, each event told twice, and another end for each. */
+const guarded = new WeakSet<object>();
+
+/** A server is its namespace `/`. */
+function rootOf(namespace: object): object {
+  const root: unknown = Reflect.get(namespace, 'sockets');
+  return typeof root === 'object' && root !== null && 'use' in root ? root : namespace;
 }
 
 const NAMESPACE = thing('a server or a namespace of Socket.IO', 'use', 'on', 'off');

@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks';
 import {
   NotFoundError,
   ShardkeepError,
+  type Logger,
   type ResyncEvent,
   type Session,
   type SessionEvent,
@@ -10,6 +11,7 @@ import {
 import { Admissions } from './admissions.js';
 import { clientOf, credentialOf } from './handshake-credential.js';
 import { HandshakeRefusal, refusedByEnd, unavailable } from './handshake-refusal.js';
+import { loggerOf } from '../http/logger.js';
 import { TOUCH_MS } from '../http/session-check.js';
 import { openSession, sessionIdOf } from './open-session.js';
 import type { ShardkeepSessionsOptions } from './options.js';
@@ -34,11 +36,14 @@ export class SocketSessions<AppSocket extends SessionSocket> {
   private readonly recheck: Recheck;
   private readonly handshakes: OutageLog;
   private readonly touches: OutageLog;
+  private readonly logger: Logger;
   private readonly touchEveryMs: number;
   private isClosed = false;
 
   constructor(private readonly options: ShardkeepSessionsOptions<AppSocket>) {
-    const { client, logger, touchEveryMs = TOUCH_EVERY_MS } = options;
+    const { client, touchEveryMs = TOUCH_EVERY_MS } = options;
+    const logger = loggerOf(options.logger);
+    this.logger = logger;
     this.sessions = client.sessions;
     this.touchEveryMs = touchEveryMs;
     this.handshakes = new OutageLog(logger, 'handshakes are refused: nobody can tell whose sessions these are');
@@ -248,10 +253,15 @@ export class SocketSessions<AppSocket extends SessionSocket> {
   }
 
   private callBack(call: () => unknown): void {
+    const failed = (error: unknown): void => {
+      this.logger.error({ err: error }, 'what the application does about a socket has failed');
+    };
     try {
-      call();
+      // one that is async may stand where nothing is awaited: rejected it would end the process
+      const called = call();
+      if (called instanceof Promise) called.catch(failed);
     } catch (error) {
-      this.options.logger?.error({ err: error }, 'what the application does about a socket has failed');
+      failed(error);
     }
   }
 }

@@ -7,7 +7,7 @@ import {
 } from '../../gen/envoy/service/ratelimit/v3/ratelimit.js';
 import type { CalendarUnit } from '../calendar.js';
 import type { LimitResult } from '../decision.js';
-import { headersOf, remainingOf } from '../headers.js';
+import { headersOf, leftMs, remainingOf } from '../headers.js';
 import type { PolicyTerms } from '../terms.js';
 import type { Decided } from './asked.js';
 
@@ -42,8 +42,8 @@ function statusOf(result: LimitResult | undefined, nowMs: number): RateLimitResp
   if (result === undefined) {
     return { code: Code.OK, currentLimit: undefined, limitRemaining: 0, durationUntilReset: undefined };
   }
-  const { terms, denies: isOver, capacity, retryAfterMs, resetAtMs } = result;
-  const leftMs = isOver ? retryAfterMs : Math.max(0, resetAtMs - nowMs);
+  const { terms, denies: isOver, capacity, retryAfterMs } = result;
+  const untilMs = isOver ? retryAfterMs : leftMs(result, nowMs);
   return {
     code: isOver ? Code.OVER_LIMIT : Code.OK,
     currentLimit: {
@@ -53,7 +53,10 @@ function statusOf(result: LimitResult | undefined, nowMs: number): RateLimitResp
       unit: unitOf(terms.policy),
     },
     limitRemaining: remainingOf(result),
-    durationUntilReset: { seconds: BigInt(Math.floor(leftMs / 1_000)), nanos: Math.floor(leftMs % 1_000) * 1_000_000 },
+    durationUntilReset: {
+      seconds: BigInt(Math.floor(untilMs / 1_000)),
+      nanos: Math.floor(untilMs % 1_000) * 1_000_000,
+    },
   };
 }
 

@@ -120,12 +120,46 @@ test('while Redis is away the policy decides: what it denies is no 429, as nobod
   await until(async () => (await fetch(`${url}/auth`)).status === 200);
 });
 
+test('a policy that the service does not have is told of by its name', async () => {
+  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
+  web.closeLater(() => service.stop());
+  const client = web.client(service.address);
+  const logger = listeningLogger();
+  const app = express();
+  app.get('/misspelt', createRateLimit({ client, logger, policy: 'chatt' }), (_request, response) =>
+    response.send('in'),
+  );
+  app.get('/wrong', createRateLimit({ client, logger, policy: 'chat', cost: () => 65 }), (_request, response) =>
+    response.send('in'),
+  );
+  const failed: express.ErrorRequestHandler = (error, _request, response, next) => {
+    if (response.headersSent) next(error);
+    else response.sendStatus(500);
+  };
+  app.use(failed);
+  const url = await web.serve(app);
+  for (const path of ['misspelt', 'misspelt', 'wrong']) expect((await fetch(`${url}/${path}`)).status).toBe(500);
+  expect(logger.warnings).toEqual([expect.stringContaining('"chatt"')]);
+});
+
+test('logger: false is silent', async () => {
+  const app = express();
+  const client = web.client(`unix:${socketPath()}`);
+  app.get('/', createRateLimit({ client, maxRequests: 1, logger: false }), (_request, response) => response.send('in'));
+  const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+  expect((await fetch(await web.serve(app))).status).toBe(200);
+  expect(emitWarning).not.toHaveBeenCalled();
+  emitWarning.mockRestore();
+});
+
 test('who gave no logger is warned by the process', async () => {
   const app = express();
   const client = web.client(`unix:${socketPath()}`);
   app.get('/', createRateLimit({ client, maxRequests: 1 }), (_request, response) => response.send('in'));
   const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
-  expect((await fetch(await web.serve(app))).status).toBe(200);
+  const url = await web.serve(app);
+  for (let count = 0; count < 3; count++) expect((await fetch(url)).status).toBe(200);
   expect(emitWarning).toHaveBeenCalledTimes(1);
+  expect(emitWarning).toHaveBeenCalledWith(expect.any(String), expect.objectContaining({ type: 'ShardkeepWarning' }));
   emitWarning.mockRestore();
 });

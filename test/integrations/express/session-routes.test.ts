@@ -82,7 +82,8 @@ onEachTopology(
         expect(JSON.parse(shown)).toMatchObject({ data: { metadata } });
         for (const name of ['constructor', '__proto__', 'toString', 'user']) {
           expect((await call(user, 'GET', `/${name}`)).status).toBe(404);
-          expect((await call(user, 'POST', '/create', { metadata: { metadata: 'x' }, [name]: 'x' })).status).toBe(201);
+          const created = await call(user, 'POST', '/create', { metadata: { metadata: 'x' }, [name]: 'x' });
+          expect([created.status, await created.json()]).toMatchObject([400, { error: { fields: [name] } }]);
         }
       });
 
@@ -169,10 +170,21 @@ onEachTopology(
         expect([answer.status, await codeOf(answer)]).toEqual([400, 'invalid_request']);
       });
 
+      test.each(['/create', '/:id/extend'])('a list is no body of %s', async (path) => {
+        const client = clientOf();
+        const user = randomNamespace();
+        const { id } = await login(client, user);
+        const answer = await (await api(client))(user, 'POST', path.replace(':id', id), []);
+        expect([answer.status, await codeOf(answer)]).toEqual([400, 'invalid_request']);
+        expect((await client.sessions.listUserSessions(user)).totalCount).toBe(1);
+      });
+
       test.each([
         ['metadata of numbers', '/create', { metadata: { level: 7 } }, 'metadata'],
         ['metadata as a list', '/create', { metadata: ['x'] }, 'metadata'],
         ['a wrong name', '/create', { metadata: { Über: 'x' } }, 'metadata'],
+        ['a time by another name', '/:id/extend', { ttl: 7_200 }, 'ttl'],
+        ['metadata on their own', '/create', { platform: 'web' }, 'platform'],
         ['no time', '/:id/extend', { ttlMs: 0 }, 'ttlMs'],
         ['a time in words', '/:id/extend', { ttlMs: '1h' }, 'ttlMs'],
         ['a time for ever', '/:id/extend', { ttlMs: 1e12 }, 'ttlMs'],

@@ -55,7 +55,7 @@ export async function startGame(
 ): Promise<Game> {
   const http = createServer();
   const io: GameServer = new Server(http, serverOptions);
-  const installed = shardkeepSessions(io, { client, handshakeTimeoutMs: 30_000, ...options });
+  const installed = shardkeepSessions(io, { client, handshakeTimeoutMs: 30_000, logger: false, ...options });
   io.on('connection', (socket) => {
     socket.on('act', (done) => {
       done();
