@@ -90,8 +90,9 @@ examples: install redis build ## run every example on a service of its own; ARGS
 clean: ## remove what was generated and built
 	rm -rf dist coverage src/gen
 
+# Tools of development may ask for a newer Node than the product does, which npm warns of.
 $(INSTALLED): package.json package-lock.json
-	npm ci --ignore-scripts --no-audit --no-fund
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(GENERATED): $(INSTALLED) $(PROTOS) buf.yaml buf.gen.yaml scripts/protoc-gen-request-shapes.mjs
@@ -106,7 +107,7 @@ $(BUILT): $(GENERATED) $(SOURCES) tsconfig.json tsconfig.build.json
 
 # The peers and nothing of the product's; h2load is looked for by the suite that uses it.
 $(BENCH_PEERS): bench/package.json bench/package-lock.json bench/.npmrc
-	cd bench && npm ci --ignore-scripts --no-audit --no-fund
+	cd bench && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # What is measured runs as plain JavaScript. It goes with dist/; the link lets it find the peers.

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ALL, type RatePolicySettings } from '../config/rate-policy.js';
-import { invalidField } from '../errors.js';
+import { invalidField, type DomainError } from '../errors.js';
+import { unknownName } from '../unknown-name.js';
 import { Algorithm, type Limit, type Policy } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { shareOf } from './limit-scripts.js';
 import { toPolicy } from './policy-message.js';
@@ -56,6 +57,11 @@ export class RatePolicies {
     return this.policies.has(name);
   }
 
+  /** The error of a field that names a policy there is not. */
+  unknownPolicy(field: string, name: string): DomainError {
+    return invalidField(field, unknownName('policy', name, this.names));
+  }
+
   /** All policies, in the order of their names; of one with several limits, each. */
   list(): Policy[] {
     return [...this.policies.values()].flat().map(toPolicy);
@@ -106,7 +112,7 @@ export class RatePolicies {
         inline === undefined ? this.policies.get(policy?.value as string) : [inlinePolicyTerms(inline)];
       const first = configured?.[0];
       if (configured === undefined || first === undefined) {
-        throw invalidField(`${at}limits[${String(index)}].policy_name`, 'no policy has this name');
+        throw this.unknownPolicy(`${at}limits[${String(index)}].policy_name`, policy?.value as string);
       }
       if (first.subjectKind !== undefined)
         return this.termsByKind(configured, limit, `${at}limits[${String(index)}]`, options);

@@ -36,7 +36,7 @@ export function standingRpcs({ standings, policies, stats, audit }: StandingHand
     const terms = policies.named(who, name);
     if (terms !== undefined) return terms;
     if (policies.has(name)) throw invalidField('subject', 'the policy has no limit for this kind');
-    throw invalidField('policy_name', 'no policy has this name');
+    throw policies.unknownPolicy('policy_name', name);
   };
 
   return {

@@ -1,9 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import calculateSlot from 'cluster-key-slot';
 import { createClient, createCluster, RESP_TYPES, type BasicClientSideCache } from 'redis';
 import type { Logger } from 'pino';
+import { closeInTime } from './close-in-time.js';
 import { replyCode } from './errors.js';
 import type { ScriptArg } from './lua-script.js';
+import { OutageLog } from './outage-log.js';
 import { prepareNode } from './prepare-node.js';
 
 /** Where a Redis is and how to log in. */
@@ -103,13 +104,6 @@ export function describeTarget(target: RedisTarget): string {
   return 'socketPath' in target ? `unix:${target.socketPath}` : `${target.host}:${String(target.port)}`;
 }
 
-/** How long the replies of what was sent may take; node-redis would wait for ever for a Redis that says nothing. */
-const CLOSE_MS = 1_000;
-
-async function closeWithin(closed: Promise<unknown>): Promise<void> {
-  await Promise.race([closed.catch(() => undefined), sleep(CLOSE_MS, undefined, { ref: false })]);
-}
-
 export type StandaloneTarget = Extract<RedisTarget, { topology: 'standalone' }>;
 export type ClusterTarget = Extract<RedisTarget, { topology: 'cluster' }>;
 
@@ -139,15 +133,15 @@ class StandaloneConnection implements RedisConnection {
   constructor(target: StandaloneTarget, events: ConnectionEvents, logger: Logger) {
     this.client = createStandaloneClient(target);
     const address = describeTarget(target);
+    const outages = new OutageLog(logger);
     this.address = address;
     this.client
       .on('error', (error: Error) => {
-        logger.warn({ address, err: error }, 'redis connection error');
+        outages.failed(address, error, 'redis connection error');
         // a refused keep-alive is an error too, and leaves the connection as it is
         if (!this.client.isReady) events.onStateChange(false);
       })
       .on('reconnecting', () => {
-        logger.info({ address }, 'redis reconnecting');
         events.onStateChange(false);
       })
       .on('end', () => {
@@ -155,6 +149,7 @@ class StandaloneConnection implements RedisConnection {
       })
       .on('ready', () => {
         this.connectedTimes++;
+        outages.connected(address);
         logger.info({ address }, 'redis connected');
         prepareNode({
           prepare: () => events.onNodeReady((command) => this.send(undefined, command), address),
@@ -185,7 +180,7 @@ class StandaloneConnection implements RedisConnection {
 
   async close(): Promise<void> {
     this.closed = true;
-    if (this.client.isReady) await closeWithin(this.client.close());
+    if (this.client.isReady) await closeInTime(this.client.close());
     this.destroy();
   }
 
@@ -223,6 +218,9 @@ class ClusterConnection implements RedisConnection {
   private readonly connectedNodes = new Set<string>();
   private readonly connectedTimes = new Map<string, number>();
   private readonly readyNodes = new Set<string>();
+  private readonly outages: OutageLog;
+  /** The Cluster's, of what no single node has to answer for. */
+  private readonly address: string;
   private firstReadyTimer: NodeJS.Timeout | undefined;
   private hasServed = false;
   private closed = false;
@@ -232,6 +230,8 @@ class ClusterConnection implements RedisConnection {
     private readonly events: ConnectionEvents,
     private readonly logger: Logger,
   ) {
+    this.outages = new OutageLog(logger);
+    this.address = describeTarget(target);
     this.client = this.createClient();
   }
 
@@ -245,10 +245,10 @@ class ClusterConnection implements RedisConnection {
     };
     client
       .on('error', (error: Error) => {
-        this.logger.warn({ err: error }, 'redis cluster error');
+        this.outages.failed(this.address, error, 'redis cluster error');
       })
       .on('node-error', (error: Error, node: NodeAddress) => {
-        this.logger.warn({ address: `${node.host}:${String(node.port)}`, err: error }, 'redis connection error');
+        this.outages.failed(`${node.host}:${String(node.port)}`, error, 'redis connection error');
       })
       .on('node-reconnecting', lost)
       .on('node-disconnect', lost)
@@ -260,6 +260,8 @@ class ClusterConnection implements RedisConnection {
 
   private nodeReady(node: NodeAddress): void {
     const address = `${node.host}:${String(node.port)}`;
+    this.outages.connected(address);
+    this.outages.connected(this.address);
     this.logger.info({ address }, 'redis connected');
     this.connectedNodes.add(address);
     this.connectedTimes.set(address, (this.connectedTimes.get(address) ?? 0) + 1);
@@ -292,7 +294,7 @@ class ClusterConnection implements RedisConnection {
   connect(): void {
     this.client.connect().catch((error: unknown) => {
       if (this.closed) return;
-      this.logger.warn({ err: error }, 'redis cluster not found');
+      this.outages.failed(this.address, error, 'redis cluster not found');
       setTimeout(() => {
         if (this.closed) return;
         this.client.destroy();
@@ -336,7 +338,7 @@ class ClusterConnection implements RedisConnection {
 
   async close(): Promise<void> {
     this.closed = true;
-    if (this.readyNodes.size > 0) await closeWithin(this.client.close());
+    if (this.readyNodes.size > 0) await closeInTime(this.client.close());
     this.destroy();
   }
 

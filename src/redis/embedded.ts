@@ -15,7 +15,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { RedisTarget } from './connection.js';
-import { unixSocketAnswers } from './unix-socket.js';
+import { unixSocketAnswers, unixSocketServes } from './unix-socket.js';
 
 /** What an embedded Redis is for; decides persistence and eviction. */
 export type EmbeddedRole = 'cache' | 'state';
@@ -32,6 +32,8 @@ export interface EmbeddedRedisOptions {
 
 export interface EmbeddedRedis {
   readonly target: RedisTarget;
+  /** Resolves when it serves for the first time, or was stopped; however long it cannot be run. */
+  serving(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -39,6 +41,10 @@ export interface EmbeddedRedis {
 const LONGEST_TEMP_DIR = 70;
 const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 5_000;
+const SERVING_PAUSE_MIN_MS = 5;
+const SERVING_PAUSE_MAX_MS = 200;
+/** Loading the data takes so long that whoever waits should know. */
+const LONG_START_MS = 1_000;
 
 /**
  * Runs Redis ("$@") and outlives this process just long enough to end it: the shell holds our end of a pipe as its
@@ -146,6 +152,19 @@ export function startEmbeddedRedis(options: EmbeddedRedisOptions): EmbeddedRedis
 
   return {
     target: { topology: 'standalone', socketPath, database: 0, tls: false },
+    serving: async () => {
+      const startedAt = performance.now();
+      let told = false;
+      let pauseMs = SERVING_PAUSE_MIN_MS;
+      while (!stopping && !(await unixSocketServes(socketPath))) {
+        if (!told && performance.now() - startedAt >= LONG_START_MS) {
+          logger.info({ role, dataDir }, 'embedded redis is not up yet');
+          told = true;
+        }
+        await sleep(pauseMs, undefined, { ref: false });
+        pauseMs = Math.min(pauseMs * 2, SERVING_PAUSE_MAX_MS);
+      }
+    },
     stop: async () => {
       stopping = true;
       if (child?.exitCode === null && child.signalCode === null) {

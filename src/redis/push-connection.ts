@@ -3,6 +3,7 @@ import { BasicClientSideCache, ClientOfflineError } from 'redis';
 import { createStandaloneClient, describeTarget, type StandaloneTarget } from './connection.js';
 import { PING_INTERVAL_MS, SOCKET_TIMEOUT_MS } from './connection.js';
 import type { ScriptArg } from './lua-script.js';
+import { OutageLog } from './outage-log.js';
 
 export interface PushEvents {
   /** A key that is tracked may have changed; no key: the whole database was emptied. */
@@ -49,6 +50,7 @@ const STALL_MS = 250;
  */
 export class PushConnection {
   private readonly address: string;
+  private readonly outages: OutageLog;
   private client: ReturnType<typeof createStandaloneClient>;
   private silence: NodeJS.Timeout | undefined;
   private failedAttempts = 0;
@@ -64,6 +66,7 @@ export class PushConnection {
     private readonly events: PushEvents,
   ) {
     this.address = describeTarget(target);
+    this.outages = new OutageLog(logger);
     this.client = this.createClient();
     const { client } = this;
     this.firstAttempt = new Promise<void>((resolve, reject) => {
@@ -128,6 +131,7 @@ export class PushConnection {
       .on('ready', () => {
         if (!isCurrent()) return;
         this.failedAttempts = 0;
+        this.outages.connected(this.address);
         this.logger.info({ address: this.address }, 'redis push connection ready');
         this.listenForSilence(client);
         this.events.onReady?.();
@@ -142,7 +146,7 @@ export class PushConnection {
       })
       .on('error', (error: Error) => {
         if (!isCurrent()) return;
-        this.logger.warn({ address: this.address, err: error }, 'redis push connection error');
+        this.outages.failed(this.address, error, 'redis push connection error');
         // what came over a connection that is up after an error was not all understood
         if (client.isReady) this.reconnect('redis push connection given up');
         else this.events.onLost(this.failedAttempts++);

@@ -51,6 +51,8 @@ type EmbeddedPlan = Extract<RedisPlan, { kind: 'embedded' }>;
 /** Running children, and where they are. */
 export interface EmbeddedRoles {
   readonly targets: Readonly<Record<Role, RedisTarget>>;
+  /** Resolves when the child of a role serves for the first time, or was stopped. */
+  serving(role: Role): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -63,6 +65,7 @@ export function startEmbeddedRoles(plan: EmbeddedPlan, logger: Logger): Embedded
   const cache = start('cache', plan.cacheMaxMemoryMb);
   return {
     targets: { cache: cache.target, state: state.target, limit: state.target },
+    serving: (role) => (role === 'cache' ? cache : state).serving(),
     stop: async () => {
       await Promise.all([state.stop(), cache.stop()]);
     },
@@ -71,13 +74,14 @@ export function startEmbeddedRoles(plan: EmbeddedPlan, logger: Logger): Embedded
 
 export function createRoles(options: RolesOptions): Roles {
   const { plan } = options;
-  const running =
+  const running: EmbeddedRoles =
     plan.kind === 'embedded'
       ? startEmbeddedRoles(plan, options.logger)
-      : { targets: plan.targets, stop: () => Promise.resolve() };
+      : { targets: plan.targets, serving: () => Promise.resolve(), stop: () => Promise.resolve() };
   const { targets } = running;
 
   const byTarget = new Map<string, Redis>();
+  let closed = false;
   const connect = (role: Role): Redis => {
     const id = JSON.stringify(targets[role]);
     const rolesHere = ROLES.filter((other) => JSON.stringify(targets[other]) === id);
@@ -99,9 +103,15 @@ export function createRoles(options: RolesOptions): Roles {
     ...roles,
     targets,
     connect: () => {
-      for (const redis of byTarget.values()) redis.connect();
+      for (const [redis, role] of new Map(ROLES.map((each) => [roles[each], each]))) {
+        // a child that has yet to load its data is not away
+        void running.serving(role).then(() => {
+          if (!closed) redis.connect();
+        });
+      }
     },
     close: async () => {
+      closed = true;
       await Promise.all([...byTarget.values()].map((redis) => redis.close()));
       await running.stop();
     },

@@ -68,7 +68,7 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         evictSessionIds: list(fields.sessionId, { min: 0, max: 100, unique: true }),
       },
       check: ({ profile }) => {
-        if (!profiles.has(profile)) throw invalidField('profile', 'no profile has this name');
+        if (!profiles.has(profile)) throw profiles.unknownProfile(profile);
       },
       handle: async (request, call) => {
         const { username, permissions: granted, organizationId, characterId } = request;

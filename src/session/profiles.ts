@@ -1,6 +1,7 @@
 import { TRACK_ONLY_CEILING } from '../config/defaults.js';
 import type { ProfileSettings } from '../config/policies.js';
-import { invalidField } from '../errors.js';
+import { invalidField, type DomainError } from '../errors.js';
+import { unknownName } from '../unknown-name.js';
 
 /** What a profile means for one session. */
 export interface SessionTerms {
@@ -35,12 +36,18 @@ export class Profiles {
     return Object.hasOwn(this.settings, name || DEFAULT_PROFILE);
   }
 
+  /** The error of a request whose `profile` there is not. */
+  unknownProfile(name: string): DomainError {
+    const names = Object.keys(this.settings).toSorted();
+    return invalidField('profile', unknownName('profile', name || DEFAULT_PROFILE, names));
+  }
+
   /** The terms of a profile ('' is `default`), with another idle TTL where one is given. */
   terms(name: string, idleTtlMs: number | undefined): SessionTerms {
     const profile = name || DEFAULT_PROFILE;
     const settings = this.has(profile) ? this.settings[profile] : undefined;
     // it may have been taken away since the request was checked
-    if (settings === undefined) throw invalidField('profile', 'no profile has this name');
+    if (settings === undefined) throw this.unknownProfile(profile);
     const idle = idleTtlMs ?? settings.idle_ttl_ms;
     return {
       profile,

@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { PoliciesFiles } from '../support/config.js';
 import { sharedRedisUrl } from '../support/service.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
@@ -70,5 +74,20 @@ describe('the process', () => {
     });
     expect(await service.stop('SIGTERM')).toEqual({ code: 0, signal: null });
     expect(service.output).toEqual([]);
+  });
+
+  test('says nothing of trouble when it starts with a Redis of its own, without data and with', async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), 'shardkeep-test-data-'));
+    try {
+      for (const value of ['first', 'second']) {
+        const service = await startServiceProcess({ DATA_DIR: dataDir });
+        const sessions = service.channel().of(SessionServiceService);
+        await sessions.createSession({ userId: value, requestId: '' });
+        expect(await service.stop('SIGTERM')).toEqual({ code: 0, signal: null });
+        expect(service.logs.filter(({ level }) => Number(level) >= 40)).toEqual([]);
+      }
+    } finally {
+      rmSync(dataDir, { recursive: true, force: true });
+    }
   });
 });
