@@ -1,4 +1,5 @@
 import type { ByteWriter } from '../../wire/byte-writer.js';
+import type { OptionNames } from '../arguments.js';
 
 /** One unary RPC as the client calls it. */
 export interface ClientMethod {
@@ -40,6 +41,8 @@ export interface CallOptions {
   /** A second try of this request does no harm, as when it has a `requestId`. Known by itself of RPCs the proto calls safe. */
   readonly retrySafe?: boolean;
 }
+
+export const CALL_OPTIONS: OptionNames<CallOptions> = { timeoutMs: true, signal: true, retrySafe: true };
 
 export function clientMethod(definition: MethodDefinition): ClientMethod {
   return {
