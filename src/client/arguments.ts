@@ -69,7 +69,9 @@ export interface Range {
 
 export function wholeNumberIn(value: number, field: string, { min, max }: Range): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
-  throw invalidArgument(`${field} must be a whole number from ${String(min)} to ${String(max)}`, [field]);
+  throw invalidArgument(`${field} must be a whole number from ${String(min)} to ${String(max)}, not ${nameOf(value)}`, [
+    field,
+  ]);
 }
 
 /** What a word stands for; only words that the table itself has, not those that every object knows. */

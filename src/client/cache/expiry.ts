@@ -1,5 +1,6 @@
 import type { Freshness } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
+import { nameOf } from '../name-of.js';
 import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { OptionNames, Range } from '../arguments.js';
 
@@ -65,5 +66,8 @@ export function wholeMs(value: number, field: string, range: Range = ANY_TIME): 
 export function roundedMs(value: number, field: string, { min, max }: Range = ANY_TIME): number {
   const whole = typeof value === 'number' ? Math.round(value) : NaN;
   if (whole >= min && whole <= max) return whole;
-  throw invalidArgument(`${field} must be from ${String(min)} to ${String(max)} milliseconds`, [field]);
+  throw invalidArgument(
+    `${field} must be from ${String(min)} to ${String(max)} milliseconds, not ${nameOf(value)}`,
+    [field],
+  );
 }
