@@ -1,5 +1,21 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { InvalidArgumentError, type ShardkeepClient } from '../../src/client/index.js';
+import {
+  InvalidArgumentError,
+  type AcquireLockOptions,
+  type CacheAsideOptions,
+  type CallOptions,
+  type CharacterClaimRequest,
+  type CheckOptions,
+  type HoldLockOptions,
+  type InlineRateLimitPolicy,
+  type PushToListOptions,
+  type ReserveRateLimitOptions,
+  type SessionLogin,
+  type SetEntry,
+  type ShardkeepClient,
+  type ValidateSessionOptions,
+  type WriteThroughOptions,
+} from '../../src/client/index.js';
 import { sdkClient } from '../support/sdk-client.js';
 import { randomNamespace, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 
@@ -20,7 +36,8 @@ function plainly<Area extends keyof Areas>(
   method: MethodName<Area>,
   args: readonly unknown[],
 ): unknown {
-  return (client[area][method] as (...given: readonly unknown[]) => unknown).apply(client[area], args);
+  const call = client[area][method] as (...given: unknown[]) => unknown;
+  return call.apply(client[area], [...args]);
 }
 
 type Case<Area extends keyof Areas> = [MethodName<Area>, unknown[], string[]];
@@ -54,7 +71,16 @@ const cache: Case<'cache'>[] = [
   ['set', ['k', 1, { ttlMs: Infinity }], ['ttlMs']],
   ['set', [5, 1, { noExpiry: true }], ['key']],
   ['setMany', [[{ key: 'k', value: 1 }], late], ['timeout']],
-  ['setMany', [[{ key: 'k', value: 1 }, { key: 'l', value: 1, ttl: 5 }]], ['entries[1].ttl']],
+  [
+    'setMany',
+    [
+      [
+        { key: 'k', value: 1 },
+        { key: 'l', value: 1, ttl: 5 },
+      ],
+    ],
+    ['entries[1].ttl'],
+  ],
   ['setMany', [[null]], ['entries[0]']],
   ['delete', ['k', { guards: {} }], ['guards']],
   ['deleteMany', [['k'], { guard: { resource: 'r', fencingToken: 1 } }], ['guard']],
@@ -206,4 +232,141 @@ describe('names that nobody reads are refused', () => {
   refusals('locks', locks);
   refusals('rateLimits', rateLimits);
   refusals('health', health);
+});
+
+describe('nothing is done of a call that has one', () => {
+  test('the value, the user and the lock are as they were', async () => {
+    const client = sdkClient(service.address);
+    const name = randomNamespace();
+    await client.cache.set(name, 'newer');
+    await failureOf(client, 'cache', 'set', [name, 'older', { guards: { resource: name, fencingToken: 1 } }]);
+    expect(await client.cache.get(name)).toBe('newer');
+    const login = { userId: name };
+    expect(await client.sessions.createSession(login)).toMatchObject({ status: 'created' });
+    await failureOf(client, 'sessions', 'destroyUserSessions', [name, { blockMs: 60_000 }]);
+    expect(await client.sessions.listUserSessions(name)).toMatchObject({ totalCount: 1 });
+    let ran = false;
+    const body = () => {
+      ran = true;
+    };
+    await failureOf(client, 'locks', 'withLock', [name, { ttlMs: 5 }, body]);
+    expect(ran).toBe(false);
+    expect(await client.locks.getLock(name)).toMatchObject({ holderCount: 0, fencingToken: undefined });
+  });
+});
+
+/** All options at once; the compiler sees to it that none is left out. */
+type All<Options> = Readonly<Required<Options>>;
+
+describe('what is right is taken', () => {
+  const { signal } = new AbortController();
+  const call: All<CallOptions> = { timeoutMs: 30_000, signal, retrySafe: true };
+  const requestId = () => `request:${randomNamespace()}`;
+
+  test('every option of a cache', async () => {
+    const client = sdkClient(service.address);
+    const { cache: values } = client;
+    const key = randomNamespace();
+    const guard = { resource: key, fencingToken: 1 };
+    const life = { ttlMs: 60_000, staleMs: 5, jitterPercent: 5, tags: [key] };
+    const options = { ...life, condition: 'absent', guard } as const;
+    const entry: All<Omit<SetEntry, 'noExpiry'>> = { ...options, key, value: 1 };
+    expect(await plainly(client, 'cache', 'set', [key, 1, { ...options, ...call }])).toMatchObject({ stored: true });
+    expect(await plainly(client, 'cache', 'setMany', [[{ ...entry, condition: 'present' }], call])).toHaveLength(1);
+    const through: All<Omit<WriteThroughOptions, 'noExpiry'>> = { ...life, ...call, guard };
+    expect(await plainly(client, 'cache', 'writeThrough', [key, 2, load, through])).toMatchObject({ stored: true });
+    const waits = { maxLoadMs: 5_000, waitMs: 5, leaseMs: 5_000, failureBackoffMs: 5, absentTtlMs: 5 };
+    const { retrySafe, ...aside } = call;
+    const terms: All<Omit<CacheAsideOptions, 'noExpiry'>> = {
+      ...{ ...life, ...waits, ...aside },
+      refreshThreshold: 0.5,
+      whileStale: 'wait',
+    };
+    expect(await plainly(client, 'cache', 'cacheAside', [key, load, terms])).toBe(2);
+    const warmed = await plainly(client, 'cache', 'warmMany', [[{ key, loader: load, ...terms }], { signal }]);
+    expect(warmed).toMatchObject({ failed: 0 });
+    const push: All<Omit<PushToListOptions, 'noExpiry'>> = {
+      ...{ ...call, ttlMs: 60_000, refreshExpiry: true },
+      side: 'head',
+      maxLength: 5,
+    };
+    expect(await values.pushToList(`${key}:list`, [1], push)).toBe(1);
+    const within = { floor: 0, ceiling: 5, requestId: requestId(), guard, ttlMs: 60_000 };
+    expect(await values.increment(`${key}:count`, 1, { ...within, ...call })).toBe(1);
+    expect(await values.delete(key, { ...call, guard })).toBe(true);
+    expect(retrySafe).toBe(true);
+  });
+
+  test('every option of sessions', async () => {
+    const { sessions: logins } = sdkClient(service.address);
+    const userId = randomNamespace();
+    const client = { ip: '203.0.113.7', userAgent: 'x', deviceId: 'y' };
+    const texts = { username: 'x', roles: [], permissions: [], organizationId: 'x', characterId: 'x', metadata: {} };
+    const login: All<Omit<SessionLogin, 'replacesSessionToken'>> = {
+      ...{ ...texts, userId, client, profile: 'default', idleTtlMs: 60_000 },
+      authenticatedAtMs: Date.now(),
+      requestId: requestId(),
+      evictSessionIds: [],
+    };
+    const created = await logins.createSession(login, call);
+    if (created.status !== 'created') throw new Error(created.status);
+    const { sessionToken, session } = created;
+    const presented: All<ValidateSessionOptions> = { ...call, client, maxAuthAgeMs: 60_000 };
+    expect(await logins.validateSession(sessionToken, presented)).toMatchObject({ status: 'valid' });
+    const { sessionId } = session;
+    const guard = { resource: userId, fencingToken: 1 };
+    await logins.updateSession(sessionId, texts, { ...call, expectedVersion: session.version, noTouch: true, guard });
+    const request: All<CharacterClaimRequest> = {
+      ...{ userId, characterId: 'x', sessionId, owner: 'x' },
+      policy: 'takeover_after_drain',
+      drainMs: 5,
+    };
+    const claimed = await logins.claimCharacter(request, call);
+    expect(claimed.status).toBe('claimed');
+    const rotation = { ...call, client, reauthenticated: true };
+    expect(await logins.rotateSession(sessionToken, rotation)).toMatchObject({ status: 'rotated' });
+    const words = { reason: 'x', message: 'x', effectiveInMs: 5, keepSessionId: '', blockForMs: 5 };
+    expect(await logins.destroyUserSessions(userId, { ...call, ...words })).toMatchObject({ destroyedCount: 1 });
+  });
+
+  test('every option of locks', async () => {
+    const client = sdkClient(service.address);
+    const terms = { owner: 'x', permits: 1, capacity: 2, reentrant: false, waitMs: 5, timeoutMs: 30_000, signal };
+    const acquiring: All<AcquireLockOptions> = { ...terms, ttlMs: 60_000, requestId: requestId() };
+    expect(await client.locks.acquireLock(randomNamespace(), acquiring)).toMatchObject({ status: 'granted' });
+    const holding: All<HoldLockOptions> = { ...terms, leaseMs: 5_000, lockDelayMs: 5 };
+    expect(await client.locks.withLock(randomNamespace(), holding, () => Promise.resolve('ran'))).toBe('ran');
+  });
+
+  test('every option of rate limits', async () => {
+    const { rateLimits: quotas } = sdkClient(service.address);
+    const subject = `user:${randomNamespace()}`;
+    const bucket: All<InlineRateLimitPolicy> = {
+      ...{ name: 'x', limit: 5, windowMs: 60_000, burst: 5 },
+      algorithm: 'token_bucket',
+    };
+    const asking = { ...call, cost: 2, minCost: 1, chargeDenied: true, wantHeaders: true };
+    const checking: All<CheckOptions> = { ...asking, requestId: requestId(), role: 'x' };
+    expect(await quotas.check(subject, bucket, checking)).toMatchObject({ allowed: true });
+    const reserving: All<ReserveRateLimitOptions> = { ...asking, requestId: requestId(), ttlMs: 60_000 };
+    expect(await quotas.reserveRateLimit({ subject, policy: bucket }, reserving)).toMatchObject({ status: 'reserved' });
+    const each = { subject, policy: bucket, cost: 1, role: 'x' };
+    expect(await quotas.checkManyRateLimits([{ limits: each }], call)).toHaveLength(1);
+  });
+
+  test('an answer as an argument, and options that are undefined whatever their names', async () => {
+    const client = sdkClient(service.address);
+    const name = randomNamespace();
+    const granted = await client.locks.acquireLock(name);
+    if (granted.status !== 'granted') throw new Error(granted.status);
+    const [grant] = granted.lock.grants;
+    const options = { guard: grant, guards: undefined };
+    const stored = await plainly(client, 'cache', 'set', [name, 1, options]);
+    expect(stored).toMatchObject({ stored: true });
+    const entry = await client.cache.getEntry(name);
+    if (entry === undefined) throw new Error('nothing is there');
+    expect(await client.cache.set(name, 2, { condition: entry })).toMatchObject({ stored: true });
+    expect(await client.locks.extendLock(granted.lock, 5_000)).toMatchObject({ status: 'done' });
+    expect(await client.locks.releaseLock(granted.lock)).toMatchObject({ status: 'done' });
+  });
 });
