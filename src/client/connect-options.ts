@@ -63,8 +63,8 @@ export const CONNECT_CHECKS = {
       ),
     }),
   ),
-  logger: optional(either(oneOf(false), thing('a logger, or false', 'debug', 'warn', 'error'))),
+  logger: optional(either(oneOf(false), thing('a logger with debug, warn and error', 'debug', 'warn', 'error'))),
   onBoot: optional(callable),
   tls: optional(either(flag, shape<TlsOptions>({ ca: pem, cert: pem, key: pem, serverName: optional(nonEmptyText) }))),
-  token: optional(either(callable, text('a text, or a function', /^/))),
+  token: optional(either(callable, text('a text', /^/))),
 };

@@ -1,9 +1,10 @@
+import { optionsIn } from './arguments.js';
 import { NotFoundError } from './errors.js';
 import { ServingStatus, type HealthService } from './rpc/health-service.js';
 import { MappedStream } from './rpc/mapped-stream.js';
 import type { ServiceClient } from './rpc/service-client.js';
-import type { StreamOptions } from './rpc/stream-channel.js';
-import type { CallOptions } from './transport/method.js';
+import { STREAM_OPTIONS, type StreamOptions } from './rpc/stream-channel.js';
+import { CALL_OPTIONS, type CallOptions } from './transport/method.js';
 
 export type HealthStatus = 'serving' | 'not_serving' | 'unknown';
 
@@ -17,6 +18,7 @@ export class Health {
    * UnavailableError where it cannot be reached.
    */
   async check(service = '', options: CallOptions = {}): Promise<HealthStatus> {
+    optionsIn(options, CALL_OPTIONS);
     try {
       const { status } = await this.rpc.check({ service }, options);
       return healthOf(status);
@@ -28,6 +30,7 @@ export class Health {
 
   /** The state now and after each change; ends with UnavailableError when the connection does. */
   watch(service = '', options: StreamOptions = {}): AsyncIterableIterator<HealthStatus, undefined> {
+    optionsIn(options, STREAM_OPTIONS);
     return new MappedStream(
       () => this.rpc.watch({ service }, options),
       ({ status }) => healthOf(status),

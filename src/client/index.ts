@@ -1,6 +1,6 @@
 /** The TypeScript SDK of shardkeep. */
 export { status as Code } from '@grpc/grpc-js';
-export type { Cache, CacheOptions, DeletedPattern, DeletePatternOptions, InvalidateOptions } from './cache/cache.js';
+export type { Cache, CacheOptions } from './cache/cache.js';
 export type { WarmOutcome } from './cache/cache-aside.js';
 export { CacheKeys } from './cache/cache-keys.js';
 export { binary } from './cache/codec/binary.js';
@@ -14,7 +14,8 @@ export type { CircuitOptions } from './cache/circuit.js';
 export type { DegradingOptions } from './cache/degrading.js';
 export type { CacheEntry, Guard, SetEntry, SetOptions, Stored } from './cache/entries.js';
 export type { EntryExpiryOptions, ExpiryOptions } from './cache/expiry.js';
-export type { CacheAsideOptions } from './cache/load-terms.js';
+export type { DeletedPattern, DeleteOptions, DeletePatternOptions, InvalidateOptions } from './cache/invalidation.js';
+export type { CacheAsideOptions, TaggedCacheOptions } from './cache/load-terms.js';
 export type { LoadContext, Loader } from './cache/loader.js';
 export type { CacheCounts, CacheStats, CacheStatsOptions } from './cache/stats.js';
 export { TtlMs } from './cache/ttl-presets.js';

@@ -1,8 +1,10 @@
 import { invalidArgument } from './errors.js';
+import { nameOf } from './name-of.js';
 
 /** A number of a call as the proto has it; `field` is what it is called here. Throws InvalidArgumentError for what is not whole. */
 export function toInt64(value: number, field: string): bigint {
-  if (!Number.isSafeInteger(value)) throw invalidArgument(`${field} must be a whole number`, [field]);
+  if (!Number.isSafeInteger(value))
+    throw invalidArgument(`${field} must be a whole number, not ${nameOf(value)}`, [field]);
   return BigInt(value);
 }
 

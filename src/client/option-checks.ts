@@ -101,16 +101,21 @@ export function optional(check: OptionCheck): OptionCheck {
   return (value) => (value === undefined ? [] : check(value));
 }
 
-/** The problems of the last check where a value passes none. */
+/**
+ * Where a value passes none: what is wrong within it, which only the check finds that its kind of value is for; or all that it
+ * could be.
+ */
 export function either(...checks: readonly OptionCheck[]): OptionCheck {
   return (value) => {
-    let problems: readonly OptionProblem[] = [];
-    for (const check of checks) {
-      problems = check(value);
-      if (problems.length === 0) return [];
-    }
-    return problems;
+    const failures = checks.map((check) => check(value));
+    if (failures.some((problems) => problems.length === 0)) return [];
+    const within = failures.find((problems) => problems.some(({ at }) => at !== ''));
+    return within ?? [{ at: '', mustBe: failures.flatMap(wordsOf).join(', or ') }];
   };
+}
+
+function wordsOf(problems: readonly OptionProblem[]): string[] {
+  return problems.map(({ mustBe }) => mustBe);
 }
 
 export const leftOut = that('left out', (value) => value === undefined);

@@ -1,10 +1,9 @@
 import { DeletePatternRequest, InvalidationMode } from '../../gen/shardkeep/cache/v1/cache.js';
-import type { StreamOptions } from '../rpc/stream-channel.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { CallerMemory } from './caller-memory.js';
 import { CacheAside, type WarmOutcome } from './cache-aside.js';
-import { ValueFormat, type ValueOptions } from './codec/value-format.js';
+import { VALUE_OPTIONS, ValueFormat, type ValueOptions } from './codec/value-format.js';
 import {
   Collections,
   type AddedToSet,
@@ -16,21 +15,37 @@ import { exactNumber, increment, wholeDelta, type Incremented, type IncrementOpt
 import type { Degrading, DegradingOptions } from './degrading.js';
 import {
   Entries,
+  SET_ENTRY,
+  SET_OPTIONS,
   type CacheEntry,
   type EntrySource,
-  type Guard,
   type SetEntry,
   type SetOptions,
   type Stored,
 } from './entries.js';
-import type { ExpiryOptions } from './expiry.js';
-import { loadTermsOf, type CacheAsideOptions } from './load-terms.js';
+import { TOUCH_OPTIONS, type TouchOptions } from './expiry.js';
+import {
+  DELETE_OPTIONS,
+  DELETE_PATTERN_OPTIONS,
+  INVALIDATE_OPTIONS,
+  type DeletedPattern,
+  type DeleteOptions,
+  type DeletePatternOptions,
+  type InvalidateOptions,
+} from './invalidation.js';
+import {
+  CACHE_ASIDE_OPTIONS,
+  loadTermsOf,
+  TAGGED_CACHE_OPTIONS,
+  type CacheAsideOptions,
+  type TaggedCacheOptions,
+} from './load-terms.js';
 import type { Loader } from './loader.js';
-import { listIn } from '../arguments.js';
+import { functionIn, listIn, optionsIn } from '../arguments.js';
 import type { NearCacheOptions, NearCacheStats } from './near/near-cache.js';
 import { cacheStatsOf, type CacheStats, type CacheStatsOptions } from './stats.js';
-import { warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
-import { WriteThrough, type Writer, type WriteThroughOptions } from './write-through.js';
+import { WARM_MANY_OPTIONS, warmMany, type WarmEntry, type WarmManyOptions, type WarmResult } from './warming.js';
+import { WRITE_THROUGH_OPTIONS, WriteThrough, type Writer, type WriteThroughOptions } from './write-through.js';
 
 let views = 0;
 
@@ -50,25 +65,6 @@ export interface CacheParts {
   readonly memory: CallerMemory;
   readonly defaultTimeoutMs: number;
   readonly closing: AbortSignal;
-}
-
-export interface InvalidateOptions extends CallOptions {
-  /** The entries stay, stale, until they end: one caller loads each anew and the others are served meanwhile. */
-  readonly soft?: boolean;
-}
-
-export interface DeletePatternOptions extends StreamOptions {
-  /** Allows a pattern that begins with a wildcard. */
-  readonly allowAll?: boolean;
-  /** Only counts. */
-  readonly dryRun?: boolean;
-  readonly onProgress?: (progress: DeletedPattern) => void;
-}
-
-export interface DeletedPattern {
-  readonly scanned: number;
-  readonly matched: number;
-  readonly deleted: number;
 }
 
 /**
@@ -99,7 +95,7 @@ export class Cache {
 
   /** The same cache with another codec, schema version or compression. */
   with(options: ValueOptions): Cache {
-    return new Cache(this.parts, { ...this.options, ...options });
+    return new Cache(this.parts, { ...this.options, ...optionsIn(options, VALUE_OPTIONS) });
   }
 
   /** Undefined: a miss. Safe to retry. */
@@ -110,6 +106,7 @@ export class Cache {
   /** A value with its version and what is left of its life. */
   async getEntry<Value>(key: string, options: CallOptions = {}): Promise<CacheEntry<Value> | undefined> {
     const { memory } = this.parts;
+    optionsIn(options, CALL_OPTIONS);
     const entry = await memory.memo.get(this.view('entry'), key, options.signal, (signal) =>
       memory.deletions.settled([key], () =>
         this.entries.get(key, signal === undefined ? withoutSignal(options) : options),
@@ -120,48 +117,50 @@ export class Cache {
 
   /** A value or undefined for each key, in the order asked. Each is read at its own moment. */
   async getMany<Value>(keys: readonly string[], options: CallOptions = {}): Promise<(Value | undefined)[]> {
-    const entries = await this.entries.getMany(keys, options);
+    const entries = await this.entries.getMany(keys, optionsIn(options, CALL_OPTIONS));
     return entries.map((entry) => entry?.value as Value | undefined);
   }
 
   /** Without `ttlMs` or `noExpiry` the service's default for its environment holds. A retry writes again. */
   async set(key: string, value: unknown, options: SetOptions & CallOptions = {}): Promise<Stored> {
+    optionsIn(options, SET_OPTIONS);
     return this.parts.memory.writing([key], () => this.entries.set(key, value, options));
   }
 
   /** Each entry is written by itself, with its own expiry; the answers are in the order of the entries. */
   async setMany(entries: readonly SetEntry[], options: CallOptions = {}): Promise<Stored[]> {
-    return this.parts.memory.writing(
-      listIn(entries, 'entries').map(({ key }) => key),
-      () => this.entries.setMany(entries, options),
-    );
+    optionsIn(options, CALL_OPTIONS);
+    const all = listIn(entries, 'entries').map((entry, at) => optionsIn(entry, SET_ENTRY, `entries[${String(at)}]`));
+    const keys = all.map(({ key }) => key);
+    return this.parts.memory.writing(keys, () => this.entries.setMany(all, options));
   }
 
   /** Whether there was something, of any kind. A load that runs can no longer fill the key. Safe to retry. */
-  async delete(key: string, options: CallOptions & { readonly guard?: Guard } = {}): Promise<boolean> {
-    const [deleted = false] = await this.deleteAll([key], options);
+  async delete(key: string, options: DeleteOptions = {}): Promise<boolean> {
+    const [deleted = false] = await this.deleteAll([key], optionsIn(options, DELETE_OPTIONS));
     return deleted;
   }
 
   /** As `delete`, for each key. */
-  deleteMany(keys: readonly string[], options: CallOptions = {}): Promise<boolean[]> {
-    return this.deleteAll(keys, options);
+  async deleteMany(keys: readonly string[], options: CallOptions = {}): Promise<boolean[]> {
+    return this.deleteAll(listIn(keys, 'keys'), optionsIn(options, CALL_OPTIONS));
   }
 
   async exists(key: string, options: CallOptions = {}): Promise<boolean> {
-    const [exists = false] = await this.entries.exists([key], options);
+    const [exists = false] = await this.entries.exists([key], optionsIn(options, CALL_OPTIONS));
     return exists;
   }
 
   /** Gives what the key holds a new life from now; false where it holds nothing. Safe to retry. */
-  async touch(key: string, options: ExpiryOptions & CallOptions = {}): Promise<boolean> {
+  async touch(key: string, options: TouchOptions = {}): Promise<boolean> {
+    optionsIn(options, TOUCH_OPTIONS);
     const [touched = false] = await this.parts.memory.writing([key], () => this.entries.touch([key], options));
     return touched;
   }
 
   /** Milliseconds left; Infinity without expiry, undefined where the key holds nothing. */
-  getTtl(key: string, options: CallOptions = {}): Promise<number | undefined> {
-    return this.entries.getTtl(key, options);
+  async getTtl(key: string, options: CallOptions = {}): Promise<number | undefined> {
+    return this.entries.getTtl(key, optionsIn(options, CALL_OPTIONS));
   }
 
   /**
@@ -215,7 +214,7 @@ export class Cache {
     loader: Loader<Value>,
     options: CacheAsideOptions<Value> = {},
   ): Promise<Value | undefined> {
-    const terms = loadTermsOf(key, loader, options);
+    const terms = loadTermsOf(key, loader, optionsIn(options, CACHE_ASIDE_OPTIONS));
     const { memo } = this.parts.memory;
     const kind = this.view('value');
     return memo.get(kind, key, options.signal, async (signal) => {
@@ -227,13 +226,13 @@ export class Cache {
   }
 
   /** As `cacheAside`, with tags. */
-  taggedCache<Value>(
+  async taggedCache<Value>(
     key: string,
     tags: readonly string[],
     loader: Loader<Value>,
-    options: Omit<CacheAsideOptions<Value>, 'tags'> = {},
+    options: TaggedCacheOptions<Value> = {},
   ): Promise<Value | undefined> {
-    return this.cacheAside(key, loader, { ...options, tags });
+    return this.cacheAside(key, loader, { ...optionsIn(options, TAGGED_CACHE_OPTIONS), tags });
   }
 
   /**
@@ -247,20 +246,20 @@ export class Cache {
     writer: Writer<Value>,
     options: WriteThroughOptions = {},
   ): Promise<Stored> {
-    return this.through.write(key, value, writer, options);
+    return this.through.write(key, value, writer, optionsIn(options, WRITE_THROUGH_OPTIONS));
   }
 
   /** Loads and stores a value however new the one there is; skipped where somebody else of the fleet does so. */
   async warm<Value>(key: string, loader: Loader<Value>, options: CacheAsideOptions<Value> = {}): Promise<WarmOutcome> {
-    const terms = loadTermsOf(key, loader, options);
+    const terms = loadTermsOf(key, loader, optionsIn(options, CACHE_ASIDE_OPTIONS));
     return this.parts.memory.writing([key], () => this.aside.warm(terms));
   }
 
   /** Warms many keys, a few at a time; one that fails stops nobody, nor does `onProgress`. */
-  warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmResult> {
+  async warmMany(entries: readonly WarmEntry[], options: WarmManyOptions = {}): Promise<WarmResult> {
     const { closing, degrading } = this.parts;
     return warmMany(entries, ({ key, loader, ...rest }) => this.warm(key, loader, rest), {
-      ...options,
+      ...optionsIn(options, WARM_MANY_OPTIONS),
       closing,
       onProgressError: (error) => {
         degrading.say('error', 'onProgress of warmMany failed', error);
@@ -269,16 +268,17 @@ export class Cache {
   }
 
   /** Ends all entries that carry the tag, in a time that does not depend on how many they are. Safe to retry. */
-  invalidateByTag(tag: string, options: InvalidateOptions = {}): Promise<void> {
+  async invalidateByTag(tag: string, options: InvalidateOptions = {}): Promise<void> {
     return this.invalidateTags([tag], options);
   }
 
   /** As `invalidateByTag`, for 1 to 256 tags at one moment. */
-  async invalidateTags(tags: readonly string[], { soft = false, ...options }: InvalidateOptions = {}): Promise<void> {
+  async invalidateTags(tags: readonly string[], options: InvalidateOptions = {}): Promise<void> {
+    const { soft = false, ...call } = optionsIn(options, INVALIDATE_OPTIONS);
     const mode = soft ? InvalidationMode.SOFT : InvalidationMode.HARD;
     const all = listIn(tags, 'tags');
     const { memory } = this.parts;
-    await memory.invalidating(all, () => memory.deletions.invalidateTags(all, mode, options));
+    await memory.invalidating(all, () => memory.deletions.invalidateTags(all, mode, call));
   }
 
   /**
@@ -286,7 +286,8 @@ export class Cache {
    * FailedPreconditionError (BROAD_PATTERN) for a pattern that begins with a wildcard, unless `allowAll`. Safe to retry.
    */
   async deletePattern(pattern: string, options: DeletePatternOptions = {}): Promise<DeletedPattern> {
-    const { allowAll = false, dryRun = false, onProgress, signal } = options;
+    const { allowAll = false, dryRun = false, onProgress, signal } = optionsIn(options, DELETE_PATTERN_OPTIONS);
+    if (onProgress !== undefined) functionIn(onProgress, 'onProgress');
     const request = DeletePatternRequest.fromPartial({ pattern, allowAll, dryRun });
     return this.parts.memory.deleting(undefined, async () => {
       let deleted: DeletedPattern = { scanned: 0, matched: 0, deleted: 0 };
@@ -312,7 +313,7 @@ export class Cache {
    * What this cache writes meanwhile is forgotten; what others write is not seen.
    */
   memo<Result>(body: () => Result): Result {
-    return this.parts.memory.memo.run(body);
+    return this.parts.memory.memo.run(functionIn(body, 'body'));
   }
 
   /** Whether the service is asked at all: see `circuit` in CacheOptions. */
@@ -325,10 +326,7 @@ export class Cache {
     return this.parts.memory.near?.stats;
   }
 
-  private async deleteAll(
-    keys: readonly string[],
-    options: CallOptions & { readonly guard?: Guard },
-  ): Promise<boolean[]> {
+  private async deleteAll(keys: readonly string[], options: DeleteOptions): Promise<boolean[]> {
     const { memory } = this.parts;
     return memory.deleting(keys, () => memory.deletions.delete(keys, options));
   }

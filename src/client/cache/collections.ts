@@ -7,11 +7,11 @@ import {
   RemoveFromSetRequest,
 } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
-import { expiryOf, type ExpiryOptions } from './expiry.js';
-import { wordIn, listIn, wholeNumberIn } from '../arguments.js';
+import { EXPIRY_OPTIONS, expiryOf, type ExpiryOptions } from './expiry.js';
+import { wordIn, listIn, optionsIn, wholeNumberIn, type OptionNames } from '../arguments.js';
 
 export interface CollectionWriteOptions extends ExpiryOptions, CallOptions {
   /** A collection that is there gets the expiry of this call too, so it lives as long as somebody writes to it. */
@@ -46,6 +46,24 @@ export interface GetListOptions extends CallOptions {
   readonly limit?: number;
 }
 
+const COLLECTION_OPTIONS: OptionNames<CollectionWriteOptions> = {
+  ...EXPIRY_OPTIONS,
+  ...CALL_OPTIONS,
+  refreshExpiry: true,
+};
+const ADD_TO_SET_OPTIONS: OptionNames<AddToSetOptions> = { ...COLLECTION_OPTIONS, maxMembers: true };
+const PUSH_TO_LIST_OPTIONS: OptionNames<PushToListOptions> = {
+  ...COLLECTION_OPTIONS,
+  side: true,
+  maxLength: true,
+};
+const GET_LIST_OPTIONS: OptionNames<GetListOptions> = {
+  ...CALL_OPTIONS,
+  side: true,
+  offset: true,
+  limit: true,
+};
+
 const PAGE = 1_000;
 const SIDES = { head: ListSide.HEAD, tail: ListSide.TAIL } as const;
 /** What the contract allows a collection to be capped at. */
@@ -62,6 +80,7 @@ export class Collections {
   ) {}
 
   async addToSet(key: string, members: readonly unknown[], options: AddToSetOptions): Promise<AddedToSet> {
+    optionsIn(options, ADD_TO_SET_OPTIONS);
     const request = AddToSetRequest.fromPartial({
       key,
       members: this.encoded(members, 'members'),
@@ -77,6 +96,7 @@ export class Collections {
   }
 
   async removeFromSet(key: string, members: readonly unknown[], options: CallOptions): Promise<number> {
+    optionsIn(options, CALL_OPTIONS);
     const request = RemoveFromSetRequest.fromPartial({
       key,
       members: this.encoded(members, 'members'),
@@ -89,6 +109,7 @@ export class Collections {
   }
 
   async getSetMembers(key: string, options: CallOptions): Promise<unknown[]> {
+    optionsIn(options, CALL_OPTIONS);
     return this.degrading.read<unknown[]>('a set could not be read', [], options, async () => {
       const members: unknown[] = [];
       let pageToken = '';
@@ -103,7 +124,7 @@ export class Collections {
   }
 
   async pushToList(key: string, items: readonly unknown[], options: PushToListOptions): Promise<number> {
-    const { side = 'tail', refreshExpiry = false, maxLength } = options;
+    const { side = 'tail', refreshExpiry = false, maxLength } = optionsIn(options, PUSH_TO_LIST_OPTIONS);
     const request = PushToListRequest.fromPartial({
       key,
       side: wordIn(SIDES, side, 'side'),
@@ -120,7 +141,7 @@ export class Collections {
   }
 
   async getList(key: string, options: GetListOptions): Promise<unknown[]> {
-    const { side = 'head', offset = 0, limit = Infinity } = options;
+    const { side = 'head', offset = 0, limit = Infinity } = optionsIn(options, GET_LIST_OPTIONS);
     const from = wordIn(SIDES, side, 'side');
     const first = BigInt(wholeNumberIn(offset, 'offset', OFFSET));
     if (limit !== Infinity) wholeNumberIn(limit, 'limit', LIMIT);

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { IncrementRequest } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { Degrading } from './degrading.js';
 import { guardOf, type Guard } from './entries.js';
-import { expiryOf, type ExpiryOptions } from './expiry.js';
-import { wholeNumberIn } from '../arguments.js';
+import { EXPIRY_OPTIONS, expiryOf, type ExpiryOptions } from './expiry.js';
+import { optionsIn, wholeNumberIn, type OptionNames } from '../arguments.js';
 
 export interface IncrementOptions extends ExpiryOptions, CallOptions {
   /** What would leave these bounds is not added. */
@@ -15,6 +15,15 @@ export interface IncrementOptions extends ExpiryOptions, CallOptions {
   readonly requestId?: string;
   readonly guard?: Guard;
 }
+
+const INCREMENT_OPTIONS: OptionNames<IncrementOptions> = {
+  ...EXPIRY_OPTIONS,
+  ...CALL_OPTIONS,
+  floor: true,
+  ceiling: true,
+  requestId: true,
+  guard: true,
+};
 
 export interface Incremented {
   /** False: the result would have left `floor` to `ceiling`, and nothing changed. */
@@ -31,6 +40,7 @@ export async function increment(
   delta: bigint,
   options: IncrementOptions,
 ): Promise<Incremented> {
+  optionsIn(options, INCREMENT_OPTIONS);
   const request = IncrementRequest.fromPartial({
     key,
     delta,

@@ -6,12 +6,13 @@ import {
 } from '../../gen/shardkeep/cache/v1/cache.js';
 import { shardkeepError, toCode } from '../errors.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
 import { entryTermsOf } from './entry-terms.js';
-import { expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
-import { wordIn, listIn, objectIn, wholeNumberIn } from '../arguments.js';
+import { ENTRY_EXPIRY_OPTIONS, expiryOf, type EntryExpiryOptions, type ExpiryOptions } from './expiry.js';
+import { wordIn, listIn, optionsIn, wholeNumberIn, type OptionNames } from '../arguments.js';
+import type { LockGrant } from '../locks/lock-state.js';
 
 /** A value with what the cache knows of it. */
 export interface CacheEntry<Value> {
@@ -49,6 +50,16 @@ export interface SetEntry<Value = unknown> extends SetOptions {
   readonly key: string;
   readonly value: Value;
 }
+
+const ENTRY_OPTIONS: OptionNames<SetOptions> = {
+  ...ENTRY_EXPIRY_OPTIONS,
+  condition: true,
+  tags: true,
+  jitterPercent: true,
+  guard: true,
+};
+export const SET_OPTIONS: OptionNames<SetOptions & CallOptions> = { ...ENTRY_OPTIONS, ...CALL_OPTIONS };
+export const SET_ENTRY: OptionNames<SetEntry> = { ...ENTRY_OPTIONS, key: true, value: true };
 
 export interface Stored {
   /** False: the condition was not met; or the cache was away, and that was logged. */
@@ -98,7 +109,7 @@ export class Entries {
   }
 
   async getMany(keys: readonly string[], options: CallOptions): Promise<(CacheEntry<unknown> | undefined)[]> {
-    if (keys.length === 0) return [];
+    if (listIn(keys, 'keys').length === 0) return [];
     const misses = keys.map(() => undefined);
     const entries = await this.degrading.read('values could not be read', misses, options, () =>
       this.source.getMany(keys, options),
@@ -207,12 +218,21 @@ function isConditional({ condition, guard }: SetOptions): boolean {
   return condition !== undefined || guard !== undefined;
 }
 
+/** A grant of a lock is one. */
+const GUARD: OptionNames<Guard & LockGrant> = { resource: true, fencingToken: true, holdCount: true };
+/** An entry, or what a write came to, is one. */
+const VERSION: OptionNames<CacheEntry<unknown> & Stored> = {
+  version: true,
+  ...{ value: true, ttlMs: true, createdAtMs: true, stale: true },
+  stored: true,
+};
+
 /** Versions and fencing tokens, as far as they are numbers here. */
 const FROM_1 = { min: 1, max: Number.MAX_SAFE_INTEGER };
 
 export function guardOf(guard: Guard | undefined): { resource: string; fencingToken: bigint } | undefined {
   if (guard === undefined) return undefined;
-  const { resource, fencingToken } = objectIn(guard, 'guard');
+  const { resource, fencingToken } = optionsIn<Guard>(guard, GUARD, 'guard');
   return { resource, fencingToken: BigInt(wholeNumberIn(fencingToken, 'guard.fencingToken', FROM_1)) };
 }
 
@@ -224,7 +244,7 @@ const CONDITIONS = {
 function conditionOf(condition: SetOptions['condition']): SetRequest['condition'] {
   if (condition === undefined) return undefined;
   if (typeof condition !== 'object') return wordIn(CONDITIONS, condition, 'condition');
-  const { version } = objectIn(condition, 'condition');
+  const { version } = optionsIn<{ readonly version: number }>(condition, VERSION, 'condition');
   return { $case: 'ifVersion', value: BigInt(wholeNumberIn(version, 'condition.version', FROM_1)) };
 }
 

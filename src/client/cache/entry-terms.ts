@@ -1,7 +1,7 @@
 import { FillRequest } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
 import { entryExpiryOf, type EntryExpiry, type EntryExpiryOptions } from './expiry.js';
-import { listIn, wholeNumberIn } from '../arguments.js';
+import { listIn, textIn, wholeNumberIn } from '../arguments.js';
 
 export interface EntryTermsOptions<Value> extends EntryExpiryOptions {
   readonly tags?: readonly string[] | ((value: Value) => readonly string[]);
@@ -30,7 +30,7 @@ const REFUSED_IN_TEXT = /[\p{Cs}\0\uFFFD]/u;
 export function entryTermsOf<Value>(key: string, options: EntryTermsOptions<Value>): EntryTerms<Value> {
   const { tags = [], jitterPercent = 0 } = options;
   const expiry = entryExpiryOf(options);
-  if (expiry?.$case === 'noExpiry' && key.startsWith(EPHEMERAL_PREFIX))
+  if (expiry?.$case === 'noExpiry' && textIn(key, 'key').startsWith(EPHEMERAL_PREFIX))
     throw invalidArgument('a key that begins with temp: must expire', ['noExpiry']);
   const isKnown = typeof tags !== 'function';
   const known = isKnown ? checkedTags(tags) : [];

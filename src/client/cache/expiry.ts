@@ -1,6 +1,8 @@
 import type { Freshness } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
-import type { Range } from '../arguments.js';
+import { nameOf } from '../name-of.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
+import type { OptionNames, Range } from '../arguments.js';
 
 /** How long something lives. Without any of these: the service's default for its environment. */
 export interface ExpiryOptions {
@@ -15,6 +17,13 @@ export interface EntryExpiryOptions extends ExpiryOptions {
   readonly staleMs?: number;
 }
 
+export const EXPIRY_OPTIONS: OptionNames<ExpiryOptions> = { ttlMs: true, noExpiry: true };
+export const ENTRY_EXPIRY_OPTIONS: OptionNames<EntryExpiryOptions> = { ...EXPIRY_OPTIONS, staleMs: true };
+
+export type TouchOptions = ExpiryOptions & CallOptions;
+
+export const TOUCH_OPTIONS: OptionNames<TouchOptions> = { ...EXPIRY_OPTIONS, ...CALL_OPTIONS };
+
 export type Expiry =
   { readonly $case: 'ttlMs'; readonly value: bigint } | { readonly $case: 'noExpiry'; readonly value: boolean };
 
@@ -28,7 +37,7 @@ export function expiryOf({ ttlMs, noExpiry }: ExpiryOptions): Expiry | undefined
     if (ttlMs !== undefined) throw invalidArgument('ttlMs and noExpiry exclude each other', ['ttlMs', 'noExpiry']);
     return { $case: 'noExpiry', value: true };
   }
-  return ttlMs === undefined ? undefined : { $case: 'ttlMs', value: wholeMs(ttlMs, 'ttlMs') };
+  return ttlMs === undefined ? undefined : { $case: 'ttlMs', value: wholeTtlMs(ttlMs) };
 }
 
 export function entryExpiryOf(options: EntryExpiryOptions): EntryExpiry | undefined {
@@ -36,11 +45,16 @@ export function entryExpiryOf(options: EntryExpiryOptions): EntryExpiry | undefi
   if (staleMs === 0) return expiryOf(options);
   if (ttlMs === undefined) throw invalidArgument('staleMs needs ttlMs', ['staleMs']);
   if (noExpiry === true) throw invalidArgument('staleMs and noExpiry exclude each other', ['staleMs', 'noExpiry']);
-  const freshMs = wholeMs(ttlMs, 'ttlMs');
+  const freshMs = wholeTtlMs(ttlMs);
   return {
     $case: 'freshness',
     value: { freshMs, staleMs: wholeMs(staleMs, 'staleMs', { min: 0, max: MAX_MS - Number(freshMs) }) },
   };
+}
+
+function wholeTtlMs(ttlMs: number): bigint {
+  if (ttlMs === Infinity) throw invalidArgument('ttlMs must be finite: what shall not expire has noExpiry', ['ttlMs']);
+  return wholeMs(ttlMs, 'ttlMs');
 }
 
 /** Throws InvalidArgumentError for what is out of range. */
@@ -52,5 +66,7 @@ export function wholeMs(value: number, field: string, range: Range = ANY_TIME): 
 export function roundedMs(value: number, field: string, { min, max }: Range = ANY_TIME): number {
   const whole = typeof value === 'number' ? Math.round(value) : NaN;
   if (whole >= min && whole <= max) return whole;
-  throw invalidArgument(`${field} must be from ${String(min)} to ${String(max)} milliseconds`, [field]);
+  throw invalidArgument(`${field} must be from ${String(min)} to ${String(max)} milliseconds, not ${nameOf(value)}`, [
+    field,
+  ]);
 }

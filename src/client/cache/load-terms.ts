@@ -1,10 +1,10 @@
 import type { GetOrLeaseRequest } from '../../gen/shardkeep/cache/v1/cache.js';
 import { invalidArgument } from '../errors.js';
 import { entryTermsOf, type EntryTerms, type EntryTermsOptions } from './entry-terms.js';
-import { roundedMs } from './expiry.js';
+import { ENTRY_EXPIRY_OPTIONS, roundedMs } from './expiry.js';
 import type { Loader } from './loader.js';
 import { throwIfNoTimeout } from '../transport/timeout.js';
-import { wordIn, functionIn } from '../arguments.js';
+import { wordIn, functionIn, type OptionNames } from '../arguments.js';
 
 export interface CacheAsideOptions<Value = unknown> extends EntryTermsOptions<Value> {
   /**
@@ -33,6 +33,24 @@ export interface CacheAsideOptions<Value = unknown> extends EntryTermsOptions<Va
   /** Ends this caller's wait; the load goes on for the others. */
   readonly signal?: AbortSignal;
 }
+
+/** Of `taggedCache`, which has the tags beside them. */
+export type TaggedCacheOptions<Value = unknown> = Omit<CacheAsideOptions<Value>, 'tags'>;
+
+export const TAGGED_CACHE_OPTIONS: OptionNames<TaggedCacheOptions> = {
+  ...ENTRY_EXPIRY_OPTIONS,
+  refreshThreshold: true,
+  absentTtlMs: true,
+  jitterPercent: true,
+  whileStale: true,
+  failureBackoffMs: true,
+  maxLoadMs: true,
+  waitMs: true,
+  leaseMs: true,
+  timeoutMs: true,
+  signal: true,
+};
+export const CACHE_ASIDE_OPTIONS: OptionNames<CacheAsideOptions> = { ...TAGGED_CACHE_OPTIONS, tags: true };
 
 /** How to ask for an entry, or for the right to load it. */
 export interface LeaseTerms {

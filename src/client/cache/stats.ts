@@ -1,7 +1,7 @@
 import type { CacheCounters, GetCacheStatsResponse } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
-import { wholeNumberIn } from '../arguments.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
+import { optionsIn, wholeNumberIn, type OptionNames } from '../arguments.js';
 
 export interface CacheStatsOptions {
   /** The last so many minutes, with the one that is running, 0 to 60; none by default. */
@@ -9,6 +9,12 @@ export interface CacheStatsOptions {
   /** How many hot keys at most, 0 to 100; 10 by default. */
   readonly hotKeyLimit?: number;
 }
+
+export const CACHE_STATS_OPTIONS: OptionNames<CacheStatsOptions & CallOptions> = {
+  ...CALL_OPTIONS,
+  minutes: true,
+  hotKeyLimit: true,
+};
 
 /** Counts of one time, by the names of the proto; see CacheCounters there. */
 export type CacheCounts = { readonly [Name in keyof CacheCounters]: number };
@@ -35,7 +41,7 @@ export interface CacheStats {
 }
 
 export async function cacheStatsOf(rpc: Rpc['cache'], options: CacheStatsOptions & CallOptions): Promise<CacheStats> {
-  const { minutes = 0, hotKeyLimit = 10 } = options;
+  const { minutes = 0, hotKeyLimit = 10 } = optionsIn(options, CACHE_STATS_OPTIONS);
   const request = {
     minutes: wholeNumberIn(minutes, 'minutes', { min: 0, max: 60 }),
     hotKeyLimit: wholeNumberIn(hotKeyLimit, 'hotKeyLimit', { min: 0, max: 100 }),

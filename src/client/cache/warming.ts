@@ -2,9 +2,9 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { invalidArgument } from '../errors.js';
 import type { WarmOutcome } from './cache-aside.js';
-import type { CacheAsideOptions } from './load-terms.js';
+import { CACHE_ASIDE_OPTIONS, type CacheAsideOptions } from './load-terms.js';
 import type { Loader } from './loader.js';
-import { listIn, functionIn } from '../arguments.js';
+import { listIn, functionIn, optionsIn, type OptionNames } from '../arguments.js';
 
 export interface WarmEntry extends Omit<CacheAsideOptions, 'tags'> {
   readonly key: string;
@@ -51,6 +51,14 @@ export interface WarmManyOptions {
   readonly signal?: AbortSignal;
 }
 
+const WARM_ENTRY: OptionNames<WarmEntry> = { ...CACHE_ASIDE_OPTIONS, key: true, loader: true };
+export const WARM_MANY_OPTIONS: OptionNames<WarmManyOptions> = {
+  concurrency: true,
+  maxPerSecond: true,
+  onProgress: true,
+  signal: true,
+};
+
 /** Enough to see what is wrong; a source that is away fails every entry. */
 const MAX_FAILURES = 100;
 
@@ -61,7 +69,8 @@ export async function warmMany(
   options: WarmManyOptions & { readonly closing: AbortSignal; readonly onProgressError: (error: unknown) => void },
 ): Promise<WarmResult> {
   const { concurrency = 4, maxPerSecond = Infinity, onProgress, onProgressError, closing } = options;
-  listIn(entries, 'entries');
+  for (const [index, entry] of listIn(entries, 'entries').entries())
+    optionsIn(entry, WARM_ENTRY, `entries[${String(index)}]`);
   if (!(typeof concurrency === 'number' && concurrency >= 1))
     throw invalidArgument('concurrency must be at least 1', ['concurrency']);
   if (!(typeof maxPerSecond === 'number' && maxPerSecond > 0))

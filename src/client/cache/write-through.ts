@@ -1,16 +1,25 @@
 import { FillStatus, GetOrLeaseRequest, GetOrLeaseStatus } from '../../gen/shardkeep/cache/v1/cache.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { AT_ONCE } from './cache-aside.js';
 import type { CallerMemory } from './caller-memory.js';
 import type { ValueFormat } from './codec/value-format.js';
 import type { Degrading } from './degrading.js';
 import { guardOf, type Entries, type SetOptions, type Stored } from './entries.js';
 import { entryTermsOf, fillWith } from './entry-terms.js';
+import { ENTRY_EXPIRY_OPTIONS } from './expiry.js';
 import { LeasedLoad } from './leased-load.js';
-import { functionIn } from '../arguments.js';
+import { functionIn, type OptionNames } from '../arguments.js';
 
 export type WriteThroughOptions = Omit<SetOptions, 'condition'> & CallOptions;
+
+export const WRITE_THROUGH_OPTIONS: OptionNames<WriteThroughOptions> = {
+  ...ENTRY_EXPIRY_OPTIONS,
+  ...CALL_OPTIONS,
+  tags: true,
+  jitterPercent: true,
+  guard: true,
+};
 
 export type Writer<Value> = (value: Value) => Promise<void> | void;
 

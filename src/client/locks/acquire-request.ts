@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { status as Code } from '@grpc/grpc-js';
 import { AcquireLockRequest, HoldLocksAcquire } from '../../gen/shardkeep/lock/v1/lock.js';
+import { optionsIn, type OptionNames } from '../arguments.js';
 import { invalidArgument, shardkeepError } from '../errors.js';
 import { toInt64 } from '../int64.js';
 import { throwIfNoSignal } from '../transport/abort-signal.js';
@@ -56,6 +57,24 @@ export interface HoldLockOptions extends LockTerms {
   readonly signal?: AbortSignal;
 }
 
+const TERMS: OptionNames<LockTerms> = { owner: true, permits: true, capacity: true, reentrant: true };
+export const ACQUIRE_LOCK_OPTIONS: OptionNames<AcquireLockOptions> = {
+  ...TERMS,
+  ttlMs: true,
+  waitMs: true,
+  requestId: true,
+  timeoutMs: true,
+  signal: true,
+};
+const HOLD_LOCK_OPTIONS: OptionNames<HoldLockOptions> = {
+  ...TERMS,
+  leaseMs: true,
+  waitMs: true,
+  lockDelayMs: true,
+  timeoutMs: true,
+  signal: true,
+};
+
 /** A lock to be held, checked. */
 export interface HoldRequest {
   readonly resources: readonly string[];
@@ -99,7 +118,7 @@ export function toAcquireRequest(resources: readonly string[], options: AcquireL
  * the stream, and with it every lock of this client.
  */
 export function toHoldRequest(resources: readonly string[], options: HoldLockOptions): HoldRequest {
-  const { owner = '', permits = 0, capacity = 0, reentrant = false } = options;
+  const { owner = '', permits = 0, capacity = 0, reentrant = false } = optionsIn(options, HOLD_LOCK_OPTIONS);
   const { leaseMs = DEFAULT_LEASE_MS, waitMs = DEFAULT_WAIT_MS, lockDelayMs = 0, signal } = options;
   throwIfNoSignal(signal);
   const wrong = [

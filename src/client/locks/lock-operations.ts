@@ -1,5 +1,6 @@
-import type { StreamOptions } from '../rpc/stream-channel.js';
-import type { CallOptions } from '../transport/method.js';
+import type { OptionNames } from '../arguments.js';
+import { STREAM_OPTIONS, type StreamOptions } from '../rpc/stream-channel.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { LockHolder, LockSummary } from './lock-state.js';
 
 export type ReleaseLockResult =
@@ -71,3 +72,12 @@ export interface LockStatsOptions extends CallOptions {
   /** How many of the hottest resources, 0 to 100; none by default. */
   readonly hottestCount?: number;
 }
+
+export const LIST_LOCKS_OPTIONS: OptionNames<ListLocksOptions> = { ...CALL_OPTIONS, prefix: true, pageSize: true };
+export const WATCH_LOCKS_OPTIONS: OptionNames<WatchLocksOptions> = { ...STREAM_OPTIONS, resources: true, prefix: true };
+export const FORCE_RELEASE_LOCK_OPTIONS: OptionNames<ForceReleaseLockOptions> = {
+  ...CALL_OPTIONS,
+  expectedFencingToken: true,
+  afterLeases: true,
+};
+export const LOCK_STATS_OPTIONS: OptionNames<LockStatsOptions> = { ...CALL_OPTIONS, hottestCount: true };

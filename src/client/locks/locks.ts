@@ -9,14 +9,16 @@ import {
   ReleaseLockRequest,
   WatchLocksRequest,
 } from '../../gen/shardkeep/lock/v1/lock.js';
+import { listIn, optionsIn } from '../arguments.js';
 import { invalidArgument, shardkeepError } from '../errors.js';
 import { toInt64, unlessZero } from '../int64.js';
 import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { throwIfNoTimeout } from '../transport/timeout.js';
 import { toAcquireResult, type AcquireLockResult, type Lock } from './acquire-outcome.js';
 import {
+  ACQUIRE_LOCK_OPTIONS,
   throwIfAborted,
   toAcquireRequest,
   toHoldRequest,
@@ -28,17 +30,21 @@ import type { LockTakerOptions } from './hold-streams.js';
 import { LockNotAcquiredError } from './lock-errors.js';
 import { toHeldLock, toResources } from './lock-arguments.js';
 import { LockKeeping } from './lock-keeping.js';
-import type {
-  CheckedFencingToken,
-  CleanedUpLocks,
-  ExtendLockResult,
-  ForceReleaseLockOptions,
-  ForceReleaseLockResult,
-  ListLocksOptions,
-  LockStatsOptions,
-  ReleaseLockResult,
-  WatchedLocks,
-  WatchLocksOptions,
+import {
+  FORCE_RELEASE_LOCK_OPTIONS,
+  LIST_LOCKS_OPTIONS,
+  LOCK_STATS_OPTIONS,
+  WATCH_LOCKS_OPTIONS,
+  type CheckedFencingToken,
+  type CleanedUpLocks,
+  type ExtendLockResult,
+  type ForceReleaseLockOptions,
+  type ForceReleaseLockResult,
+  type ListLocksOptions,
+  type LockStatsOptions,
+  type ReleaseLockResult,
+  type WatchedLocks,
+  type WatchLocksOptions,
 } from './lock-operations.js';
 import { toHolder, toState, toSummary, type LockState, type LockSummary } from './lock-state.js';
 import { toStats, type LockStats } from './lock-stats.js';
@@ -115,7 +121,7 @@ export class Locks {
     resources: string | readonly string[],
     options: AcquireLockOptions = {},
   ): Promise<AcquireLockResult> {
-    const { waitMs = 0, timeoutMs = this.options.timeoutMs, signal } = options;
+    const { waitMs = 0, timeoutMs = this.options.timeoutMs, signal } = optionsIn(options, ACQUIRE_LOCK_OPTIONS);
     throwIfNoTimeout(timeoutMs);
     const request = toAcquireRequest(toResources(resources), options);
     const call = { timeoutMs: waitMs + timeoutMs, retrySafe: true, ...(signal && { signal }) };
@@ -128,7 +134,7 @@ export class Locks {
     options: CallOptions = {},
   ): Promise<ReleaseLockResult> {
     const request = ReleaseLockRequest.fromPartial(toHeldLock(lock));
-    const { status, notHeldResources } = await this.rpc.releaseLock(request, options);
+    const { status, notHeldResources } = await this.rpc.releaseLock(request, optionsIn(options, CALL_OPTIONS));
     return isDone(status) ? { status: 'done' } : { status: 'not_holder', notHeldResources };
   }
 
@@ -142,7 +148,10 @@ export class Locks {
     options: CallOptions = {},
   ): Promise<ExtendLockResult> {
     const request = ExtendLockRequest.fromPartial({ ...toHeldLock(lock), ttlMs: toInt64(ttlMs, 'ttlMs') });
-    const { status, expiresAtMs, notHeldResources } = await this.rpc.extendLock(request, options);
+    const { status, expiresAtMs, notHeldResources } = await this.rpc.extendLock(
+      request,
+      optionsIn(options, CALL_OPTIONS),
+    );
     return isDone(status)
       ? { status: 'done', expiresAtMs: Number(expiresAtMs) }
       : { status: 'not_holder', notHeldResources };
@@ -161,13 +170,13 @@ export class Locks {
       resource,
       fencingToken: toInt64(fencingToken, 'fencingToken'),
     });
-    const checked = await this.rpc.checkFencingToken(request, options);
+    const checked = await this.rpc.checkFencingToken(request, optionsIn(options, CALL_OPTIONS));
     return { valid: checked.valid, fencingToken: unlessZero(checked.fencingToken) };
   }
 
   /** Who holds a resource, and who waits for it. */
   async getLock(resource: string, options: CallOptions = {}): Promise<LockState> {
-    return toState(resource, await this.rpc.getLock({ resource }, options));
+    return toState(resource, await this.rpc.getLock({ resource }, optionsIn(options, CALL_OPTIONS)));
   }
 
   /**
@@ -175,7 +184,7 @@ export class Locks {
    * through all locks of the namespace. One that is there all the time is listed, possibly twice.
    */
   async *listLocks(options: ListLocksOptions = {}): AsyncGenerator<LockSummary, void, undefined> {
-    const { prefix = '', pageSize = 0, ...call } = options;
+    const { prefix = '', pageSize = 0, ...call } = optionsIn(options, LIST_LOCKS_OPTIONS);
     let pageToken: Buffer = Buffer.alloc(0);
     do {
       const request = ListLocksRequest.fromPartial({ prefix, pageSize, pageToken });
@@ -191,8 +200,8 @@ export class Locks {
    * again then. Leaving the loop ends it.
    */
   watchLocks(options: WatchLocksOptions): AsyncIterableIterator<WatchedLocks, undefined> {
-    const { resources = [], prefix = '', signal } = options;
-    const request = WatchLocksRequest.fromPartial({ resources: [...resources], prefix });
+    const { resources = [], prefix = '', signal } = optionsIn(options, WATCH_LOCKS_OPTIONS);
+    const request = WatchLocksRequest.fromPartial({ resources: listIn(resources, 'resources'), prefix });
     return new MappedStream(
       () => this.rpc.watchLocks(request, { signal }),
       ({ locks, resync }) => ({ locks: locks.map(toSummary), resync }),
@@ -210,7 +219,7 @@ export class Locks {
     reason: string,
     options: ForceReleaseLockOptions = {},
   ): Promise<ForceReleaseLockResult> {
-    const { expectedFencingToken, afterLeases = false, ...call } = options;
+    const { expectedFencingToken, afterLeases = false, ...call } = optionsIn(options, FORCE_RELEASE_LOCK_OPTIONS);
     const request = ForceReleaseLockRequest.fromPartial({
       resource,
       reason,
@@ -226,7 +235,10 @@ export class Locks {
 
   /** Clears leases and waiters that are over. Nothing needs it; ResourceExhaustedError while one runs. */
   async cleanupExpiredLocks(options: CallOptions = {}): Promise<CleanedUpLocks> {
-    const { scannedCount, expiredHolders, expiredWaiters } = await this.rpc.cleanupExpiredLocks({}, options);
+    const { scannedCount, expiredHolders, expiredWaiters } = await this.rpc.cleanupExpiredLocks(
+      {},
+      optionsIn(options, CALL_OPTIONS),
+    );
     return {
       scannedCount: Number(scannedCount),
       expiredHolders: Number(expiredHolders),
@@ -236,7 +248,7 @@ export class Locks {
 
   /** What the locks of the namespace do, at most 10 s behind. */
   async getLockStats(options: LockStatsOptions = {}): Promise<LockStats> {
-    const { hottestCount = 0, ...call } = options;
+    const { hottestCount = 0, ...call } = optionsIn(options, LOCK_STATS_OPTIONS);
     return toStats(await this.rpc.getLockStats(GetLockStatsRequest.fromPartial({ hottestCount }), call));
   }
 

@@ -1,5 +1,5 @@
 import { Algorithm, type InlinePolicy, type Limit } from '../../gen/shardkeep/ratelimit/v1/ratelimit.js';
-import { mapIn, objectIn, wordIn } from '../arguments.js';
+import { mapIn, objectIn, optionsIn, wordIn, type OptionNames } from '../arguments.js';
 import { toInt64 } from '../int64.js';
 
 /**
@@ -43,6 +43,15 @@ export interface RateLimit {
   readonly role?: string;
 }
 
+const INLINE_POLICY: OptionNames<InlineRateLimitPolicy> = {
+  name: true,
+  algorithm: true,
+  limit: true,
+  windowMs: true,
+  burst: true,
+};
+const LIMIT: OptionNames<RateLimit> = { subject: true, policy: true, cost: true, role: true };
+
 /** 1 to 16 of them, no subject and policy twice. On a Cluster limits of several subjects are not decided in one step. */
 export type RateLimitOrMany = RateLimit | readonly RateLimit[];
 
@@ -65,7 +74,7 @@ function isSeveral(limits: RateLimitOrMany): limits is readonly RateLimit[] {
 }
 
 function limitMessage(limit: RateLimit, at: string): Limit {
-  const { subject, policy, cost, role } = objectIn(limit, at);
+  const { subject, policy, cost, role } = optionsIn(limit, LIMIT, at);
   const isByKind = typeof subject === 'object';
   return {
     subject: isByKind ? '' : subject,
@@ -80,7 +89,8 @@ function limitMessage(limit: RateLimit, at: string): Limit {
 }
 
 function inlinePolicy(policy: InlineRateLimitPolicy, at: string): InlinePolicy {
-  const { name, algorithm, limit, windowMs, burst } = objectIn(policy, `${at}.policy`);
+  objectIn(policy, `${at}.policy`);
+  const { name, algorithm, limit, windowMs, burst } = optionsIn(policy, INLINE_POLICY, `${at}.inlinePolicy`);
   return {
     ...{ name, limit, burst },
     algorithm: wordIn(ALGORITHMS, algorithm, `${at}.inlinePolicy.algorithm`),

@@ -1,4 +1,5 @@
-import type { CallOptions } from '../transport/method.js';
+import type { OptionNames } from '../arguments.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import type { RateLimitOrMany } from './limit.js';
 
 export interface CheckRateLimitOptions extends CallOptions {
@@ -96,3 +97,37 @@ export interface RateLimitStatsOptions extends CallOptions {
   /** How many of the subjects that were denied most, 0 to 100; none where it is absent. */
   readonly hottestCount?: number;
 }
+
+export const CHECK_RATE_LIMIT_OPTIONS: OptionNames<CheckRateLimitOptions> = {
+  ...CALL_OPTIONS,
+  cost: true,
+  minCost: true,
+  chargeDenied: true,
+  wantHeaders: true,
+  requestId: true,
+};
+export const CHECK_OPTIONS: OptionNames<CheckOptions> = { ...CHECK_RATE_LIMIT_OPTIONS, role: true };
+export const PEEK_RATE_LIMIT_OPTIONS: OptionNames<PeekRateLimitOptions> = {
+  ...CALL_OPTIONS,
+  cost: true,
+  wantHeaders: true,
+};
+export const RESERVE_RATE_LIMIT_OPTIONS: OptionNames<ReserveRateLimitOptions> = {
+  ...CHECK_RATE_LIMIT_OPTIONS,
+  ttlMs: true,
+};
+export const RATE_LIMIT_CHECK: OptionNames<RateLimitCheck> = { limits: true, cost: true, minCost: true };
+export const OVERRIDE_RATE_LIMIT_OPTIONS: OptionNames<OverrideRateLimitOptions> = {
+  ...CALL_OPTIONS,
+  limit: true,
+  ttlMs: true,
+};
+export const BAN_OPTIONS: OptionNames<BanOptions> = { ...CALL_OPTIONS, policy: true, reason: true };
+export const UNBAN_OPTIONS: OptionNames<UnbanOptions> = { ...CALL_OPTIONS, policy: true };
+export const LIST_BANS_OPTIONS: OptionNames<ListBansOptions> = { ...CALL_OPTIONS, subjectPrefix: true, pageSize: true };
+export const HOLD_CONCURRENCY_OPTIONS: OptionNames<HoldConcurrencyOptions> = {
+  cost: true,
+  timeoutMs: true,
+  signal: true,
+};
+export const RATE_LIMIT_STATS_OPTIONS: OptionNames<RateLimitStatsOptions> = { ...CALL_OPTIONS, hottestCount: true };

@@ -2,25 +2,36 @@ import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from '../logger.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { toBan, type RateLimitBan } from './bans.js';
 import { toDecision, toOutlook, type RateLimitDecision, type RateLimitOutlook } from './decision.js';
 import { slotsOf, type DeniedSlots, type HeldSlots } from './held-slots.js';
-import { listIn, objectIn } from '../arguments.js';
+import { listIn, optionsIn } from '../arguments.js';
 import { toInt64 } from '../int64.js';
 import { limitMessages, type RateLimitOrMany, type RateLimitPolicy, type RateLimitSubject } from './limit.js';
-import type {
-  BanOptions,
-  CheckOptions,
-  CheckRateLimitOptions,
-  HoldConcurrencyOptions,
-  ListBansOptions,
-  OverrideRateLimitOptions,
-  PeekRateLimitOptions,
-  RateLimitCheck,
-  RateLimitStatsOptions,
-  ReserveRateLimitOptions,
-  UnbanOptions,
+import {
+  BAN_OPTIONS,
+  CHECK_OPTIONS,
+  CHECK_RATE_LIMIT_OPTIONS,
+  HOLD_CONCURRENCY_OPTIONS,
+  LIST_BANS_OPTIONS,
+  OVERRIDE_RATE_LIMIT_OPTIONS,
+  PEEK_RATE_LIMIT_OPTIONS,
+  RATE_LIMIT_CHECK,
+  RATE_LIMIT_STATS_OPTIONS,
+  RESERVE_RATE_LIMIT_OPTIONS,
+  UNBAN_OPTIONS,
+  type BanOptions,
+  type CheckOptions,
+  type CheckRateLimitOptions,
+  type HoldConcurrencyOptions,
+  type ListBansOptions,
+  type OverrideRateLimitOptions,
+  type PeekRateLimitOptions,
+  type RateLimitCheck,
+  type RateLimitStatsOptions,
+  type ReserveRateLimitOptions,
+  type UnbanOptions,
 } from './options.js';
 import { toPolicies, type ConfiguredRateLimitPolicies } from './policies.js';
 import { toReservation, type RateLimitReservation, type RateLimitSettlement } from './reservation.js';
@@ -44,9 +55,13 @@ export class RateLimits {
    * May this subject do that now? Charges `cost` units if so, and nothing if not. For several limits at once there is
    * `checkRateLimit`, which says what a retry does.
    */
-  check(subject: RateLimitSubject, policy: RateLimitPolicy, options: CheckOptions = {}): Promise<RateLimitDecision> {
-    const { role } = options;
-    return this.checkRateLimit(role === undefined ? { subject, policy } : { subject, policy, role }, options);
+  async check(
+    subject: RateLimitSubject,
+    policy: RateLimitPolicy,
+    options: CheckOptions = {},
+  ): Promise<RateLimitDecision> {
+    const { role } = optionsIn(options, CHECK_OPTIONS);
+    return this.charge(role === undefined ? { subject, policy } : { subject, policy, role }, options);
   }
 
   /**
@@ -56,10 +71,7 @@ export class RateLimits {
    * fails with UnavailableError whose `outcomeUnknown` is true, and may have been charged.
    */
   async checkRateLimit(limits: RateLimitOrMany, options: CheckRateLimitOptions = {}): Promise<RateLimitDecision> {
-    const { cost, minCost, chargeDenied = false, wantHeaders = false } = options;
-    const requestId = requestIdOf(options, options.retrySafe === true);
-    const request = { limits: limitMessages(limits), cost, minCost, chargeDenied, requestId, wantHeaders };
-    return toDecision(await this.rpc.checkRateLimit(request, callOptions(options, requestId !== '')));
+    return this.charge(limits, optionsIn(options, CHECK_RATE_LIMIT_OPTIONS));
   }
 
   /**
@@ -72,16 +84,16 @@ export class RateLimits {
   ): Promise<readonly RateLimitDecision[]> {
     const asked = listIn(checks, 'checks').map((check, index) => {
       const at = `checks[${String(index)}]`;
-      const { limits, cost, minCost } = objectIn(check, at);
+      const { limits, cost, minCost } = optionsIn(check, RATE_LIMIT_CHECK, at);
       return { limits: limitMessages(limits, `${at}.`), cost, minCost };
     });
-    const { decisions } = await this.rpc.checkManyRateLimits({ checks: asked }, options);
+    const { decisions } = await this.rpc.checkManyRateLimits({ checks: asked }, optionsIn(options, CALL_OPTIONS));
     return decisions.map(toDecision);
   }
 
   /** What `checkRateLimit` would answer; charges nothing. UnavailableError while Redis is away, whatever the policies say. */
   async peekRateLimit(limits: RateLimitOrMany, options: PeekRateLimitOptions = {}): Promise<RateLimitOutlook> {
-    const { cost, wantHeaders = false } = options;
+    const { cost, wantHeaders = false } = optionsIn(options, PEEK_RATE_LIMIT_OPTIONS);
     const request = { limits: limitMessages(limits), cost, wantHeaders };
     return toOutlook(await this.rpc.peekRateLimit(request, options));
   }
@@ -95,6 +107,7 @@ export class RateLimits {
     limits: RateLimitOrMany,
     options: ReserveRateLimitOptions = {},
   ): Promise<RateLimitReservation> {
+    optionsIn(options, RESERVE_RATE_LIMIT_OPTIONS);
     const { cost, minCost, chargeDenied = false, wantHeaders = false, ttlMs } = options;
     const requestId = requestIdOf(options, options.retrySafe !== false);
     const request = {
@@ -109,7 +122,10 @@ export class RateLimits {
    * charged as far as there is room. Once: the next try answers the same.
    */
   async settleRateLimit(reservationId: string, cost: number, options: CallOptions = {}): Promise<RateLimitSettlement> {
-    const { settled, charged } = await this.rpc.settleRateLimit({ reservationId, cost }, options);
+    const { settled, charged } = await this.rpc.settleRateLimit(
+      { reservationId, cost },
+      optionsIn(options, CALL_OPTIONS),
+    );
     return settled ? { status: 'settled', charged } : { status: 'gone' };
   }
 
@@ -118,7 +134,7 @@ export class RateLimits {
    * settled, and its charge stays. Safe to retry.
    */
   async refundRateLimit(reservationId: string, options: CallOptions = {}): Promise<boolean> {
-    return (await this.rpc.refundRateLimit({ reservationId }, options)).refunded;
+    return (await this.rpc.refundRateLimit({ reservationId }, optionsIn(options, CALL_OPTIONS))).refunded;
   }
 
   /**
@@ -126,7 +142,8 @@ export class RateLimits {
    * limit whether something had been charged. Safe to retry.
    */
   async resetRateLimit(limits: RateLimitOrMany, options: CallOptions = {}): Promise<readonly boolean[]> {
-    return (await this.rpc.resetRateLimit({ limits: limitMessages(limits) }, options)).reset;
+    const request = { limits: limitMessages(limits) };
+    return (await this.rpc.resetRateLimit(request, optionsIn(options, CALL_OPTIONS))).reset;
   }
 
   /**
@@ -138,7 +155,7 @@ export class RateLimits {
     policy: string,
     options: OverrideRateLimitOptions,
   ): Promise<number | undefined> {
-    const { limit, ttlMs } = objectIn(options, 'options');
+    const { limit, ttlMs } = optionsIn(options, OVERRIDE_RATE_LIMIT_OPTIONS);
     const asked = { subject, policyName: policy, limit, ttlMs: toInt64(ttlMs, 'ttlMs') };
     const { expiresAtMs } = await this.rpc.overrideRateLimit(asked, options);
     return expiresAtMs === 0n ? undefined : Number(expiresAtMs);
@@ -149,7 +166,7 @@ export class RateLimits {
    * until when, Unix milliseconds of Redis's clock. Safe to retry: the time begins anew.
    */
   async ban(subject: string, ttlMs: number, options: BanOptions = {}): Promise<number> {
-    const { policy = '', reason = '' } = options;
+    const { policy = '', reason = '' } = optionsIn(options, BAN_OPTIONS);
     const request = { subject, policyName: policy, ttlMs: toInt64(ttlMs, 'ttlMs'), reason };
     return Number((await this.rpc.ban(request, options)).expiresAtMs);
   }
@@ -159,7 +176,7 @@ export class RateLimits {
    * `resetRateLimit` lets in at once. Safe to retry.
    */
   async unban(subject: string, options: UnbanOptions = {}): Promise<boolean> {
-    const { policy = '' } = options;
+    const { policy = '' } = optionsIn(options, UNBAN_OPTIONS);
     return (await this.rpc.unban({ subject, policyName: policy }, options)).unbanned;
   }
 
@@ -168,7 +185,7 @@ export class RateLimits {
    * namespace. A ban that is there all the time comes at least once. `timeoutMs` is for each page.
    */
   async *listBans(options: ListBansOptions = {}): AsyncGenerator<RateLimitBan, void, undefined> {
-    const { subjectPrefix = '', pageSize = 0 } = options;
+    const { subjectPrefix = '', pageSize = 0 } = optionsIn(options, LIST_BANS_OPTIONS);
     let pageToken: Buffer = Buffer.alloc(0);
     do {
       const { bans, nextPageToken } = await this.rpc.listBans({ subjectPrefix, pageSize, pageToken }, options);
@@ -186,6 +203,7 @@ export class RateLimits {
     limits: RateLimitOrMany,
     options: HoldConcurrencyOptions = {},
   ): Promise<HeldSlots | DeniedSlots> {
+    optionsIn(options, HOLD_CONCURRENCY_OPTIONS);
     const { cost, timeoutMs = DEFAULT_HOLD_TIMEOUT_MS, signal } = options;
     const request = { limits: limitMessages(limits), cost };
     return slotsOf(
@@ -199,7 +217,7 @@ export class RateLimits {
 
   /** The configured policies. Asks no Redis. */
   async listPolicies(options: CallOptions = {}): Promise<ConfiguredRateLimitPolicies> {
-    return toPolicies(await this.rpc.listPolicies({}, options));
+    return toPolicies(await this.rpc.listPolicies({}, optionsIn(options, CALL_OPTIONS)));
   }
 
   /**
@@ -207,8 +225,15 @@ export class RateLimits {
    * few seconds at most.
    */
   async getRateLimitStats(options: RateLimitStatsOptions = {}): Promise<RateLimitStats> {
-    const { hottestCount = 0 } = options;
+    const { hottestCount = 0 } = optionsIn(options, RATE_LIMIT_STATS_OPTIONS);
     return toStats(await this.rpc.getRateLimitStats({ hottestCount }, options));
+  }
+
+  private async charge(limits: RateLimitOrMany, options: CheckRateLimitOptions): Promise<RateLimitDecision> {
+    const { cost, minCost, chargeDenied = false, wantHeaders = false } = options;
+    const requestId = requestIdOf(options, options.retrySafe === true);
+    const request = { limits: limitMessages(limits), cost, minCost, chargeDenied, requestId, wantHeaders };
+    return toDecision(await this.rpc.checkRateLimit(request, callOptions(options, requestId !== '')));
   }
 }
 

@@ -2,11 +2,12 @@ import { Buffer } from 'node:buffer';
 import { types } from 'node:util';
 import { MESSAGES, REQUESTS } from '../../gen/request-shapes.js';
 import { invalidArgument } from '../errors.js';
+import { nameOf } from '../name-of.js';
 
 /** Whether a value is of a type; where it is, what goes over the wire. */
 type Reader = (value: unknown, path: string, wrong: Wrong) => unknown;
 
-/** What is wrong, by path. */
+/** What each has to be, and is not, by path. */
 type Wrong = Map<string, string>;
 
 /** Of the standard's proto, which is none of this service's. */
@@ -27,7 +28,7 @@ const INT32 = 0x80000000;
 const UINT32 = 0x100000000;
 
 const SCALARS: Readonly<Record<string, Reader>> = {
-  string: typed('a text without lone surrogates', (value) => typeof value === 'string' && isWellFormed(value)),
+  string: readString,
   bool: typed('true or false', (value) => typeof value === 'boolean'),
   bytes: typed('bytes', (value) => types.isUint8Array(value)),
   double: typed('a number', (value) => typeof value === 'number'),
@@ -62,7 +63,7 @@ export function requestReader(rpc: string): (request: unknown) => object {
     const wrong: Wrong = new Map();
     const message = read(request, '', wrong);
     if (wrong.size === 0) return message as object;
-    const problems = Array.from(wrong, ([path, expected]) => `${path || 'the request'} must be ${expected}`);
+    const problems = Array.from(wrong, ([path, mustBe]) => `${path || 'the request'} must be ${mustBe}`);
     throw invalidArgument(problems.join(', '), [...wrong.keys()]);
   };
 }
@@ -76,7 +77,7 @@ function messageReader(name: string): Reader {
     ([field, type]) => [field, typeof type === 'string' ? fieldReader(type) : oneofReader(type)] as const,
   );
   const reader: Reader = (value, path, wrong) => {
-    if (!isObject(value)) return refuse(wrong, path, 'an object');
+    if (!isObject(value)) return refuse(wrong, path, { expected: 'an object', value });
     const at = path === '' ? '' : `${path}.`;
     const message: Record<string, unknown> = {};
     for (const [field, read] of fields) message[field] = read(value[field], at + field, wrong);
@@ -101,8 +102,9 @@ function elementReader(name: string): Reader {
 
 function listReader(element: Reader): Reader {
   return optional((value, path, wrong) => {
-    if (!Array.isArray(value)) return refuse(wrong, path, 'a list');
-    if (value.length > MAX_ITEMS) return refuse(wrong, path, `a list of at most ${String(MAX_ITEMS)}`);
+    if (!Array.isArray(value)) return refuse(wrong, path, { expected: 'a list', value });
+    if (value.length > MAX_ITEMS)
+      return refuse(wrong, path, { expected: `a list of at most ${String(MAX_ITEMS)}`, value });
     // and not map(), which leaves holes as they are
     return Array.from<unknown, unknown>(value, (each, index) => element(each, `${path}[${String(index)}]`, wrong));
   }, []);
@@ -110,7 +112,7 @@ function listReader(element: Reader): Reader {
 
 function mapReader(element: Reader): Reader {
   return optional((value, path, wrong) => {
-    if (!types.isMap(value)) return refuse(wrong, path, 'a Map');
+    if (!types.isMap(value)) return refuse(wrong, path, { expected: 'a Map', value });
     const read = new Map<unknown, unknown>();
     for (const [key, each] of value) {
       const at = `${path}[${String(key)}]`;
@@ -127,7 +129,7 @@ function oneofReader(cases: Readonly<Record<string, string>>): Reader {
     const name = isObject(value) ? value.$case : undefined;
     const read = typeof name === 'string' ? readers.get(name) : undefined;
     if (read === undefined || !isObject(value)) {
-      return refuse(wrong, path, `one of ${[...readers.keys()].join(', ')}`);
+      return refuse(wrong, path, { expected: `one of ${[...readers.keys()].join(', ')}`, value });
     }
     const at = path.slice(0, path.lastIndexOf('.') + 1) + String(name);
     return { $case: name, value: read(value.value, at, wrong) };
@@ -140,11 +142,25 @@ function optional(read: Reader, absent: unknown): Reader {
 }
 
 function typed(expected: string, is: (value: unknown) => boolean): Reader {
-  return (value, path, wrong) => (is(value) ? value : refuse(wrong, path, expected));
+  return (value, path, wrong) => (is(value) ? value : refuse(wrong, path, { expected, value }));
 }
 
-function refuse(wrong: Wrong, path: string, expected: string): unknown {
+function note(wrong: Wrong, path: string, expected: string): void {
   if (wrong.size < MAX_WRONG) wrong.set(path, expected);
+}
+
+function readString(value: unknown, path: string, wrong: Wrong): unknown {
+  if (typeof value !== 'string') return refuse(wrong, path, { expected: 'a string', value });
+  if (!isWellFormed(value)) note(wrong, path, 'a string without lone surrogates');
+  return value;
+}
+
+function refuse(
+  wrong: Wrong,
+  path: string,
+  { expected, value }: { readonly expected: string; readonly value: unknown },
+): unknown {
+  note(wrong, path, `${expected}, not ${nameOf(value)}`);
   return undefined;
 }
 

@@ -1,5 +1,6 @@
 import type { Client, Metadata } from '@grpc/grpc-js';
 import { status as Code } from '@grpc/grpc-js';
+import type { OptionNames } from '../arguments.js';
 import { shardkeepError } from '../errors.js';
 import { wasNeverSent, type CallPeer } from '../transport/lost-call.js';
 import { throwIfNoSignal } from '../transport/abort-signal.js';
@@ -10,6 +11,8 @@ export interface StreamOptions {
   /** Gives the stream up. */
   readonly signal?: AbortSignal | undefined;
 }
+
+export const STREAM_OPTIONS: OptionNames<StreamOptions> = { signal: true };
 
 /** One stream RPC as the client calls it. */
 export interface StreamMethod extends Pick<MethodDefinition, 'path' | 'responseDeserialize'> {

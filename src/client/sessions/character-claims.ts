@@ -1,5 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { objectIn, wordIn } from '../arguments.js';
+import { objectIn, optionsIn, wordIn, type OptionNames } from '../arguments.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toInt64, toOptionalInt64, unlessZero } from '../int64.js';
 
@@ -75,6 +75,15 @@ export interface CharacterClaimCheck {
   readonly drainingUntilMs: number | undefined;
 }
 
+const CLAIM_REQUEST: OptionNames<CharacterClaimRequest> = {
+  userId: true,
+  characterId: true,
+  sessionId: true,
+  owner: true,
+  policy: true,
+  drainMs: true,
+};
+
 const POLICIES = {
   reject: proto.CharacterClaimPolicy.REJECT,
   takeover: proto.CharacterClaimPolicy.TAKEOVER,
@@ -82,7 +91,8 @@ const POLICIES = {
 } as const satisfies Record<CharacterClaimPolicy, proto.CharacterClaimPolicy>;
 
 export function toClaimCharacterRequest(request: CharacterClaimRequest): proto.ClaimCharacterRequest {
-  const { userId, characterId, sessionId, owner = '', policy = 'reject', drainMs } = objectIn(request, 'request');
+  optionsIn(objectIn(request, 'request'), CLAIM_REQUEST);
+  const { userId, characterId, sessionId, owner = '', policy = 'reject', drainMs } = request;
   return proto.ClaimCharacterRequest.fromPartial({
     ...{ userId, characterId, sessionId, owner },
     policy: wordIn(POLICIES, policy, 'policy'),

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { listIn, objectIn } from '../arguments.js';
+import { listIn, objectIn, optionsIn, type OptionNames } from '../arguments.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toOptionalInt64 } from '../int64.js';
 import { toSession, type Session } from './session.js';
-import { toFieldsMessage, type SessionFields } from './session-fields.js';
+import { SESSION_FIELDS, toFieldsMessage, type SessionFields } from './session-fields.js';
 import { toMetadata, type SessionClient } from './session-client.js';
 
 /** A login. */
@@ -29,6 +29,18 @@ export interface SessionLogin extends SessionFields {
   /** Sessions of this user to end if this one is created, up to 100: what the player chose from `liveSessions`. */
   readonly evictSessionIds?: readonly string[] | undefined;
 }
+
+const LOGIN: OptionNames<SessionLogin> = {
+  ...SESSION_FIELDS,
+  userId: true,
+  client: true,
+  profile: true,
+  idleTtlMs: true,
+  authenticatedAtMs: true,
+  requestId: true,
+  replacesSessionToken: true,
+  evictSessionIds: true,
+};
 
 export type CreateSessionResult =
   | {
@@ -60,10 +72,10 @@ export type CreateSessionResult =
 const REQUEST_ID_BYTES = 32;
 
 export function toCreateSessionRequest(login: SessionLogin): Partial<proto.CreateSessionRequest> {
-  const { client = {}, requestId = '' } = objectIn(login, 'login');
+  const { client = {}, requestId = '' } = optionsIn(objectIn(login, 'login'), LOGIN);
   const metadata = login.metadata === undefined ? {} : objectIn(login.metadata, 'metadata');
   return {
-    ...toFieldsMessage({ ...login, metadata: { ...metadata, ...toMetadata(objectIn(client, 'client')) } }),
+    ...toFieldsMessage({ ...login, metadata: { ...metadata, ...toMetadata(client) } }),
     userId: login.userId,
     profile: login.profile ?? '',
     idleTtlMs: toOptionalInt64(login.idleTtlMs, 'idleTtlMs'),

@@ -1,6 +1,7 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import type { StreamOptions } from '../rpc/stream-channel.js';
-import type { CallOptions } from '../transport/method.js';
+import { optionsIn, type OptionNames } from '../arguments.js';
+import { STREAM_OPTIONS, type StreamOptions } from '../rpc/stream-channel.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { toOptionalInt64, unlessZero } from '../int64.js';
 
 /** Why sessions end. */
@@ -37,6 +38,15 @@ export interface DestroyedUserSessions {
 
 export type DestroyAllSessionsOptions = EndingWords & StreamOptions;
 
+const WORDS: OptionNames<EndingWords> = { reason: true, message: true };
+const DESTROY_SESSION_OPTIONS: OptionNames<DestroySessionOptions> = { ...WORDS, ...CALL_OPTIONS, effectiveInMs: true };
+const DESTROY_USER_SESSIONS_OPTIONS: OptionNames<DestroyUserSessionsOptions> = {
+  ...DESTROY_SESSION_OPTIONS,
+  keepSessionId: true,
+  blockForMs: true,
+};
+const DESTROY_ALL_SESSIONS_OPTIONS: OptionNames<DestroyAllSessionsOptions> = { ...WORDS, ...STREAM_OPTIONS };
+
 export interface DestroyAllProgress {
   /** How many this call has ended; what the sweepers end meanwhile is not counted. */
   readonly destroyedCount: number;
@@ -50,6 +60,7 @@ export function toDestroySessionRequest(
   sessionId: string,
   options: DestroySessionOptions,
 ): proto.DestroySessionRequest {
+  optionsIn(options, DESTROY_SESSION_OPTIONS);
   return proto.DestroySessionRequest.fromPartial({
     ...toWords(options),
     sessionId,
@@ -61,6 +72,7 @@ export function toDestroyUserSessionsRequest(
   userId: string,
   options: DestroyUserSessionsOptions,
 ): proto.DestroyUserSessionsRequest {
+  optionsIn(options, DESTROY_USER_SESSIONS_OPTIONS);
   return proto.DestroyUserSessionsRequest.fromPartial({
     ...toWords(options),
     userId,
@@ -71,7 +83,7 @@ export function toDestroyUserSessionsRequest(
 }
 
 export function toDestroyAllSessionsRequest(options: DestroyAllSessionsOptions): proto.DestroyAllSessionsRequest {
-  return toWords(options);
+  return toWords(optionsIn(options, DESTROY_ALL_SESSIONS_OPTIONS));
 }
 
 export function toDestroyedUserSessions(response: proto.DestroyUserSessionsResponse): DestroyedUserSessions {

@@ -1,5 +1,6 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import type { CallOptions } from '../transport/method.js';
+import { optionsIn, type OptionNames } from '../arguments.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toSession, type Session } from './session.js';
 import { toClientFields, toClientMessage, type SessionClient, type SessionClientField } from './session-client.js';
@@ -15,6 +16,12 @@ export interface RotateSessionOptions extends CallOptions {
   readonly client?: SessionClient | undefined;
 }
 
+const ROTATE_SESSION_OPTIONS: OptionNames<RotateSessionOptions> = {
+  ...CALL_OPTIONS,
+  reauthenticated: true,
+  client: true,
+};
+
 export type RotateSessionResult =
   | {
       readonly status: 'rotated';
@@ -27,8 +34,9 @@ export type RotateSessionResult =
 
 export function toRotateSessionRequest(
   sessionToken: string,
-  { reauthenticated, client }: RotateSessionOptions,
+  options: RotateSessionOptions,
 ): proto.RotateSessionRequest {
+  const { reauthenticated, client } = optionsIn(options, ROTATE_SESSION_OPTIONS);
   return proto.RotateSessionRequest.fromPartial({
     sessionToken,
     reauthenticated: reauthenticated ?? false,

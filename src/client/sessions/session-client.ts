@@ -1,5 +1,5 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { objectIn } from '../arguments.js';
+import { optionsIn, type OptionNames } from '../arguments.js';
 
 /**
  * Who presents a token, to be compared with whom the session was created for. What is absent here, or was absent there, is
@@ -13,6 +13,8 @@ export interface SessionClient {
   /** Up to 512 bytes; compared as it is. */
   readonly deviceId?: string | undefined;
 }
+
+const CLIENT: OptionNames<SessionClient> = { ip: true, userAgent: true, deviceId: true };
 
 /** A field of SessionClient; `unknown` is one that only a newer service knows. */
 export type SessionClientField = 'ip' | 'user_agent' | 'device_id' | 'unknown';
@@ -28,7 +30,8 @@ export function toClientFields(fields: readonly proto.SessionClientField[]): rea
 }
 
 /** The metadata that a session is bound by, of what is there. */
-export function toMetadata({ ip, userAgent, deviceId }: SessionClient): Readonly<Record<string, string>> {
+export function toMetadata(client: SessionClient): Readonly<Record<string, string>> {
+  const { ip, userAgent, deviceId } = optionsIn(client, CLIENT, 'client');
   return {
     ...(ip === undefined ? {} : { ip }),
     ...(userAgent === undefined ? {} : { user_agent: userAgent }),
@@ -38,6 +41,6 @@ export function toMetadata({ ip, userAgent, deviceId }: SessionClient): Readonly
 
 export function toClientMessage(client: SessionClient | undefined): proto.SessionClient | undefined {
   if (client === undefined) return undefined;
-  const { ip = '', userAgent = '', deviceId = '' } = objectIn(client, 'client');
+  const { ip = '', userAgent = '', deviceId = '' } = optionsIn(client, CLIENT, 'client');
   return { ip, userAgent, deviceId };
 }

@@ -1,5 +1,5 @@
 import type * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { listIn, mapIn } from '../arguments.js';
+import { listIn, mapIn, type OptionNames } from '../arguments.js';
 
 /** What a caller says of a session. */
 export interface SessionFields {
@@ -19,6 +19,15 @@ export interface SessionFields {
    */
   readonly metadata?: Readonly<Record<string, string>> | undefined;
 }
+
+export const SESSION_FIELDS: OptionNames<SessionFields> = {
+  username: true,
+  roles: true,
+  permissions: true,
+  organizationId: true,
+  characterId: true,
+  metadata: true,
+};
 
 /** Empty where they are absent. */
 export function toFieldsMessage(fields: SessionFields): proto.SessionFields {

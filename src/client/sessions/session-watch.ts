@@ -1,8 +1,10 @@
+import { throwIfNoSignal } from '../transport/abort-signal.js';
 import { Buffer } from 'node:buffer';
 import { status as Code } from '@grpc/grpc-js';
 import type { WatchSessionsResponse } from '../../gen/shardkeep/session/v1/session.js';
 import { shardkeepError } from '../errors.js';
-import type { StreamOptions } from '../rpc/stream-channel.js';
+import { functionIn, listIn, objectIn, optionsIn, textIn, type OptionNames } from '../arguments.js';
+import { STREAM_OPTIONS, type StreamOptions } from '../rpc/stream-channel.js';
 import type { ResumingStream } from './resuming-stream.js';
 import { RESYNC, toSessionEvent, type ResyncEvent, type SessionEvent } from './session-events.js';
 
@@ -24,6 +26,32 @@ export interface WatchSessionsOptions extends StreamOptions {
    * is then still before the resync.
    */
   readonly onResync?: (() => void | Promise<void>) | undefined;
+}
+
+const SELECTION: OptionNames<SessionSelection> = { userIds: true, sessionIds: true, all: true, cursor: true };
+const WATCH_SESSIONS_OPTIONS: OptionNames<WatchSessionsOptions> = { ...STREAM_OPTIONS, onResync: true };
+
+/** What of a selection makes the request; throws InvalidArgumentError. */
+export function watchedIn(selection: SessionSelection): {
+  readonly userIds: string[];
+  readonly sessionIds: string[];
+  readonly all: boolean;
+  readonly cursor: Buffer;
+} {
+  const { userIds, sessionIds, all, cursor } = optionsIn(objectIn(selection, 'selection'), SELECTION);
+  return {
+    userIds: listIn(userIds ?? [], 'userIds'),
+    sessionIds: listIn(sessionIds ?? [], 'sessionIds'),
+    all: all ?? false,
+    cursor: Buffer.from(textIn(cursor ?? '', 'cursor'), 'base64url'),
+  };
+}
+
+/** Throws InvalidArgumentError. */
+export function checkWatchOptions(options: WatchSessionsOptions): void {
+  const { onResync, signal } = optionsIn(options, WATCH_SESSIONS_OPTIONS);
+  throwIfNoSignal(signal);
+  if (onResync !== undefined) functionIn(onResync, 'onResync');
 }
 
 /**

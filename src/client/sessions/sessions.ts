@@ -1,10 +1,10 @@
-import { Buffer } from 'node:buffer';
+import type { Buffer } from 'node:buffer';
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import { invalidArgument, NotFoundError } from '../errors.js';
+import { NotFoundError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { MappedStream } from '../rpc/mapped-stream.js';
 import type { Rpc } from '../rpc/rpc.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import {
   toClaim,
   toClaimCharacterRequest,
@@ -35,8 +35,7 @@ import {
   type DestroySessionOptions,
   type DestroyUserSessionsOptions,
 } from './end-sessions.js';
-import { throwIfNoSignal } from '../transport/abort-signal.js';
-import { listIn, objectIn } from '../arguments.js';
+import { objectIn, optionsIn, type OptionNames } from '../arguments.js';
 import { toInt64, unlessZero } from '../int64.js';
 import { ResumingStream } from './resuming-stream.js';
 import {
@@ -47,7 +46,13 @@ import {
 } from './rotate-session.js';
 import { toSession, type Session } from './session.js';
 import { toSessionStats, type SessionStats } from './session-stats.js';
-import { SessionWatch, type SessionSelection, type WatchSessionsOptions } from './session-watch.js';
+import {
+  SessionWatch,
+  watchedIn,
+  checkWatchOptions,
+  type SessionSelection,
+  type WatchSessionsOptions,
+} from './session-watch.js';
 import {
   isRepeatable,
   toUpdateSessionRequest,
@@ -71,6 +76,9 @@ export interface ListUserSessionsOptions extends CallOptions {
   /** How many sessions to answer at most, 1 to 1,000; 100 by default. */
   readonly limit?: number | undefined;
 }
+
+const EXTEND_SESSION_OPTIONS: OptionNames<ExtendSessionOptions> = { ...CALL_OPTIONS, ttlMs: true };
+const LIST_USER_SESSIONS_OPTIONS: OptionNames<ListUserSessionsOptions> = { ...CALL_OPTIONS, limit: true };
 
 export interface UserSessions {
   /** Oldest first, at most `limit`. */
@@ -98,7 +106,7 @@ export class Sessions {
    * `session_create` says so: 10 a minute for each user and each `metadata.ip`, unless configured otherwise.
    */
   async createSession(login: SessionLogin, options: CallOptions = {}): Promise<CreateSessionResult> {
-    const call = { ...options, retrySafe: options.retrySafe ?? true };
+    const call = { ...optionsIn(options, CALL_OPTIONS), retrySafe: options.retrySafe ?? true };
     return toCreateSessionResult(await this.rpc.createSession(toCreateSessionRequest(login), call));
   }
 
@@ -117,6 +125,7 @@ export class Sessions {
 
   /** A live session, which is not touched; undefined where it is not there or has ended. Safe to retry. */
   async getSession(sessionId: string, options: CallOptions = {}): Promise<Session | undefined> {
+    optionsIn(options, CALL_OPTIONS);
     try {
       const { session } = await this.rpc.getSession({ sessionId }, options);
       return toSession(session, 'GetSession');
@@ -151,7 +160,7 @@ export class Sessions {
   async extendSession(sessionId: string, options: ExtendSessionOptions): Promise<Session> {
     const request = proto.ExtendSessionRequest.fromPartial({
       sessionId,
-      ttlMs: toInt64(objectIn(options, 'options').ttlMs, 'ttlMs'),
+      ttlMs: toInt64(optionsIn(options, EXTEND_SESSION_OPTIONS).ttlMs, 'ttlMs'),
     });
     const { session } = await this.rpc.extendSession(request, options);
     return toSession(session, 'ExtendSession');
@@ -164,9 +173,10 @@ export class Sessions {
    * even the shape of a token is `unknown`, as for validateSession.
    */
   async rotateSession(sessionToken: string, options: RotateSessionOptions = {}): Promise<RotateSessionResult> {
+    const request = toRotateSessionRequest(sessionToken, options);
     const call = { ...options, retrySafe: options.retrySafe ?? true };
     try {
-      return toRotateSessionResult(await this.rpc.rotateSession(toRotateSessionRequest(sessionToken, options), call));
+      return toRotateSessionResult(await this.rpc.rotateSession(request, call));
     } catch (error) {
       return unknownWhereMalformed(sessionToken, error);
     }
@@ -199,7 +209,8 @@ export class Sessions {
 
   /** The live sessions of a user at one moment, which are not touched. Safe to retry. */
   async listUserSessions(userId: string, options: ListUserSessionsOptions = {}): Promise<UserSessions> {
-    const request = proto.ListUserSessionsRequest.fromPartial({ userId, limit: options.limit });
+    const { limit } = optionsIn(options, LIST_USER_SESSIONS_OPTIONS);
+    const request = proto.ListUserSessionsRequest.fromPartial({ userId, limit });
     const { sessions, totalCount } = await this.rpc.listUserSessions(request, options);
     return { sessions: sessions.map((session) => toSession(session, 'ListUserSessions')), totalCount };
   }
@@ -209,13 +220,8 @@ export class Sessions {
    * that cannot be told what it missed is told `resync`.
    */
   watchSessions(selection: SessionSelection, options: WatchSessionsOptions = {}): SessionWatch {
-    const { all = false } = objectIn(selection, 'selection');
-    const userIds = listIn(selection.userIds ?? [], 'userIds');
-    const sessionIds = listIn(selection.sessionIds ?? [], 'sessionIds');
-    const { cursor: position = '' } = selection;
-    if (typeof position !== 'string') throw invalidArgument('cursor must be that of a watch', ['cursor']);
-    throwIfNoSignal(options.signal);
-    const cursor = Buffer.from(position, 'base64url');
+    const { userIds, sessionIds, all, cursor } = watchedIn(selection);
+    checkWatchOptions(options);
     const open = (from: Buffer) => this.rpc.watchSessions({ userIds, sessionIds, all, cursor: from });
     return new SessionWatch(new ResumingStream({ open, cursor, logger: this.logger }), cursor, options);
   }
@@ -228,13 +234,13 @@ export class Sessions {
    * try.
    */
   async claimCharacter(request: CharacterClaimRequest, options: CallOptions = {}): Promise<ClaimCharacterResult> {
-    const call = { ...options, retrySafe: options.retrySafe ?? true };
+    const call = { ...optionsIn(options, CALL_OPTIONS), retrySafe: options.retrySafe ?? true };
     return toClaimCharacterResult(await this.rpc.claimCharacter(toClaimCharacterRequest(request), call));
   }
 
   /** Gives a claim up; false: the epoch is not that of the current claim. Safe to retry. */
   async releaseCharacter(claim: CharacterEpoch, options: CallOptions = {}): Promise<boolean> {
-    const { released } = await this.rpc.releaseCharacter(toEpochRequest(claim), options);
+    const { released } = await this.rpc.releaseCharacter(toEpochRequest(claim), optionsIn(options, CALL_OPTIONS));
     return released;
   }
 
@@ -242,23 +248,26 @@ export class Sessions {
   async getCharacterClaim(character: CharacterRef, options: CallOptions = {}): Promise<CharacterClaim | undefined> {
     const { userId, characterId } = objectIn(character, 'character');
     const request = proto.GetCharacterClaimRequest.fromPartial({ userId, characterId });
-    const { claim } = await this.rpc.getCharacterClaim(request, options);
+    const { claim } = await this.rpc.getCharacterClaim(request, optionsIn(options, CALL_OPTIONS));
     return claim === undefined ? undefined : toClaim(claim);
   }
 
   /** Whether an epoch is that of the current claim, and its session live. Safe to retry. */
   async checkCharacterClaim(claim: CharacterEpoch, options: CallOptions = {}): Promise<CharacterClaimCheck> {
-    const { valid, drainingUntilMs } = await this.rpc.checkCharacterClaim(toEpochRequest(claim), options);
+    const { valid, drainingUntilMs } = await this.rpc.checkCharacterClaim(
+      toEpochRequest(claim),
+      optionsIn(options, CALL_OPTIONS),
+    );
     return { valid, drainingUntilMs: unlessZero(drainingUntilMs) };
   }
 
   /** Counts over all sessions of the namespace, for a dashboard and not for every request. Safe to retry. */
   async getSessionStats(options: CallOptions = {}): Promise<SessionStats> {
-    return toSessionStats(await this.rpc.getSessionStats({}, options));
+    return toSessionStats(await this.rpc.getSessionStats({}, optionsIn(options, CALL_OPTIONS)));
   }
 
   /** Ends what has run out, which the sweepers do by themselves within seconds; answers how many. Safe to retry. */
   async cleanupExpiredSessions(options: CallOptions = {}): Promise<number> {
-    return Number((await this.rpc.cleanupExpiredSessions({}, options)).expiredCount);
+    return Number((await this.rpc.cleanupExpiredSessions({}, optionsIn(options, CALL_OPTIONS))).expiredCount);
   }
 }

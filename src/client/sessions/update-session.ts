@@ -1,7 +1,8 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
-import type { CallOptions } from '../transport/method.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { invalidArgument } from '../errors.js';
-import { listIn, mapIn, objectIn } from '../arguments.js';
+import type { LockGrant } from '../locks/lock-state.js';
+import { listIn, mapIn, objectIn, optionsIn, type OptionNames } from '../arguments.js';
 import { toInt64, toOptionalInt64 } from '../int64.js';
 import { toFieldsMessage, type SessionFields } from './session-fields.js';
 
@@ -35,6 +36,15 @@ export interface UpdateSessionOptions extends CallOptions {
   readonly guard?: SessionGuard | undefined;
 }
 
+const UPDATE_SESSION_OPTIONS: OptionNames<UpdateSessionOptions> = {
+  ...CALL_OPTIONS,
+  expectedVersion: true,
+  noTouch: true,
+  guard: true,
+};
+/** A grant of a lock is one. */
+const GUARD: OptionNames<SessionGuard & LockGrant> = { resource: true, fencingToken: true, holdCount: true };
+
 /** The fields of a mask, with their names in the proto. */
 const MASKED = [
   ['username', 'username'],
@@ -54,8 +64,9 @@ const CHANGES: ReadonlySet<string> = new Set<keyof SessionChanges>([
 export function toUpdateSessionRequest(
   sessionId: string,
   changes: SessionChanges,
-  { expectedVersion, noTouch, guard }: UpdateSessionOptions,
+  options: UpdateSessionOptions,
 ): Partial<proto.UpdateSessionRequest> {
+  const { expectedVersion, noTouch, guard } = optionsIn(options, UPDATE_SESSION_OPTIONS);
   throwIfUnknown(objectIn(changes, 'changes'));
   const increments = mapIn(changes.incrementMetadata, 'incrementMetadata');
   return {
@@ -98,6 +109,6 @@ function toDelta(delta: number | bigint): bigint {
 }
 
 function toGuard(guard: SessionGuard): proto.SessionGuard {
-  const { resource, fencingToken } = objectIn(guard, 'guard');
+  const { resource, fencingToken } = optionsIn<SessionGuard>(guard, GUARD, 'guard');
   return { resource, fencingToken: toInt64(fencingToken, 'guard.fencingToken') };
 }

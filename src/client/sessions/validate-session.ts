@@ -1,6 +1,7 @@
 import * as proto from '../../gen/shardkeep/session/v1/session.js';
 import { InvalidArgumentError } from '../errors.js';
-import type { CallOptions } from '../transport/method.js';
+import { optionsIn, type OptionNames } from '../arguments.js';
+import { CALL_OPTIONS, type CallOptions } from '../transport/method.js';
 import { foreignAnswer } from './foreign-answer.js';
 import { toOptionalInt64 } from '../int64.js';
 import { toSession, toSessionEnd, type Session, type SessionEnd } from './session.js';
@@ -12,6 +13,12 @@ export interface ValidateSessionOptions extends CallOptions {
   /** How long ago the user may have proved who they are, 0 to 31,536,000,000; older is `step_up`. Absent: any time. */
   readonly maxAuthAgeMs?: number | undefined;
 }
+
+const VALIDATE_SESSION_OPTIONS: OptionNames<ValidateSessionOptions> = {
+  ...CALL_OPTIONS,
+  client: true,
+  maxAuthAgeMs: true,
+};
 
 /** What a token that does not open its session is answered. */
 export type SessionRefusal =
@@ -37,8 +44,9 @@ export type ValidateSessionResult =
 
 export function toValidateSessionRequest(
   sessionToken: string,
-  { client, maxAuthAgeMs }: ValidateSessionOptions,
+  options: ValidateSessionOptions,
 ): Partial<proto.ValidateSessionRequest> {
+  const { client, maxAuthAgeMs } = optionsIn(options, VALIDATE_SESSION_OPTIONS);
   return {
     sessionToken,
     client: toClientMessage(client),

@@ -1,5 +1,6 @@
 import { invalidArgument, ShardkeepError } from '../errors.js';
 import type { ByteWriter } from '../../wire/byte-writer.js';
+import type { OptionNames } from '../arguments.js';
 
 /** One unary RPC as the client calls it. */
 export interface ClientMethod {
@@ -41,6 +42,8 @@ export interface CallOptions {
   /** A second try of this request does no harm, as when it has a `requestId`. Known by itself of RPCs the proto calls safe. */
   readonly retrySafe?: boolean;
 }
+
+export const CALL_OPTIONS: OptionNames<CallOptions> = { timeoutMs: true, signal: true, retrySafe: true };
 
 /** What an encoder threw. */
 export function noMessage({ name }: ClientMethod, error: unknown): ShardkeepError {

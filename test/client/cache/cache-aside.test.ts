@@ -71,7 +71,8 @@ onEachTopology('cacheAside', (service) => {
   test('a stale value is served while one caller loads, and where loading fails', async () => {
     const cache = cacheOf();
     const key = randomNamespace();
-    const options = { ttlMs: 1, staleMs: 60_000, failureBackoffMs: 0 };
+    const expiry = { ttlMs: 1, staleMs: 60_000 };
+    const options = { ...expiry, failureBackoffMs: 0 };
     await cache.cacheAside(key, () => 'old', options);
     await until(async () => (await cache.getEntry(key))?.stale === true);
     const loader = heldLoader('new');
@@ -82,7 +83,7 @@ onEachTopology('cacheAside', (service) => {
     await until(async () => (await cache.get(key)) === 'new');
 
     await cache.cacheAside(key, () => 'old', options);
-    await cache.set(key, 'old', options);
+    await cache.set(key, 'old', expiry);
     await until(async () => (await cache.getEntry(key))?.stale === true);
     const broken = () => Promise.reject(new RangeError('no database'));
     expect(await cache.cacheAside<string>(key, broken, { ...options, whileStale: 'wait' })).toBe('old');

@@ -4,7 +4,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { invalidArgument } from '../../errors.js';
 import { ByteReader } from '../../../wire/byte-reader.js';
 import { ByteWriter } from '../../../wire/byte-writer.js';
-import { functionIn, objectIn, wholeNumberIn } from '../../arguments.js';
+import { functionIn, objectIn, wholeNumberIn, type OptionNames } from '../../arguments.js';
 import type { Codec } from './codec.js';
 import { json } from './json.js';
 import { MESSAGE_PACK_ID } from './message-pack.js';
@@ -22,6 +22,13 @@ export interface ValueOptions {
   /** Encoded values of more bytes are compressed (gzip) where that makes them smaller; 1,024 by default, Infinity for none. */
   readonly compressAboveBytes?: number;
 }
+
+export const VALUE_OPTIONS: OptionNames<ValueOptions> = {
+  codec: true,
+  schemaVersion: true,
+  migrate: true,
+  compressAboveBytes: true,
+};
 
 /** What became of bytes: a value, or why they are none here. */
 export type Decoded = { readonly isKnown: true; readonly value: unknown } | { readonly isKnown: false; why: string };
