@@ -61,6 +61,15 @@ const SESSION_CASES: readonly Case[] = [
   ['no source', and({ tokenFrom: [null, 7] }), ['tokenFrom[0]', 'tokenFrom[1]']],
   ['a JWT that nobody verifies', and({ tokenFrom: [{ jwt: { claim: 'sid' } }] }), ['tokenFrom[0].jwt.verify']],
   ['a JWT from nowhere', and({ tokenFrom: [{ jwt: { verify, from: 'cookie' } }] }), ['tokenFrom[0].jwt.from']],
+  ['a JWT behind what takes it for a token', and({ tokenFrom: ['header', { jwt: { verify } }] }), ['tokenFrom[1].jwt']],
+  [
+    'a JWT of a cookie behind what takes it for a token',
+    and({ tokenFrom: [{ cookie: 'a' }, { jwt: { verify } }, { jwt: { verify, from: { cookie: 'a' } } }, 'header'] }),
+    ['tokenFrom[2].jwt'],
+  ],
+  ['a device that nobody tells', and({ requiredClientFields: ['ip', 'deviceId'] }), ['requiredClientFields[1]']],
+  ['a field that there is not', and({ requiredClientFields: ['user_agent'] }), ['requiredClientFields[0]']],
+  ['a field without a list', and({ requiredClientFields: 'ip' }), ['requiredClientFields']],
   ['an age below 0', and({ maxAuthAgeMs: -1 }), ['maxAuthAgeMs']],
   ['an age that is no number', and({ maxAuthAgeMs: NaN }), ['maxAuthAgeMs']],
   ['no time at all', and({ timeoutMs: 0 }), ['timeoutMs']],
@@ -244,6 +253,7 @@ describe('shardkeepSessions', () => {
         and({ tokenFrom: () => undefined, cookie: { name: 'sid', origins: ['https://a.example'] } }),
         ['cookie'],
       ],
+      ['a field that there is not', and({ requiredClientFields: ['device'] }), ['requiredClientFields[0]']],
       ['a handshake of no time', and({ handshakeTimeoutMs: 0 }), ['handshakeTimeoutMs']],
       ['a handshake of more time than a timer has', and({ handshakeTimeoutMs: 2 ** 31 }), ['handshakeTimeoutMs']],
       ['touches before they were', and({ touchEveryMs: -1 }), ['touchEveryMs']],
@@ -341,6 +351,11 @@ test('what is right is taken', () => {
         client,
         tokenFrom: ['header', { cookie: '__Host-game' }, { jwt: { verify: () => ({}), from: { cookie: 'jwt' } } }],
       }),
+    () => inExpress.requireSession({ client, tokenFrom: [{ jwt: { verify: () => ({}) } }, 'header'] }),
+    () => inExpress.requireSession({ client, requiredClientFields: ['deviceId'], deviceIdOf: () => 'x' }),
+    () => {
+      shardkeepSessions(new Server(), { client, requiredClientFields: ['deviceId'] }).close();
+    },
     () => inExpress.createRateLimit({ client, max: 5, limit: 5, windowMs: 10 }),
     () => inExpress.createRateLimit({ client, maxRequests: () => 5, cost: () => 1, message: { error: 'x' } }),
     () => {

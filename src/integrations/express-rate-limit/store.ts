@@ -35,14 +35,23 @@ export interface Hits {
 /** As far as a store is concerned; of express-rate-limit's Options. */
 export interface StoreInit {
   readonly windowMs: number;
+  /** A number, or a function of a request, which no store is told of. */
+  readonly limit?: unknown;
+  /** What `limit` is called in version 6. */
+  readonly max?: unknown;
   readonly skipFailedRequests?: boolean;
   readonly skipSuccessfulRequests?: boolean;
 }
 
-/** Hits are counted, and express-rate-limit compares: no limit of the service's is ever reached. */
+/** Where hits are counted, and express-rate-limit compares: no limit of the service's is ever reached. */
 const UNREACHED = 1_000_000_000;
 /** A hit is taken back when its request was answered; as long as Node lets one take to arrive, unless told otherwise. */
 const MAX_REQUEST_MS = 300_000;
+/**
+ * Hits of one key that can be taken back, in a span and each process, where nobody knows the limit: one address must not fill
+ * Redis, where each of them is some 500 bytes.
+ */
+const MAX_RESERVED = 500;
 const DEFAULT_TIMEOUT_MS = 250;
 
 /**
@@ -50,7 +59,11 @@ const DEFAULT_TIMEOUT_MS = 250;
  * hit of a key, by Redis's clock. Each limiter needs a store of its own, as with any store.
  *
  * It can say no more than that interface asks for: such windows let up to twice the limit through around the end of one, and
- * who is over the limit is asked for and counted again each time. `createRateLimit` of shardkeep/express does neither.
+ * who is over the limit is asked for again each time. `createRateLimit` of shardkeep/express does neither.
+ *
+ * With `skipFailedRequests` or `skipSuccessfulRequests` each hit within the limit is remembered until it can be taken back no
+ * more, 5 minutes at most. Where `limit` is a function a store cannot tell which these are: of each key 500 in that time can be
+ * taken back, or up to 1,000, in each process, and hits beyond them stay counted until their window is over.
  */
 export class ShardkeepRateLimitStore {
   /** Counts are everybody's. */
@@ -59,6 +72,8 @@ export class ShardkeepRateLimitStore {
   private readonly rateLimits: ShardkeepClient['rateLimits'];
   private readonly timeoutMs: number;
   private policy: InlineRateLimitPolicy | undefined;
+  /** Undefined where each hit is counted: over the limit, too. */
+  private limit: number | undefined;
   /** Undefined where nothing is ever taken back. */
   private recent: RecentHits | undefined;
   private ttlMs = 0;
@@ -73,31 +88,38 @@ export class ShardkeepRateLimitStore {
   }
 
   /** Called by express-rate-limit. Throws InvalidArgumentError for a `windowMs` below 10 or above 30 days. */
-  init({ windowMs, skipFailedRequests = false, skipSuccessfulRequests = false }: StoreInit): void {
+  init({ windowMs, limit, max, skipFailedRequests = false, skipSuccessfulRequests = false }: StoreInit): void {
     checkArgument('ShardkeepRateLimitStore', 'windowMs', windowMs, windowLength);
-    this.policy = { name: 'express-rate-limit', algorithm: 'fixed', limit: UNREACHED, windowMs };
+    const isCorrected = skipFailedRequests || skipSuccessfulRequests;
+    this.limit = isCorrected ? heldLimit(limit ?? max) : undefined;
+    this.policy = { name: 'express-rate-limit', algorithm: 'fixed', limit: this.limit ?? UNREACHED, windowMs };
     this.ttlMs = Math.min(windowMs, MAX_REQUEST_MS);
-    this.recent = skipFailedRequests || skipSuccessfulRequests ? new RecentHits(this.ttlMs) : undefined;
+    const maxReserved = this.limit === undefined ? MAX_RESERVED : Infinity;
+    this.recent = isCorrected ? new RecentHits({ spanMs: this.ttlMs, maxReserved }) : undefined;
   }
 
   /** Undefined where nothing is counted. */
   async get(key: string): Promise<Hits | undefined> {
     const hits = hitsOf(await this.rateLimits.peekRateLimit(this.limitOf(key), { timeoutMs: this.timeoutMs }));
-    return hits.totalHits === 0 ? undefined : hits;
+    const totalHits = hits.totalHits + (this.recent?.deniedOf(key, resetAtMsOf(hits)) ?? 0);
+    return totalHits === 0 ? undefined : { ...hits, totalHits };
   }
 
   /** Not tried again when the answer was lost. */
   async increment(key: string): Promise<Hits> {
     const { recent, timeoutMs, ttlMs } = this;
     const limit = this.limitOf(key);
-    if (recent === undefined) return hitsOf(await this.rateLimits.checkRateLimit(limit, { timeoutMs }));
+    if (recent?.mayReserve(key) !== true) return hitsOf(await this.rateLimits.checkRateLimit(limit, { timeoutMs }));
     const reservation = await this.rateLimits.reserveRateLimit(limit, { timeoutMs, ttlMs });
-    if (reservation.status === 'reserved') recent.add(key, reservation.reservationId);
-    return hitsOf(reservation.decision);
+    const hits = hitsOf(reservation.decision);
+    if (reservation.status === 'reserved') recent.admit(key, resetAtMsOf(hits), reservation.reservationId);
+    if (reservation.decision.allowed || this.limit === undefined) return hits;
+    // above the limit, whatever the service's own limits have denied
+    return { ...hits, totalHits: Math.max(this.limit, hits.totalHits) + recent.deny(key, resetAtMsOf(hits)) };
   }
 
   /**
-   * Takes back the last hit of this process; a window's hits are all alike. Where its window is over there is nothing to take
+   * Takes back the last hit of this process; a window's hits are all alike, and those over the limit go first. Where its window is over there is nothing to take
    * back. Throws where the limiter has neither `skipFailedRequests` nor `skipSuccessfulRequests`.
    */
   async decrement(key: string): Promise<void> {
@@ -128,4 +150,13 @@ function hitsOf({
   resetAtMs: number | undefined;
 }): Hits {
   return { totalHits: limit - remaining, resetTime: resetAtMs === undefined ? undefined : new Date(resetAtMs) };
+}
+
+function resetAtMsOf({ resetTime }: Hits): number {
+  return resetTime?.getTime() ?? 0;
+}
+
+/** What the service is told to hold; undefined where that would not be the limiter's own. 0 is none in version 6. */
+function heldLimit(limit: unknown): number | undefined {
+  return typeof limit === 'number' && limit >= 1 && limit <= UNREACHED ? Math.floor(limit) : undefined;
 }

@@ -1,6 +1,7 @@
 /** shardkeep in Express. */
 export { platformOf, type Platform } from '../http/platform.js';
 export type { SessionDenial } from '../http/session-check.js';
+export type { ClientField } from '../http/session-options.js';
 export type { Claims, CredentialSource } from '../http/session-credential.js';
 export type { SessionView } from '../http/session-view.js';
 export { sessionRoutes, type AuthenticatedUser, type SessionRoutesOptions } from './session-routes.js';

@@ -4,7 +4,7 @@ import { failureOf } from '../http/failure.js';
 import { callable, checkOptions, optional, type OptionChecks } from '../../client/option-checks.js';
 import { sessionOfRequest } from '../http/request-session.js';
 import type { SessionDenial } from '../http/session-check.js';
-import { SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';
+import { refuseUnmeetable, SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';
 import { sendFailure } from './send-failure.js';
 
 declare global {
@@ -34,12 +34,14 @@ const CHECKS: OptionChecks<SessionMiddlewareOptions> = { ...SESSION_OPTION_CHECK
  */
 export function requireSession(options: SessionMiddlewareOptions): RequestHandler {
   checkOptions('requireSession', options, CHECKS);
+  refuseUnmeetable('requireSession', options);
   return sessionMiddleware(options, options.onDenied ?? deny);
 }
 
 /** As requireSession, and lets requests without a session through too: `request.gameSession` is undefined then. */
 export function loadSession(options: SessionMiddlewareOptions): RequestHandler {
   checkOptions('loadSession', options, CHECKS);
+  refuseUnmeetable('loadSession', options);
   return sessionMiddleware(options, undefined);
 }
 

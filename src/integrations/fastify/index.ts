@@ -1,6 +1,7 @@
 /** shardkeep in Fastify. */
 export type { RateLimitInfo } from '../http/options.js';
 export type { SessionDenial } from '../http/session-check.js';
+export type { ClientField } from '../http/session-options.js';
 export type { Claims, CredentialSource } from '../http/session-credential.js';
 export { shardkeep, shardkeep as default, type ShardkeepPluginOptions } from './plugin.js';
 export {

@@ -4,7 +4,7 @@ import { failureOf, type HttpFailure } from '../http/failure.js';
 import { checkOptions } from '../../client/option-checks.js';
 import { sessionOfRequest } from '../http/request-session.js';
 import type { SessionDenial } from '../http/session-check.js';
-import { SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';
+import { refuseUnmeetable, SESSION_OPTION_CHECKS, type SessionOptions } from '../http/session-options.js';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -28,6 +28,7 @@ export type SessionHook = (request: FastifyRequest, reply: FastifyReply) => Prom
  */
 export function requireSession(options: SessionHookOptions): SessionHook {
   checkOptions('requireSession', options, SESSION_OPTION_CHECKS);
+  refuseUnmeetable('requireSession', options);
   return async (request, reply) => {
     const denial = await load(options, request, reply);
     if (denial === undefined) return;
@@ -39,6 +40,7 @@ export function requireSession(options: SessionHookOptions): SessionHook {
 /** As requireSession, and lets requests without a session through too: `request.gameSession` is undefined then. */
 export function loadSession(options: SessionHookOptions): SessionHook {
   checkOptions('loadSession', options, SESSION_OPTION_CHECKS);
+  refuseUnmeetable('loadSession', options);
   return async (request, reply) => {
     await load(options, request, reply);
   };

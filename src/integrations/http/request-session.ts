@@ -11,12 +11,20 @@ export interface RequestParts {
 
 /** The session of a request, or why it has none; touches it. Throws ShardkeepError while nobody can tell. */
 export async function sessionOfRequest<Request>(
-  { client, tokenFrom = ['header'], maxAuthAgeMs, timeoutMs, deviceIdOf }: SessionOptions<Request>,
+  {
+    client,
+    tokenFrom = ['header'],
+    maxAuthAgeMs,
+    timeoutMs,
+    deviceIdOf,
+    requiredClientFields,
+  }: SessionOptions<Request>,
   request: Request,
   { headers, ip }: RequestParts,
 ): Promise<CheckedSession> {
   return checkSession(client.sessions, await credentialOf(headers, tokenFrom), {
     client: presentedClient(ip, headers.get('user-agent'), deviceIdOf?.(request)),
+    requiredClientFields,
     maxAuthAgeMs,
     timeoutMs,
   });

@@ -6,6 +6,7 @@ import {
   type SessionEnd,
   type Sessions,
 } from '../../client/index.js';
+import type { ClientField } from './session-options.js';
 import { INVALID, type SessionCredential } from './session-credential.js';
 
 /** Why a request has no session. */
@@ -16,7 +17,7 @@ export type SessionDenial =
   | 'unknown'
   | 'expired'
   | 'revoked'
-  /** It comes from another client than the session was made for. */
+  /** It comes from another client than the session was made for, or does not tell what it has to. */
   | 'binding'
   /** The user proved who they are too long ago. */
   | 'step_up';
@@ -29,6 +30,8 @@ export type CheckedSession =
 export interface CheckOptions {
   /** Who makes the request, compared with whom the session was made for. */
   readonly client: SessionClient;
+  /** What of `client` has to be there; undefined: nothing. */
+  readonly requiredClientFields: readonly ClientField[] | undefined;
   readonly maxAuthAgeMs: number | undefined;
   readonly timeoutMs: number | undefined;
 }
@@ -44,6 +47,8 @@ export async function checkSession(
 ): Promise<CheckedSession> {
   if (credential === undefined) return denied('missing');
   if (credential === INVALID) return denied('unknown');
+  // before anything is touched
+  if (!tellsAll(options)) return denied('binding');
   if ('sessionToken' in credential) return byToken(sessions, credential.sessionToken, options);
   return byId(sessions, credential, options);
 }
@@ -85,6 +90,14 @@ async function byId(
     if (error instanceof NotFoundError || error instanceof InvalidArgumentError) return denied('unknown');
     throw error;
   }
+}
+
+/** An empty text is compared as none is. */
+function tellsAll({ client, requiredClientFields = [] }: CheckOptions): boolean {
+  return requiredClientFields.every((field) => {
+    const told: unknown = client[field];
+    return typeof told === 'string' && told !== '';
+  });
 }
 
 /** Who cannot be compared is not whom the session was made for. */

@@ -53,6 +53,8 @@ export async function credentialOf(
     const { place, text } = presentedAt(headers, source);
     if (text === undefined || text === '' || (decisive ?? place) !== place) continue;
     decisive = place;
+    // neither a token nor a JWT has any
+    if (/\s/.test(text)) continue;
     if (typeof source === 'string' || !('jwt' in source)) return { sessionToken: text };
     const { verify, claim = 'sid' } = source.jwt;
     const credential = fromClaims(await claimsOf(text, verify), claim);
@@ -62,10 +64,19 @@ export async function credentialOf(
 }
 
 function presentedAt(headers: RequestHeaders, source: CredentialSource): Presented {
-  if (source === 'header') return { place: 'bearer', text: bearerOf(headers) };
-  if ('header' in source) return { place: `header ${source.header.toLowerCase()}`, text: headers.get(source.header) };
-  if ('cookie' in source) return { place: `cookie ${source.cookie}`, text: cookieOf(headers, source.cookie) };
+  const place = placeOf(source);
+  if (source === 'header') return { place, text: bearerOf(headers.get('authorization')) };
+  if ('header' in source) return { place, text: headers.get(source.header) };
+  if ('cookie' in source) return { place, text: cookieOf(headers, source.cookie) };
   return presentedAt(headers, source.jwt.from ?? 'header');
+}
+
+/** Two sources of one place look at the same text. */
+export function placeOf(source: CredentialSource): string {
+  if (source === 'header') return 'bearer';
+  if ('header' in source) return `header ${source.header.toLowerCase()}`;
+  if ('cookie' in source) return `cookie ${source.cookie}`;
+  return placeOf(source.jwt.from ?? 'header');
 }
 
 /** A JWT that is not right is no credential, whatever is wrong with it. */
@@ -87,8 +98,9 @@ function fromClaims(claims: Claims, claim: string): SessionCredential | undefine
   return { sessionId, userId: typeof sub === 'string' ? sub : JSON.stringify(sub) };
 }
 
-function bearerOf(headers: RequestHeaders): string | undefined {
-  return /^Bearer +(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1];
+/** Whatever an `Authorization` header shows as a bearer's token, also what can be none. */
+export function bearerOf(authorization: string | undefined): string | undefined {
+  return /^Bearer\s+(\S.*)$/i.exec(authorization ?? '')?.[1];
 }
 
 /** RFC 6265: pairs separated by `; `, a value perhaps in quotes. */

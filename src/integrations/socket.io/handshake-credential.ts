@@ -1,6 +1,6 @@
 import type { SessionClient } from '../../client/index.js';
 import { presentedClient } from '../http/presented-client.js';
-import { cookieOf, type SessionCredential } from '../http/session-credential.js';
+import { bearerOf, cookieOf, type SessionCredential } from '../http/session-credential.js';
 import type { SessionSocket } from './socket-types.js';
 
 /** A cookie that may hold the session token. */
@@ -22,7 +22,7 @@ export function credentialOf(
 ): SessionCredential | undefined {
   const sessionToken =
     textOf(auth.sessionToken) ??
-    textOf(/^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1]) ??
+    textOf(bearerOf(headers.authorization)) ??
     (cookie === undefined ? undefined : textOf(cookieToken(headers, cookie)));
   return sessionToken === undefined ? undefined : { sessionToken };
 }

@@ -1,5 +1,6 @@
 /** shardkeep in Socket.IO. */
 export type { SessionCredential } from '../http/session-credential.js';
+export type { ClientField } from '../http/session-options.js';
 export type { SessionCookie } from './handshake-credential.js';
 export type {
   CharacterTakenNotice,

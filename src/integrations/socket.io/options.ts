@@ -14,7 +14,7 @@ import {
   type OptionChecks,
 } from '../../client/option-checks.js';
 import { loggerWith } from '../http/logger.js';
-import { MAX_AUTH_AGE_MS } from '../http/session-options.js';
+import { clientFields, MAX_AUTH_AGE_MS, type ClientField } from '../http/session-options.js';
 import type { SessionCredential } from '../http/session-credential.js';
 import type { SessionCookie } from './handshake-credential.js';
 import type { SessionEndNotice } from './notices.js';
@@ -44,6 +44,11 @@ export interface ShardkeepSessionsOptions<AppSocket extends SessionSocket> {
    * `User-Agent` and `auth.deviceId`; behind a proxy the address is to be taken from what the proxy tells.
    */
   readonly clientOf?: (socket: AppSocket) => SessionClient;
+  /**
+   * What each handshake has to tell of its client, or is refused as `binding`; nothing by default. A session is compared only by
+   * what both sides tell: where its profile rejects other devices, a handshake that names none has to be refused here.
+   */
+  readonly requiredClientFields?: readonly ClientField[];
   /** How long ago the user may have proved who they are at the handshake, 0 to 31,536,000,000; older is refused as `step_up`. */
   readonly maxAuthAgeMs?: number;
   /** How long a handshake may take, 1 to 2,147,483,647; 5,000 by default. */
@@ -78,6 +83,7 @@ const CHECKS: OptionChecks<ShardkeepSessionsOptions<never>> = {
   tokenFrom: optional(callable),
   cookie: optional(shape<SessionCookie>({ name: fieldName, origins: listOf(origin) })),
   clientOf: optional(callable),
+  requiredClientFields: optional(clientFields),
   maxAuthAgeMs: optional(wholeNumber(0, MAX_AUTH_AGE_MS)),
   // a timer that is set for longer is due at once
   handshakeTimeoutMs: optional(numberFrom(1, 2_147_483_647)),

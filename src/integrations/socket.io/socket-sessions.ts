@@ -100,7 +100,7 @@ export class SocketSessions<AppSocket extends SessionSocket> {
 
   private async letIn(socket: AppSocket): Promise<void> {
     const { options } = this;
-    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, maxAuthAgeMs } = options;
+    const { handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS, maxAuthAgeMs, requiredClientFields } = options;
     const found =
       options.tokenFrom === undefined
         ? credentialOf(socket.handshake, options.cookie)
@@ -118,7 +118,12 @@ export class SocketSessions<AppSocket extends SessionSocket> {
       let doubts: number;
       do {
         doubts = admission.doubts;
-        session = await openSession(this.sessions, credential, { client, maxAuthAgeMs, timeoutMs: leftMs() });
+        session = await openSession(this.sessions, credential, {
+          client,
+          requiredClientFields,
+          maxAuthAgeMs,
+          timeoutMs: leftMs(),
+        });
         if (session.sessionId !== admission.sessionId) throw new Error('a token of one session opened another');
         await forgetOther(socket, session);
         await socket.join([`user:${session.userId}`, `session:${session.sessionId}`]);

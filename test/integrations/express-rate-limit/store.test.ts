@@ -1,9 +1,10 @@
 import { expect, test } from '@jest/globals';
 import express from 'express';
 import { MemoryStore, rateLimit, type Options, type Store } from 'express-rate-limit';
+import { createClient } from 'redis';
 import { ShardkeepRateLimitStore } from '../../../src/integrations/express-rate-limit/index.js';
 import { freePort, until } from '../../support/redis-server.js';
-import { onEachTopology } from '../../support/service.js';
+import { onEachTopology, sharedRedisUrl, startTestService } from '../../support/service.js';
 import { someone } from '../../client/rate-limits/support.js';
 import { countOf, statusesOf, WebOfTest } from '../web-support.js';
 
@@ -92,6 +93,64 @@ onEachTopology('the store for express-rate-limit', (service) => {
     expect((await store.increment('k')).totalHits).toBe(3);
   });
 
+  test.each([
+    ['failed', { skipFailedRequests: true }],
+    ['successful', { skipSuccessfulRequests: true }],
+  ])('counts to its limit and beyond as the memory store does, and takes back what %s', async (_which, skip) => {
+    const limit = 3;
+    const stores: Required<Pick<Store, 'init' | 'get' | 'increment' | 'decrement' | 'resetKey'>>[] = [
+      new MemoryStore(),
+      storeOf(),
+    ];
+    const told = await Promise.all(
+      stores.map(async (store) => {
+        await store.init(initOf({ limit, skipFailedRequests: false, ...skip }));
+        const hits: unknown[] = [];
+        const hit = async (times: number) => {
+          for (let n = 0; n < times; n++) hits.push((await store.increment('a')).totalHits);
+        };
+        const takeBack = async (times: number) => {
+          for (let n = 0; n < times; n++) await store.decrement('a');
+          hits.push((await store.get('a'))?.totalHits);
+        };
+        await hit(5);
+        // those over the limit let nobody in
+        await takeBack(2);
+        await hit(2);
+        await takeBack(3);
+        await hit(1);
+        await takeBack(1);
+        await hit(3);
+        await store.resetKey('a');
+        hits.push((await store.get('a'))?.totalHits);
+        await hit(2);
+        return hits;
+      }),
+    );
+    expect(told[1]).toEqual(told[0]);
+  });
+
+  test('hits over the limit are those of their own window', async () => {
+    const store = storeOf();
+    store.init(initOf({ limit: 1, windowMs: 700 }));
+    await store.increment('a');
+    expect((await store.increment('a')).totalHits).toBe(2);
+    await until(async () => (await store.get('a')) === undefined);
+    expect((await store.increment('a')).totalHits).toBe(1);
+    await store.decrement('a');
+    expect(await store.get('a')).toBeUndefined();
+  });
+
+  test('what is denied, and answered as failed, lets nobody else in', async () => {
+    const app = express();
+    const store = storeOf();
+    app.use(rateLimit({ store, limit: 5, skipFailedRequests: true, validate: false, keyGenerator: () => 'k' }));
+    app.get('/', (_request, response) => response.send('in'));
+    const url = await web.serve(app);
+    expect(countOf(await statusesOf(40, url), 200)).toBe(5);
+    expect(countOf(await statusesOf(40, url), 200)).toBe(0);
+  });
+
   test('is an error where it cannot count, for passOnStoreError to decide', async () => {
     const nowhere = `127.0.0.1:${String(await freePort())}`;
     const app = express();
@@ -107,6 +166,29 @@ onEachTopology('the store for express-rate-limit', (service) => {
     const url = await web.serve(app);
     expect([...(await statusesOf(1, `${url}/strict`)), ...(await statusesOf(1, `${url}/lenient`))]).toEqual([500, 200]);
   });
+});
+
+test.each([
+  ['a number', 5, 5],
+  ['a function', () => 5, 500],
+])('one address leaves no more in Redis than its limit, where that is %s', async (_what, limit, most) => {
+  const redis = createClient({ url: sharedRedisUrl('standalone') });
+  const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
+  web.closeLater(() => service.stop());
+  web.closeLater(() => redis.close());
+  await redis.connect();
+  const app = express();
+  const store = new ShardkeepRateLimitStore({ client: web.client(service.address), timeoutMs: 30_000 });
+  app.use(rateLimit({ store, limit, skipSuccessfulRequests: true, windowMs: 600_000, validate: false }));
+  app.get('/', (_request, response) => response.status(401).end());
+  const url = await web.serve(app);
+  const statuses: number[] = [];
+  for (let n = 0; n < 12; n++) statuses.push(...(await statusesOf(50, url)));
+  expect([countOf(statuses, 401), countOf(statuses, 429)]).toEqual([5, 595]);
+  let reservations = 0;
+  for await (const page of redis.scanIterator({ MATCH: `${service.namespace}:reservation:*`, COUNT: 10_000 }))
+    reservations += page.length;
+  expect(reservations).toBe(most);
 });
 
 test('a store that takes nothing back says so, and one without a limiter cannot count', async () => {

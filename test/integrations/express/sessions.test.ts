@@ -11,6 +11,15 @@ afterEach(async () => {
   await killServiceProcesses();
 });
 
+const BOUND = {
+  idle_ttl_ms: 600_000,
+  absolute_ttl_ms: 6_000_000,
+  touch_granularity_ms: 1,
+  max_sessions: 5,
+  at_limit: 'evict_oldest',
+  binding: { ip: 'reject', user_agent: 'reject', device_id: 'reject' },
+};
+
 onEachTopology(
   'sessions in Express',
   (service) => {
@@ -107,7 +116,11 @@ onEachTopology(
         // the cookie behind it is somebody's, and nobody asked for them
         expect(await as({ authorization: 'Bearer forged', cookie: `game=${token}` })).toBe('unknown');
         expect(await as({ cookie: `jwt=forged; game=${token}` })).toBe('unknown');
+        expect(await as({ authorization: 'Bearer good evening', cookie: `game=${token}` })).toBe('unknown');
+        expect(await as({ authorization: `bearer\t${token} x`, cookie: `game=${token}` })).toBe('unknown');
+        expect(await as({ cookie: `jwt=a b; game=${token}` })).toBe('unknown');
         // nothing is shown there
+        expect(await as({ authorization: 'Bearer', cookie: `game=${token}` })).toBe(200);
         expect(await as({ authorization: 'Basic YTpi', cookie: `jwt=; game=${token}` })).toBe(200);
         expect(await as({ authorization: 'Basic YTpi' })).toBe('missing');
       });
@@ -127,6 +140,42 @@ onEachTopology(
           { 'x-forwarded-for': '1.2.3.4:5555' },
         ])
           expect((await fetch(url, { headers: { authorization: `Bearer ${token}`, ...odd } })).status).toBe(200);
+      });
+
+      test('denies who does not tell what has to be compared', async () => {
+        const client = clientOf();
+        const own = { ip: '203.0.113.9', userAgent: 'Mozilla/5.0', deviceId: 'mine' };
+        const made = await client.sessions.createSession({ userId: randomNamespace(), profile: 'bound', client: own });
+        if (made.status !== 'created') throw new Error(made.status);
+        const { sessionToken, session } = made;
+        const requiredClientFields = ['ip', 'userAgent', 'deviceId'] as const;
+        const deviceIdOf = (request: express.Request) => request.get('x-device');
+        const verify = () => ({ sid: session.sessionId });
+        const app = express();
+        app.set('trust proxy', 1);
+        const options = { client, requiredClientFields, deviceIdOf };
+        const toMe: express.RequestHandler = (request, response) => {
+          response.json({ user: request.gameSession?.userId ?? null });
+        };
+        app.get('/me', requireSession(options), toMe);
+        app.get('/jwt', requireSession({ ...options, tokenFrom: [{ jwt: { verify } }] }), toMe);
+        app.get('/home', loadSession(options), toMe);
+        const url = await listen(app);
+        const right = { 'x-forwarded-for': own.ip, 'user-agent': own.userAgent, 'x-device': own.deviceId };
+        const as = (headers: object, path = '/me') =>
+          fetch(`${url}${path}`, { headers: { authorization: `Bearer ${sessionToken}`, ...headers } });
+        const { lastActiveMs } = session;
+        // an empty header is what fetch has for none
+        for (const lacking of [{ 'x-forwarded-for': 'unknown' }, { 'user-agent': '' }, { 'x-device': '' }]) {
+          for (const path of ['/me', '/jwt'])
+            expect(await codeOf(await as({ ...right, ...lacking }, path))).toBe('binding');
+          expect(await (await as({ ...right, ...lacking }, '/home')).json()).toEqual({ user: null });
+        }
+        expect((await client.sessions.getSession(session.sessionId))?.lastActiveMs).toBe(lastActiveMs);
+        expect(await codeOf(await as({ ...right, 'x-device': 'another' }))).toBe('binding');
+        for (const path of ['/me', '/jwt', '/home'])
+          expect(await (await as(right, path)).json()).toEqual({ user: session.userId });
+        expect(await codeOf(await fetch(`${url}/me`))).toBe('missing');
       });
 
       test('asks for a new proof where the old one is too old', async () => {
@@ -163,7 +212,7 @@ onEachTopology(
     });
   },
   // all of these players log in from one address
-  { POLICIES_FILE: policiesFile({ rpc_limits: [] }) },
+  { POLICIES_FILE: policiesFile({ rpc_limits: [], session_profiles: { bound: BOUND } }) },
 );
 
 test('while the service is away nobody is let through, and nobody is thrown out', async () => {

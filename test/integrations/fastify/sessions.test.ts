@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from '@jest/globals';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { loadSession, requireSession } from '../../../src/integrations/fastify/index.js';
 import type { ShardkeepClient } from '../../../src/client/index.js';
 import { sdkClient } from '../../support/sdk-client.js';
@@ -52,6 +52,28 @@ onEachTopology('sessions in Fastify', (service) => {
     expect(await (await fetch(`${url}/home`)).json()).toEqual({ user: null });
     await client.sessions.destroySession(id);
     expect(await told(await fetch(`${url}/me`, bearer(token)))).toEqual([401, 'revoked']);
+  });
+
+  test('who does not tell what has to be compared does not pass', async () => {
+    const client = sdkClient(service().address);
+    const app = Fastify({ trustProxy: '127.0.0.1' });
+    apps.push(app);
+    const deviceIdOf = ({ headers }: FastifyRequest) => headers['x-device']?.toString();
+    const onRequest = requireSession({
+      client,
+      deviceIdOf,
+      requiredClientFields: ['ip', 'userAgent', 'deviceId'],
+    });
+    app.get('/me', { onRequest }, (request) => ({ user: request.gameSession?.userId }));
+    const url = await app.listen({ port: 0, host: '127.0.0.1' });
+    const userId = randomNamespace();
+    const { token } = await login(client, userId);
+    const right = { authorization: `Bearer ${token}`, 'user-agent': 'Mozilla/5.0', 'x-device': 'mine' };
+    const as = (headers: object) => fetch(`${url}/me`, { headers: { ...right, ...headers } });
+    // an empty header is what fetch has for none
+    for (const lacking of [{ 'x-forwarded-for': 'unknown' }, { 'user-agent': '' }, { 'x-device': '' }])
+      expect(await told(await as(lacking))).toEqual([401, 'binding']);
+    expect(await (await as({})).json()).toEqual({ user: userId });
   });
 });
 

@@ -78,6 +78,24 @@ onEachTopology(
       expect(await from('nowhere')).toEqual({ code: 'binding' });
     });
 
+    test('is refused where it does not tell what has to be compared', async () => {
+      const { url, installed } = await game({ requiredClientFields: ['ip', 'userAgent', 'deviceId'] });
+      const { sessionToken } = await login(sessions(), { profile: 'bound', client: { deviceId: 'mine' } });
+      const by = (deviceId: unknown, userAgent = 'game') =>
+        new Player(url, undefined, {
+          auth: { sessionToken, deviceId },
+          extraHeaders: { 'user-agent': userAgent },
+        }).outcome;
+      for (const none of [undefined, '', {}, ['mine'], 7, null]) expect(await by(none)).toEqual({ code: 'binding' });
+      expect(await by('mine', '')).toEqual({ code: 'binding' });
+      expect(await by('stolen')).toEqual({ code: 'binding' });
+      expect(installed.counts).toEqual(NOBODY);
+      expect(await by('mine')).toBe('connected');
+
+      const behind = await game({ requiredClientFields: ['ip'], clientOf: () => ({ deviceId: 'mine' }) });
+      expect(await new Player(behind.url, sessionToken).outcome).toEqual({ code: 'binding' });
+    });
+
     test('may show its token as a bearer, and as a cookie to those it is meant for', async () => {
       const origins = ['https://play.example'];
       const { url } = await game({ cookie: { name: 'sid', origins } });
@@ -88,6 +106,8 @@ onEachTopology(
       const cookie = `theme=dark; sid=${sessionToken}`;
       expect(await by({ authorization: `Bearer ${sessionToken}` })).toBe('connected');
       expect(await by({ cookie, origin: 'https://play.example' })).toBe('connected');
+      const two = { authorization: 'Bearer two words', cookie, origin: 'https://play.example' };
+      expect(await by(two)).toEqual({ code: 'unknown' });
       expect(await by({ cookie, origin: 'https://evil.example' })).toEqual({ code: 'missing' });
       expect(await by({ cookie })).toEqual({ code: 'missing' });
       expect(await by({ cookie, origin: 'https://play.example' }, plain.url)).toEqual({ code: 'missing' });
