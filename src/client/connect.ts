@@ -13,7 +13,7 @@ import { throwIfNoAddress } from './address.js';
 import { credentialsOf, type CredentialOptions } from './credentials.js';
 import { Health } from './health.js';
 import { Locks } from './locks/locks.js';
-import { SILENT, type Logger } from './logger.js';
+import type { Logger } from './logger.js';
 import { checkOptions } from './option-checks.js';
 import { RateLimits } from './rate-limits/rate-limits.js';
 import { rpcOver, type Rpc } from './rpc/rpc.js';
@@ -22,7 +22,7 @@ import { Sessions } from './sessions/sessions.js';
 import { PipelineTransport } from './transport/pipeline-transport.js';
 import { RetryingTransport, type RetryOptions } from './transport/retrying-transport.js';
 import { UnaryTransport } from './transport/unary-transport.js';
-import { WarningLogger } from './warning-logger.js';
+import { loggerOf } from './warning-logger.js';
 
 export interface ConnectOptions extends CredentialOptions {
   /** `pipeline` sends the calls of a tick as one frame, and falls back to `unary` where the service has no pipeline. */
@@ -76,7 +76,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   throwIfNoAddress(address);
   checkOptions<ConnectOptions>('connect', options, CONNECT_CHECKS);
   const { transport: kind = 'pipeline', timeoutMs: defaultTimeoutMs = DEFAULT_TIMEOUT_MS } = options;
-  const logger = options.logger === false ? SILENT : (options.logger ?? new WarningLogger());
+  const logger = loggerOf(options.logger);
   const { channel, channelOptions, metadata } = credentialsOf(address, options);
   const client = new Client(address, channel, {
     ...channelOptions,

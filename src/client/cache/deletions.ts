@@ -14,8 +14,6 @@ export interface DeletionsParts {
 
 /** Keys and tags that are remembered; what comes on top is lost, and said. */
 const MAX_LATE = 16_384;
-/** What one RPC takes. */
-const PAGE = 256;
 /** Before what is late is tried again, doubled each time. */
 const BASE_DELAY_MS = 100;
 const MAX_DELAY_MS = 2_000;
@@ -80,7 +78,7 @@ export class Deletions {
 
   /** Answers what to log. */
   private rememberKeys(keys: readonly string[], error: unknown): string {
-    if (!this.mayBeLate(error) || this.keys.size + keys.length > MAX_LATE) {
+    if (!this.parts.degrading.mayLose(error) || this.keys.size + keys.length > MAX_LATE) {
       return 'a deletion is lost: what was there may be read until it expires';
     }
     for (const key of keys) this.keys.set(key, ++this.asked);
@@ -89,7 +87,7 @@ export class Deletions {
   }
 
   private rememberTags(tags: readonly string[], mode: InvalidationMode, error: unknown): string {
-    if (!this.mayBeLate(error) || this.tags.size + tags.length > MAX_LATE) {
+    if (!this.parts.degrading.mayLose(error) || this.tags.size + tags.length > MAX_LATE) {
       return 'an invalidation is lost: entries may be read until they expire';
     }
     for (const tag of tags) {
@@ -98,11 +96,6 @@ export class Deletions {
     }
     this.start();
     return 'an invalidation is late: entries may be read until the service is back';
-  }
-
-  /** Where the caller is told of the error, it is the caller's. */
-  private mayBeLate(error: unknown): boolean {
-    return this.parts.degrading.mayLose(error);
   }
 
   private forgetKeys(keys: readonly string[], askedBy: number): void {
@@ -116,15 +109,14 @@ export class Deletions {
   private async run(): Promise<void> {
     const { closing, degrading } = this.parts;
     this.isRunning = true;
-    for (let tries = 0; this.keys.size + this.tags.size > 0; tries++) {
-      await this.rest(Math.min(BASE_DELAY_MS * 2 ** tries, MAX_DELAY_MS));
-      if (closing.aborted) break;
+    for (let failures = 0; this.keys.size + this.tags.size > 0; failures++) {
+      await this.rest(Math.min(BASE_DELAY_MS * 2 ** failures, MAX_DELAY_MS));
       try {
-        await this.deleteLate([...this.keys.keys()].slice(0, PAGE));
+        closing.throwIfAborted();
+        await this.deleteLate([...this.keys.keys()]);
         await this.invalidateLate();
-        tries = 0;
       } catch (error) {
-        if (isOutage(error)) continue;
+        if (isOutage(error) && !closing.aborted) continue;
         // it would be refused again
         degrading.say('error', 'deletions are lost: what was there may be read until it expires', error);
         this.keys.clear();
@@ -144,22 +136,23 @@ export class Deletions {
   }
 
   private async deleteLate(keys: readonly string[]): Promise<void> {
-    if (keys.length === 0) return;
     const { rpc, degrading } = this.parts;
-    const { asked } = this;
-    await degrading.ask(() => rpc.delete({ keys: [...keys] }));
-    this.forgetKeys(keys, asked);
+    for (const page of pagesOf(keys, 'keys')) {
+      const { asked } = this;
+      await degrading.ask(() => rpc.delete({ keys: page }));
+      this.forgetKeys(page, asked);
+    }
   }
 
   private async invalidateLate(): Promise<void> {
     const { rpc, degrading } = this.parts;
     for (const mode of [InvalidationMode.HARD, InvalidationMode.SOFT]) {
-      const { asked } = this;
       const tags = Array.from(this.tags).flatMap(([tag, late]) => (late.mode === mode ? [tag] : []));
-      const page = tags.slice(0, PAGE);
-      if (page.length === 0) continue;
-      await degrading.ask(() => rpc.invalidateTags({ tags: page, mode }));
-      for (const tag of page) if ((this.tags.get(tag)?.asked ?? Infinity) <= asked) this.tags.delete(tag);
+      for (const page of pagesOf(tags, 'tags')) {
+        const { asked } = this;
+        await degrading.ask(() => rpc.invalidateTags({ tags: page, mode }));
+        for (const tag of page) if ((this.tags.get(tag)?.asked ?? Infinity) <= asked) this.tags.delete(tag);
+      }
     }
   }
 }

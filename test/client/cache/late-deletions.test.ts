@@ -113,3 +113,17 @@ test('whoever wants to know of a lost deletion is told, and nothing is made up f
   );
   expect(await beside.cache.get('kept')).toBe(1);
 });
+
+test('more than one RPC takes are made up for too, and come before what is written to them', async () => {
+  const game = await start();
+  const { client, beside } = game;
+  const keys = Array.from({ length: 600 }, (_, index) => `key-${String(index)}`);
+  await beside.cache.setMany(keys.map((key) => ({ key, value: 'old' })));
+  await lose(game);
+  await client.cache.deleteMany(keys);
+  await game.restart();
+  const entries = keys.map((key) => ({ key, value: 'new' }));
+  await until(async () => (await client.cache.setMany(entries)).every(({ stored }) => stored));
+  await client.close();
+  expect(new Set(await beside.cache.getMany(keys))).toEqual(new Set(['new']));
+});
