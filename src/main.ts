@@ -2,7 +2,7 @@ import cluster from 'node:cluster';
 import type { Registry } from 'prom-client';
 import { startAdminServer } from './admin/server.js';
 import { ConfigError, ListenError, loadConfig, type Config } from './config/config.js';
-import { PoliciesCopy } from './config/policies-copy.js';
+import { FileCopy } from './config/file-copy.js';
 import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
 import { startService } from './service.js';
@@ -17,7 +17,7 @@ const EXIT_FAILURE = 1;
 function configOrExit(): Config {
   try {
     const copy = cluster.isWorker ? process.env[POLICIES_COPY] : undefined;
-    return loadConfig(process.env, { policiesCopy: copy === undefined ? undefined : new PoliciesCopy(copy) });
+    return loadConfig(process.env, { policiesCopy: copy === undefined ? undefined : new FileCopy(copy) });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`shardkeep: ${error.message}\n`);

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Config } from './config/config.js';
-import { PoliciesCopy } from './config/policies-copy.js';
+import { FileCopy } from './config/file-copy.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
 import { Workers } from './workers.js';
 
@@ -33,7 +33,7 @@ export interface Supervisor {
 export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
   const { plan } = config.redis;
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
-  const policies = config.policiesSource && PoliciesCopy.create(config.policiesSource.text);
+  const policies = config.policiesSource && FileCopy.create('policies', config.policiesSource.text);
   const workers = new Workers({
     count: config.workers,
     drainTimeoutMs: config.grpc.drainTimeoutMs,

@@ -6,7 +6,7 @@ import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import { ConfigError } from './config-error.js';
 import { planLocks } from './lock-plan.js';
-import type { PoliciesCopy } from './policies-copy.js';
+import type { FileCopy } from './file-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
 
@@ -79,7 +79,7 @@ const SMALLEST_MESSAGE_LIMIT = 4_194_304;
 
 export interface ConfigOptions {
   /** The policies that came into force last. */
-  readonly policiesCopy?: PoliciesCopy | undefined;
+  readonly policiesCopy?: FileCopy | undefined;
 }
 
 export function loadConfig(

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { MetricDefinition } from '../admin/metrics.js';
 import { ConfigError } from './config-error.js';
 import type { PoliciesSource, ServedPolicies } from './policies-source.js';
-import { PoliciesWatch } from './policies-watch.js';
+import { FileWatch } from './file-watch.js';
 
 export interface PoliciesReloadOptions {
   /** Undefined: what is served ships with the service, and does not change. */
@@ -19,13 +19,14 @@ export class PoliciesReload {
   readonly metrics: readonly MetricDefinition[];
   private readonly results = { applied: 0, refused: 0 };
   private isCurrent = true;
-  private readonly watch: PoliciesWatch | undefined;
+  private readonly watch: FileWatch | undefined;
 
   constructor(private readonly options: PoliciesReloadOptions) {
     const { source, logger } = options;
     this.watch =
       source &&
-      new PoliciesWatch({
+      new FileWatch({
+        name: 'policies',
         path: source.path,
         text: source.text,
         onChange: (content) => {
