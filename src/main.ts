@@ -6,7 +6,7 @@ import { FileCopy } from './config/file-copy.js';
 import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
 import { startService } from './service.js';
-import { POLICIES_COPY, startSupervisor } from './supervisor.js';
+import { CREDENTIALS_COPY, POLICIES_COPY, startSupervisor } from './supervisor.js';
 import type { WorkerMessage } from './worker-message.js';
 
 /** sysexits.h EX_CONFIG: a restart cannot help. */
@@ -16,13 +16,21 @@ const EXIT_FAILURE = 1;
 
 function configOrExit(): Config {
   try {
-    const copy = cluster.isWorker ? process.env[POLICIES_COPY] : undefined;
-    return loadConfig(process.env, { policiesCopy: copy === undefined ? undefined : new FileCopy(copy) });
+    return loadConfig(process.env, {
+      policiesCopy: copyAt(POLICIES_COPY),
+      credentialsCopy: copyAt(CREDENTIALS_COPY),
+    });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`shardkeep: ${error.message}\n`);
     process.exit(EXIT_CONFIG);
   }
+}
+
+/** A worker's; undefined where it has none. */
+function copyAt(name: string): FileCopy | undefined {
+  const path = cluster.isWorker ? process.env[name] : undefined;
+  return path === undefined ? undefined : new FileCopy(path);
 }
 
 /** What serves in this process, or looks after those that do. */

@@ -4,8 +4,9 @@ import { FileCopy } from './config/file-copy.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
 import { Workers } from './workers.js';
 
-/** Tells a worker where the copy of the policies file is; no setting, since only this process knows. */
+/** Tell a worker where the copies of the files are; no settings, since only this process knows. */
 export const POLICIES_COPY = 'SHARDKEEP_POLICIES_COPY';
+export const CREDENTIALS_COPY = 'SHARDKEEP_CREDENTIALS_COPY';
 
 export interface SupervisorOptions {
   readonly config: Config;
@@ -34,12 +35,14 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
   const { plan } = config.redis;
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
   const policies = config.policiesSource && FileCopy.create('policies', config.policiesSource.text);
+  const credentials = config.credentialsSource && FileCopy.create('credentials', config.credentialsSource.text);
   const workers = new Workers({
     count: config.workers,
     drainTimeoutMs: config.grpc.drainTimeoutMs,
     environment: {
       ...(embedded && environmentOf(embedded.targets)),
       ...(policies && { [POLICIES_COPY]: policies.path }),
+      ...(credentials && { [CREDENTIALS_COPY]: credentials.path }),
     },
     logger,
     onUnusable,

@@ -4,6 +4,7 @@ import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
+import { notAllowed, type Principal } from './principal.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
@@ -28,7 +29,8 @@ const OK = 0;
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
- * rate policy → handler → error mapping → log, within the call's deadline. A stream goes the same way, each of its requests
+ * rate policy → handler → error mapping → log, within the call's deadline; who calls is known by then, and admission asks
+ * whether they may. A stream goes the same way, each of its requests
  * through decoding and validation and the first one through the rate policy. Validation comes before the rate policy: a
  * wrong request writes nothing, and the policy's subjects are fields of the request.
  *
@@ -90,11 +92,13 @@ export class Invoker implements Parking {
     // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED; counted before it starts,
     // because a handler may park at once
     this.inFlight++;
+    const { load } = call.principal;
+    if (load !== undefined) load.callsInFlight++;
     call.parking = this;
     try {
       work = start(call, bytes, from, to);
     } catch (error) {
-      this.inFlight--;
+      this.done(call);
       this.fail(call, error);
       return;
     }
@@ -102,11 +106,11 @@ export class Invoker implements Parking {
     call.onEarlyEnd = this.endEarly;
     work.then(
       (response) => {
-        this.inFlight--;
+        this.done(call);
         this.succeed(call, response);
       },
       (error: unknown) => {
-        this.inFlight--;
+        this.done(call);
         this.fail(call, error);
       },
     );
@@ -122,6 +126,8 @@ export class Invoker implements Parking {
       return;
     }
     this.streams.add(call);
+    const { load } = call.principal;
+    if (load !== undefined) load.streams++;
     if (Number.isFinite(call.deadlineAt)) this.deadlines.add(call);
     call.onEarlyEnd = this.endEarly;
     const fail = (error: unknown): void => {
@@ -133,22 +139,38 @@ export class Invoker implements Parking {
       }, fail)
       .then(() => {
         this.streams.delete(call);
+        if (load !== undefined) load.streams--;
         call.released();
       });
+  }
+
+  /** Refuses a call before it was begun, or ends a stream, for what the transport knows of it. */
+  reject(call: TransportCall, error: DomainError): void {
+    this.fail(call, error);
+  }
+
+  private done({ principal: { load } }: SingleCall): void {
+    this.inFlight--;
+    if (load !== undefined) load.callsInFlight--;
   }
 
   private admit(call: SingleCall): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
-      throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
+      throw overloaded('too many calls in flight');
+    }
+    const { load } = call.principal;
+    if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {
+      throw overloaded('too many calls of this principal in flight');
     }
   }
 
   private admitStream(call: StreamCall): void {
     this.admitAny(call);
     if (this.streams.size >= this.options.maxStreams) {
-      throw new DomainError('OVERLOADED', 'too many streams open', { retryAfterMs: OVERLOAD_RETRY_MS });
+      throw overloaded('too many streams open');
     }
+    admitStreamOf(call.principal);
   }
 
   private admitAny(call: TransportCall): void {
@@ -156,6 +178,8 @@ export class Invoker implements Parking {
     if (this.draining) {
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
+    const { rpcs } = call.principal;
+    if (rpcs !== undefined && !rpcs.has(call.prepared.rpc.name)) throw notAllowed('rpc');
   }
 
   private finish(call: StreamCall): void {
@@ -196,10 +220,21 @@ export class Invoker implements Parking {
   }
 }
 
+function overloaded(message: string): DomainError {
+  return new DomainError('OVERLOADED', message, { retryAfterMs: OVERLOAD_RETRY_MS });
+}
+
+/** Throws OVERLOADED where a principal has as many streams open as it may. */
+export function admitStreamOf({ load }: Principal): void {
+  if (load !== undefined && load.streams >= load.maxStreams)
+    throw overloaded('too many streams of this principal open');
+}
+
 /** Decodes, validates, charges, hands over. Throws, or rejects, with what the caller did wrong. */
 function start(call: SingleCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
   const { rpc, gate } = call.prepared;
   const request = decodeRequest(rpc, bytes, from, to);
+  rpc.permit?.(request, call.principal);
   try {
     rpc.check(request);
   } catch (error) {

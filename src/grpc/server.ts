@@ -9,16 +9,16 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
-import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProtoPath } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import { ListenError } from '../config/config.js';
-import type { Principal } from './call-context.js';
 import { isSocket, unixSocketAnswers } from '../redis/unix-socket.js';
+import type { Authority } from './authority.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
 import { isUnary, type PreparedRpc } from './prepared-rpc.js';
-import { Pipeline, PIPELINE_RPC } from './pipeline.js';
+import { PIPELINE_RPC, PipelineStreams } from './pipeline-streams.js';
+import { addReflection } from './reflection.js';
 import type { Rpc } from './rpc.js';
 import { bidiStreamHandler, serverStreamHandler } from './stream.js';
 import { OpenCalls, unaryHandler, type TransportOptions } from './unary.js';
@@ -27,7 +27,7 @@ export interface GrpcServerOptions {
   readonly rpcs: readonly Rpc[];
   readonly invoker: Invoker;
   readonly health: Health;
-  readonly principal: Principal;
+  readonly authority: Authority;
   readonly listen: string;
   readonly healthListen: string | undefined;
   readonly reflection: boolean;
@@ -56,7 +56,7 @@ export class GrpcServer {
   private readonly server: Server;
   private readonly healthServer: Server | undefined;
   private readonly openCalls = new OpenCalls();
-  private readonly pipeline: Pipeline;
+  private readonly pipeline: PipelineStreams;
 
   constructor(private readonly options: GrpcServerOptions) {
     this.server = new Server({
@@ -66,7 +66,7 @@ export class GrpcServer {
       'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     });
     const prepared = options.rpcs.map((rpc) => options.invoker.prepare(rpc));
-    this.pipeline = new Pipeline({
+    this.pipeline = new PipelineStreams({
       ...options,
       openCalls: this.openCalls,
       rpcs: new Map(prepared.filter(isUnary).map((each) => [each.rpc.name, each])),
@@ -142,7 +142,7 @@ export class GrpcServer {
     const names = [...this.options.rpcs.map(({ name }) => name), PIPELINE_RPC];
     const files = [...new Set(names.map((name) => protoFileOf(name)))];
     const services = loadSync(files, { includeDirs: [PROTO_DIR] });
-    new ReflectionService({ ...services, ...loadSync(healthProtoPath) }).addToServer(this.server);
+    addReflection(this.server, { ...services, ...loadSync(healthProtoPath) }, this.options.authority);
   }
 }
 

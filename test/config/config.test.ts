@@ -162,8 +162,9 @@ describe('defaults', () => {
     ['[::]:1', false],
     ['10.0.0.7:1', false],
   ])('turn reflection on %s to %s', (listen, reflection) => {
-    expect(loadConfig({ ...LOCAL, GRPC_LISTEN: listen }).grpc.reflection).toBe(reflection);
-    expect(loadConfig({ ...LOCAL, GRPC_LISTEN: listen, REFLECTION: String(!reflection) }).grpc.reflection).toBe(
+    const local = { ...LOCAL, ALLOW_ANONYMOUS: '1' };
+    expect(loadConfig({ ...local, GRPC_LISTEN: listen }).grpc.reflection).toBe(reflection);
+    expect(loadConfig({ ...local, GRPC_LISTEN: listen, REFLECTION: String(!reflection) }).grpc.reflection).toBe(
       !reflection,
     );
   });
