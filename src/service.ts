@@ -20,6 +20,8 @@ import { EvictionCounter } from './cache/watch/eviction-counter.js';
 import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
 import { PoliciesReload } from './config/policies-reload.js';
+import { callMetrics } from './grpc/call-metrics.js';
+import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
@@ -200,6 +202,8 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
+  const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
+  for (const metric of own) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];
