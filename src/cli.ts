@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { ownVersion } from './version.js';
 
 /** The command `shardkeep`: the service, which is set by environment variables alone, and what goes with it. */
 
@@ -38,13 +38,6 @@ function optionsOrExit(): { readonly help: boolean; readonly version: boolean; r
     process.stderr.write(`shardkeep: ${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
     process.exit(EXIT_USAGE);
   }
-}
-
-function ownVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    readonly version: string;
-  };
-  return version;
 }
 
 function newToken(): string {

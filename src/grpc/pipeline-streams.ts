@@ -10,9 +10,9 @@ export const PIPELINE_RPC = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
 
 /** All streams of PipelineService/Pipeline. Every principal may open one; what it may call is decided call by call. */
 export class PipelineStreams {
-  private readonly streams = new Set<PipelineStream>();
+  readonly streams = new Set<PipelineStream>();
   /** Of all streams. */
-  private readonly unsent = { bytes: 0 };
+  readonly unsent = { bytes: 0 };
   private draining = false;
 
   constructor(private readonly options: PipelineOptions) {}
