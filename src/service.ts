@@ -34,6 +34,7 @@ import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { OperationTimer } from './redis/operation-timer.js';
+import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
@@ -79,6 +80,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     logger,
     onUnusable,
   });
+  const roleMetrics = new RoleMetrics(roles);
   // opens no connection before somebody needs it
   const cacheTracking = new KeyTracking(roles.targets.cache, logger.child({ roles: ['cache'] }));
   const near =
@@ -187,7 +189,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  const parts = [sessions, locks, rateLimits, policiesReload, timer];
+  const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.gateOf(rpc),
@@ -226,6 +228,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   locks.start();
   sessions.sweeper.start();
   policiesReload.start();
+  roleMetrics.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -234,6 +237,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     ready,
     drain: async () => {
       policiesReload.close();
+      roleMetrics.close();
       const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();
