@@ -120,6 +120,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     profiles: config.profiles,
     auditLog: config.auditLog,
+    onSweeping: (namespace) => {
+      locks.lookAfter(namespace);
+    },
     logger,
   });
   const forMasters = { strictEviction: config.redis.strictEviction, timer, logger, onUnusable };
