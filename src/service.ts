@@ -22,6 +22,7 @@ import type { Config } from './config/config.js';
 import { PoliciesReload } from './config/policies-reload.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
+import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
@@ -180,7 +181,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     },
     logger,
   });
+  const rejections = new Rejections();
   const metrics = new Metrics();
+  metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   const parts = [sessions, locks, rateLimits, policiesReload];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
@@ -190,16 +193,20 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    rejections,
     logger,
   });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,
     invoker,
+    rejections,
     health,
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
+
+  for (const metric of server.metrics) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];

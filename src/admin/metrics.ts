@@ -25,11 +25,13 @@ class RpcCounts {
   }
 }
 
-/** A metric whose values are asked for at each scrape. Those of several workers are added up. */
+/** A metric whose values are asked for at each scrape. */
 export interface MetricDefinition {
   readonly name: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
+  /** What several workers make of their values; they are added up by default. */
+  readonly aggregator?: 'sum' | 'min';
   readonly values: () => readonly Sample[];
 }
 
@@ -60,8 +62,8 @@ export class Metrics {
     return counts;
   }
 
-  register({ name, type, help, values }: MetricDefinition): void {
-    const metric = { name, get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values() }) };
+  register({ name, type, help, aggregator = 'sum', values }: MetricDefinition): void {
+    const metric = { name, get: () => Promise.resolve({ name, help, type, aggregator, values: values() }) };
     // a registry asks a metric for its name and its values, whatever its class
     this.registry.registerMetric(metric as unknown as Metric);
   }
