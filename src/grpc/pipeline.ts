@@ -50,9 +50,9 @@ const DRAIN_QUIET_MS = 500;
 
 /** All streams of PipelineService/Pipeline. */
 export class Pipeline {
-  private readonly streams = new Set<PipelineStream>();
+  readonly streams = new Set<PipelineStream>();
   /** Of all streams. */
-  private readonly unsent = { bytes: 0 };
+  readonly unsent = { bytes: 0 };
   private draining = false;
 
   constructor(private readonly options: PipelineOptions) {}

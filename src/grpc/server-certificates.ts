@@ -119,7 +119,7 @@ export function certificateMetrics(certificates: ServerCertificates | undefined)
       name: 'shardkeep_tls_certificate_expires_timestamp_seconds',
       type: 'gauge',
       help: 'When the certificate of the API ends, in Unix time.',
-      aggregator: 'min',
+      acrossWorkers: 'min',
       values: () => (certificates === undefined ? [] : [{ labels: {}, value: certificates.expiresAtMs / 1_000 }]),
     },
     {
