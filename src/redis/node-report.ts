@@ -53,7 +53,7 @@ export function unusableReason(report: NodeReport, topology: 'standalone' | 'clu
 }
 
 /** Why a node could lose what must be kept; undefined where it keeps it. */
-export function evictionRisk({ maxmemoryPolicy }: NodeReport): string | undefined {
+export function evictionRisk({ maxmemoryPolicy }: Pick<NodeReport, 'maxmemoryPolicy'>): string | undefined {
   if (maxmemoryPolicy === 'noeviction') return undefined;
   return `maxmemory-policy is ${maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
 }
