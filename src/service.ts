@@ -40,6 +40,7 @@ import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
+import { createHealthReport, type ReportHealth } from './service-health.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
 
 export interface ServiceOptions {
@@ -53,6 +54,7 @@ export interface Service {
   /** Where the API listens, with the port that was chosen for port 0. */
   readonly address: string;
   readonly metrics: Metrics;
+  readonly health: ReportHealth;
   /** Resolves when every Redis answers. */
   readonly ready: Promise<void>;
   /** NOT_SERVING first, then the calls in flight, then the connections to Redis. Answers whether every call finished. */
@@ -244,6 +246,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   return {
     address,
     metrics,
+    health: createHealthReport({ roles, health, invoker, cacheStats }),
     ready,
     drain: async () => {
       policiesReload.close();
