@@ -17,7 +17,7 @@ BENCH_BUILT := dist/bench/.built
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test bench lint docs types proto contract package client-size image demo examples clean
+.PHONY: help install redis gen build run try test bench lint docs types proto contract previous-release package client-size image demo examples clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -66,6 +66,9 @@ proto: install ## lint and format check of proto/; no change that breaks the rel
 
 contract: install ## freeze proto/ as the contract that later changes must not break; only at a release
 	$(BIN)/buf build -o $(CONTRACT) --exclude-source-info
+
+previous-release: build ## freeze the service as what the next release must share a Redis with; only at a release
+	node scripts/pack-previous-release.mjs
 
 package: install redis build ## pack for npm, lint the package, and use it in a project of its own
 	@rm -rf $(PACKAGE)

@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import type { Registry } from 'prom-client';
+import { processMetrics } from './admin/process-metrics.js';
 import { startAdminServer } from './admin/server.js';
 import { ConfigError, ListenError, loadConfig, type Config } from './config/config.js';
 import { PoliciesCopy } from './config/policies-copy.js';
@@ -7,6 +8,7 @@ import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
 import { startService } from './service.js';
 import { POLICIES_COPY, startSupervisor } from './supervisor.js';
+import { ownVersion } from './version.js';
 import type { WorkerMessage } from './worker-message.js';
 
 /** sysexits.h EX_CONFIG: a restart cannot help. */
@@ -44,6 +46,7 @@ async function startAlone(): Promise<Running> {
       giveUp(EXIT_CONFIG);
     },
   });
+  for (const metric of processMetrics(ownVersion())) service.metrics.register(metric);
   const { registry } = service.metrics;
   if (cluster.isWorker) answerSupervisor(registry);
   return {

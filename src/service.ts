@@ -20,6 +20,8 @@ import { EvictionCounter } from './cache/watch/eviction-counter.js';
 import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
 import { PoliciesReload } from './config/policies-reload.js';
+import { callMetrics } from './grpc/call-metrics.js';
+import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { GrpcServer } from './grpc/server.js';
@@ -31,6 +33,7 @@ import { createRateLimitService } from './ratelimit/rate-limit-service.js';
 import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
+import { OperationTimer } from './redis/operation-timer.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
@@ -56,6 +59,7 @@ export interface Service {
 
 /** Composes the product and begins to serve; Redis may still be away. */
 export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
+  const timer = new OperationTimer(config.redis.slowOperationMs);
   const roles = createRoles({
     plan: config.redis.plan,
     scripts: {
@@ -71,6 +75,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timer,
     logger,
     onUnusable,
   });
@@ -115,7 +120,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     auditLog: config.auditLog,
     logger,
   });
-  const forMasters = { strictEviction: config.redis.strictEviction, logger, onUnusable };
+  const forMasters = { strictEviction: config.redis.strictEviction, timer, logger, onUnusable };
   // at most one of both is set
   const remoteLocks =
     (config.lock.redlock && createRedlockLocks({ ...config.lock.redlock, ...forMasters, state: roles.state })) ??
@@ -182,7 +187,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const metrics = new Metrics();
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  const parts = [sessions, locks, rateLimits, policiesReload];
+  const parts = [sessions, locks, rateLimits, policiesReload, timer];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.gateOf(rpc),
@@ -200,6 +205,8 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
+  const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
+  for (const metric of own) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];

@@ -45,6 +45,8 @@ export interface Config extends ServedPolicies {
     readonly plan: RedisPlan;
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
+    /** From which duration on an operation is logged; 0: none is. */
+    readonly slowOperationMs: number;
   };
   readonly cache: {
     readonly defaultTtlMs: number;
@@ -139,7 +141,12 @@ export function loadConfig(
       maxDeadlineMs: settings.MAX_DEADLINE_MS,
       drainTimeoutMs: settings.DRAIN_TIMEOUT_MS,
     },
-    redis: { plan, maxRetries: settings.REDIS_MAX_RETRIES, strictEviction: settings.STRICT_EVICTION },
+    redis: {
+      plan,
+      maxRetries: settings.REDIS_MAX_RETRIES,
+      strictEviction: settings.STRICT_EVICTION,
+      slowOperationMs: settings.SLOW_OPERATION_MS,
+    },
     cache: {
       defaultTtlMs: settings.REDIS_CACHE_TTL === undefined ? defaults.cacheTtlMs : settings.REDIS_CACHE_TTL * 1_000,
       maxValueBytes: settings.MAX_VALUE_BYTES,

@@ -38,6 +38,8 @@ export const DEFAULTS = {
   drainTimeoutMs: 10_000,
   /** How long Redis may be away before readiness says so. */
   readinessGraceMs: 3_000,
+  /** From which duration on an operation on Redis is logged. */
+  slowOperationMs: 100,
   /** There is no near cache. */
   nearCacheMaxBytes: 0,
   nearCacheTtlMs: 5 * SECOND_MS,

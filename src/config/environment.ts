@@ -57,6 +57,7 @@ export const environmentSchema = z.object({
   REDIS_PASSWORD: text.optional(),
   REDIS_DB: count(0, 1_048_575).optional(),
   REDIS_MAX_RETRIES: count(0, 1_000).optional(),
+  SLOW_OPERATION_MS: count(0, 600_000).default(DEFAULTS.slowOperationMs),
   STRICT_EVICTION: flag.default(false),
   ALLOW_REDIS_WITHOUT_PASSWORD: flag.default(false),
 

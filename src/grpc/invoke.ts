@@ -6,7 +6,7 @@ import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
-import { CallEndedError, toStatus, type RpcStatus } from './status.js';
+import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
 import type { StreamCall } from './stream-call.js';
 import type { Parking, SingleCall, TransportCall } from './transport-call.js';
 
@@ -22,6 +22,13 @@ export interface InvokerOptions {
   readonly logger: Logger;
 }
 
+/** What is going on at this moment. */
+export interface CallLoad {
+  readonly inFlight: number;
+  readonly parked: number;
+  readonly streams: number;
+}
+
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
 const OK = 0;
@@ -35,6 +42,8 @@ const OK = 0;
  * This path decides how many calls a core can take, so what can be made once is not made for each call.
  */
 export class Invoker implements Parking {
+  /** How many calls ended without an answer, by what kept them from it. */
+  readonly failures = new Map<FailureReason, number>();
   private readonly deadlines = new DeadlineWheel();
   private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
   private readonly streams = new Set<StreamCall>();
@@ -47,6 +56,10 @@ export class Invoker implements Parking {
       this.deadlines.remove(call);
       this.refuse(call, toStatus(new CallEndedError(reason)));
     };
+  }
+
+  get load(): CallLoad {
+    return { inFlight: this.inFlight, parked: this.parked, streams: this.streams.size };
   }
 
   prepare<Kind extends Rpc>(rpc: Kind): PreparedRpc<Kind> {
@@ -192,6 +205,7 @@ export class Invoker implements Parking {
       logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
     }
     call.fail(status);
+    this.failures.set(status.reason, (this.failures.get(status.reason) ?? 0) + 1);
     observer.ended(status.code, rpc.kind === 'unary' ? performance.now() - call.arrivedAt : undefined);
   }
 }

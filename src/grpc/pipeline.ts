@@ -56,9 +56,9 @@ const REQUEST_TOO_LARGE = toStatus(
 
 /** All streams of PipelineService/Pipeline. */
 export class Pipeline {
-  private readonly streams = new Set<PipelineStream>();
+  readonly streams = new Set<PipelineStream>();
   /** Of all streams. */
-  private readonly unsent = { bytes: 0 };
+  readonly unsent = { bytes: 0 };
   private draining = false;
 
   constructor(private readonly options: PipelineOptions) {}

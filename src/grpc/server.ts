@@ -39,6 +39,13 @@ export interface GrpcServerOptions {
   readonly logger: Logger;
 }
 
+/** Of all streams of the pipeline, at this moment. */
+export interface PipelineLoad {
+  readonly streams: number;
+  /** Answers that their callers have yet to take. */
+  readonly unsentBytes: number;
+}
+
 const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
 /** How long connections may take to close when every call has its answer. */
@@ -83,6 +90,10 @@ export class GrpcServer {
       this.healthServer = new Server();
       options.health.addTo(this.healthServer);
     }
+  }
+
+  get pipelineLoad(): PipelineLoad {
+    return { streams: this.pipeline.streams.size, unsentBytes: this.pipeline.unsent.bytes };
   }
 
   /** Listens; answers the address of the API, with the port that was chosen for port 0. */

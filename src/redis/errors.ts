@@ -20,6 +20,16 @@ export function isSlotMoving(error: unknown): boolean {
   );
 }
 
+/** node-redis refused a command at once: Redis knows nothing of it. */
+export function neverSent(error: unknown): boolean {
+  return error instanceof ClientOfflineError || error instanceof ClientClosedError || isQueueFull(error);
+}
+
+/** node-redis has no class for its full command queue. */
+function isQueueFull(error: unknown): boolean {
+  return error instanceof Error && error.message === 'The queue is full';
+}
+
 const UNAVAILABLE_REPLIES = new Set([
   // what is left of a redirection when node-redis has followed as many as it may
   'ASK',
@@ -56,14 +66,13 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
     return error;
   }
   if (!(error instanceof Error)) return error;
-  // node-redis has no class for its full command queue
-  if (error.message === 'The queue is full') {
+  if (isQueueFull(error)) {
     return new DomainError('OVERLOADED', 'too many commands wait for Redis', {
       retryAfterMs: RETRY_AFTER_MS,
       cause: error,
     });
   }
-  if (error instanceof ClientOfflineError || error instanceof ClientClosedError || readOnly) {
+  if (neverSent(error) || readOnly) {
     return redisUnavailable('Redis is away', error);
   }
   return new DomainError('OUTCOME_UNKNOWN', 'the connection to Redis broke; the write may or may not have happened', {
