@@ -7,10 +7,12 @@ import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import { ConfigError } from './config-error.js';
 import { namespacesOf, CredentialsSource } from './credentials-source.js';
 import type { CredentialsFile } from './credentials.js';
+import { checkListen, isListenAddress, isLocal } from './listen-address.js';
 import { planLocks } from './lock-plan.js';
 import type { FileCopy } from './file-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
+import { planTransport, type TransportPlan } from './transport-plan.js';
 
 export { ConfigError } from './config-error.js';
 
@@ -35,6 +37,7 @@ export interface Config extends ServedPolicies {
     readonly listen: string;
     /** A listener of its own for health; undefined: health is answered on `listen` only. */
     readonly healthListen: string | undefined;
+    readonly transport: TransportPlan;
     readonly reflection: boolean;
     /** A sidecar's readiness does not follow Redis: its Pod would lose its players over it. */
     readonly sidecar: boolean;
@@ -120,7 +123,7 @@ export function loadConfig(
     warnings.push('REDIS_ENABLE_OFFLINE_QUEUE is ignored: nothing is queued while Redis is away');
   }
   warnings.push(...unusedSettings(settings));
-  checkListen('GRPC_LISTEN', settings.GRPC_LISTEN, problems);
+  const transport = planTransport(settings, { problems, warnings });
   if (settings.HEALTH_LISTEN !== undefined) checkListen('HEALTH_LISTEN', settings.HEALTH_LISTEN, problems);
   if (settings.ADMIN_LISTEN !== undefined) {
     checkListen('ADMIN_LISTEN', settings.ADMIN_LISTEN, problems);
@@ -148,6 +151,7 @@ export function loadConfig(
     grpc: {
       listen: settings.GRPC_LISTEN,
       healthListen: settings.HEALTH_LISTEN,
+      transport,
       reflection: settings.REFLECTION ?? isLocal(settings.GRPC_LISTEN),
       sidecar: settings.SIDECAR,
       readinessGraceMs: DEFAULTS.readinessGraceMs,
@@ -261,17 +265,4 @@ function unusedSettings(settings: EnvironmentSettings): string[] {
     warnings.push('LOCK_COMPATIBLE_PREFIX is ignored: LOCK_COMPATIBLE is not set');
   }
   return warnings;
-}
-
-function checkListen(name: string, listen: string, problems: string[]): void {
-  if (!isListenAddress(listen)) problems.push(`${name}: must be host:port or unix:/path`);
-}
-
-function isListenAddress(listen: string): boolean {
-  if (listen.startsWith('unix:')) return /^unix:(?:\/\/)?\/.+$/.test(listen);
-  return Number(/^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen)?.[1]) <= 65_535;
-}
-
-function isLocal(listen: string): boolean {
-  return listen.startsWith('unix:') || /^(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):/.test(listen);
 }

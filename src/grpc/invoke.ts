@@ -5,6 +5,7 @@ import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import { notAllowed, type Principal } from './principal.js';
+import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
 import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
@@ -20,6 +21,7 @@ export interface InvokerOptions {
   readonly maxParked: number;
   /** Open streams, counted apart from calls in flight. */
   readonly maxStreams: number;
+  readonly rejections: Rejections;
   readonly logger: Logger;
 }
 
@@ -170,10 +172,12 @@ export class Invoker implements Parking {
   private admit(call: SingleCall): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
+      this.options.rejections.count('overload');
       throw overloaded('too many calls in flight');
     }
     const { load } = call.principal;
     if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {
+      this.options.rejections.count('overload');
       throw overloaded('too many calls of this principal in flight');
     }
   }
@@ -181,6 +185,7 @@ export class Invoker implements Parking {
   private admitStream(call: StreamCall): void {
     this.admitAny(call);
     if (this.streams.size >= this.options.maxStreams) {
+      this.options.rejections.count('overload');
       throw overloaded('too many streams open');
     }
     admitStreamOf(call.principal);
@@ -189,6 +194,7 @@ export class Invoker implements Parking {
   private admitAny(call: TransportCall): void {
     if (call.arrivedAt >= call.deadlineAt) throw new CallEndedError('deadline');
     if (this.draining) {
+      this.options.rejections.count('draining');
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
     const { rpcs } = call.principal;

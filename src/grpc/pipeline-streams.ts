@@ -1,6 +1,7 @@
-import type { handleBidiStreamingCall, ServerDuplexStream } from '@grpc/grpc-js';
+import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { DomainError } from '../errors.js';
 import { refusalOr, type Followed } from './authority.js';
+import type { Lasting } from './connection.js';
 import { endRefused } from './end-refused.js';
 import { admitStreamOf } from './invoke.js';
 import { PipelineStream, type PipelineOptions } from './pipeline.js';
@@ -17,7 +18,8 @@ export class PipelineStreams {
 
   constructor(private readonly options: PipelineOptions) {}
 
-  readonly handler: handleBidiStreamingCall<Buffer, Buffer> = (grpcCall) => {
+  /** Serves a stream, and answers what ends it in peace; undefined where it was refused. */
+  open(grpcCall: ServerDuplexStream<Buffer, Buffer>): Lasting | undefined {
     const followed = refusalOr(() =>
       this.follow(grpcCall, (error) => {
         stream.revoke(error);
@@ -25,7 +27,7 @@ export class PipelineStreams {
     );
     if (followed instanceof DomainError) {
       endRefused(grpcCall, followed);
-      return;
+      return undefined;
     }
     const { load } = followed.principal;
     if (load !== undefined) load.streams++;
@@ -40,7 +42,8 @@ export class PipelineStreams {
       this.options.openCalls.closed();
     });
     if (this.draining) stream.drain();
-  };
+    return stream;
+  }
 
   /** Tells the callers to go elsewhere. */
   drain(): void {

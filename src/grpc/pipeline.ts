@@ -14,6 +14,7 @@ import { ByteWriter } from '../wire/byte-writer.js';
 import { MAX_METHODS, readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
 import type { Followed } from './authority.js';
 import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
+import { REQUEST_TOO_LARGE, STREAM_IS_FULL } from './pipeline-refusals.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { Principal } from './principal.js';
 import type { UnaryRpc } from './rpc.js';
@@ -48,14 +49,7 @@ const DRAIN_QUIET_MS = 500;
 /** How long calls may go on that were begun before their credential ended. */
 const REVOKED_MS = 1_000;
 
-// made once: whoever sends too much shall not make the service work for it
-const STREAM_IS_FULL = toStatus(
-  new DomainError('OVERLOADED', 'too many calls in flight on this stream', { retryAfterMs: OVERLOAD_RETRY_MS }),
-);
 const GOING_AWAY: LastStatus = { code: Code.UNAVAILABLE, message: 'the service is going away' };
-const REQUEST_TOO_LARGE = toStatus(
-  new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call'),
-);
 
 class PipelineCall extends SingleCall {
   constructor(
@@ -248,10 +242,12 @@ export class PipelineStream {
       return;
     }
     if (requestTo - requestFrom > MAX_REQUEST_BYTES) {
+      options.rejections.count('size');
       this.fail(id, REQUEST_TOO_LARGE);
       return;
     }
     if (this.inFlight.size >= options.maxCallsInFlight) {
+      options.rejections.count('overload');
       this.fail(id, STREAM_IS_FULL);
       return;
     }

@@ -8,6 +8,7 @@ import {
 } from '@grpc/grpc-js';
 import { answerTooLarge, DomainError } from '../errors.js';
 import { refusalOr, type Followed } from './authority.js';
+import { connectionOf } from './connection.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import { NOBODY, type Principal } from './principal.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
@@ -71,6 +72,9 @@ function begin(
     followed.release();
   });
   invoker.invokeStream(call);
+  // it ends, as its RPC declares, with the service or when its connection is to go
+  const letGo = connectionOf(grpcStream.metadata)?.hold(call);
+  if (letGo !== undefined) grpcStream.on('cancelled', letGo);
 }
 
 // eslint-disable-next-line @typescript-eslint/require-await -- what is there already, as if it came

@@ -5,6 +5,7 @@ import { refusalOr, type Authority } from './authority.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import { NOBODY, type Principal } from './principal.js';
+import type { Rejections } from './rejections.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
 import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
@@ -16,6 +17,7 @@ export interface TransportOptions extends DeadlineLimits {
   readonly maxMessageBytes: number;
   /** Counts calls from their start until their stream is closed, so that a drain knows when all answers are out. */
   readonly openCalls: OpenCalls;
+  readonly rejections: Rejections;
 }
 
 export class OpenCalls {

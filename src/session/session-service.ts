@@ -14,6 +14,7 @@ import { LoginStore } from './login-store.js';
 import { Profiles } from './profiles.js';
 import { sessionScripts } from './scripts.js';
 import { sessionMetrics } from './session-metrics.js';
+import { SessionSampler } from './session-sampler.js';
 import { SessionStatsStore } from './stats-store.js';
 import { SessionStore } from './store.js';
 import { SweepLease } from './sweep-lease.js';
@@ -35,6 +36,8 @@ export interface SessionServiceOptions {
   readonly channels: ShardChannels;
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
   readonly auditLog: boolean;
+  /** Called again and again with a namespace for as long as this process is the one that sweeps it. */
+  readonly onSweeping: (namespace: string) => void;
   readonly logger: Logger;
 }
 
@@ -68,9 +71,15 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
   const audit = new SessionAudit(options.auditLog ? logger : undefined);
   const foreignTokens = new NamespacedForeignTokens(logger);
   const sweeps = new SweepStore(redis);
+  const stats = new SessionStatsStore(redis);
+  const sampler = new SessionSampler(stats);
   const sweepers = new Sweepers((namespace) => {
     const lease = new SweepLease(sweeps, namespace);
-    return new Sweeper({ store: sweeps, redis, namespace, lease, audit, logger });
+    const onTurn = (): void => {
+      void sampler.sweeping(namespace);
+      options.onSweeping(namespace);
+    };
+    return new Sweeper({ store: sweeps, redis, namespace, lease, audit, onTurn, logger });
   });
   const events = new SessionEventStore(redis);
   const feed = new SessionFeed({ store: events, channels });
@@ -83,12 +92,12 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       profiles,
       sweeps,
       sweepers,
-      stats: new SessionStatsStore(redis),
+      stats,
       foreignTokens,
       audit,
       openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, feed, events, cursor),
     }),
-    metrics: [...sessionMetrics({ audit, foreignTokens, sweepers }), ...watchMetrics(feed)],
+    metrics: [...sessionMetrics({ audit, foreignTokens, sweepers }), ...sampler.metrics, ...watchMetrics(feed)],
     serve: (namespace) => {
       sweepers.add(namespace);
     },

@@ -80,7 +80,7 @@ afterAll(async () => {
 });
 
 function channelOf(token: string | undefined): TestChannel {
-  const channel = new TestChannel(service.address, metadataOf({ token }));
+  const channel = new TestChannel(service.address, undefined, { metadata: metadataOf({ token }) });
   channels.push(channel);
   return channel;
 }

@@ -55,7 +55,7 @@ afterAll(async () => {
 
 function channelOf(caller: Caller | Metadata): TestChannel {
   const metadata = caller instanceof Metadata ? caller : metadataOf(caller);
-  const channel = new TestChannel(service.address, metadata);
+  const channel = new TestChannel(service.address, undefined, { metadata });
   channels.push(channel);
   return channel;
 }

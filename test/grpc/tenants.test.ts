@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { CacheServiceService, GetOrLeaseStatus } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { CacheServiceService, GetOrLeaseStatus, ListSide } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { Algorithm, RateLimitServiceService, type Limit } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
@@ -53,7 +53,7 @@ afterAll(async () => {
 
 function channelOf(namespace: string): TestChannel {
   const token = tenants.find((tenant) => tenant.namespace === namespace)?.token.text;
-  const channel = new TestChannel(service.address, metadataOf({ token }));
+  const channel = new TestChannel(service.address, undefined, { metadata: metadataOf({ token }) });
   channels.push(channel);
   return channel;
 }
@@ -86,7 +86,7 @@ async function fill(channel: TestChannel): Promise<Stolen> {
   for (let from = 0; from < members.length; from += 100) {
     await cache.addToSet({ key: 'set', members: members.slice(from, from + 100) });
   }
-  await cache.pushToList({ key: 'list', side: ListSide.BACK, items: [canary, canary] });
+  await cache.pushToList({ key: 'list', side: ListSide.TAIL, items: [canary, canary] });
   const { leaseToken } = await cache.getOrLease({ key: 'leased', leaseMs: 600_000n });
   const { nextPageToken } = await cache.getSetMembers({ key: 'set', pageSize: 10 });
   const requestId = randomUUID();
@@ -163,6 +163,7 @@ function shapeOf(value: unknown, field = ''): unknown {
     return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shapeOf(inner, name)]));
   }
   if (typeof value === 'number') return /status|_count$|remaining$/i.test(field) ? value : 'number';
+  if (typeof value === 'bigint') return value === 0n ? 'none' : 'some';
   return typeof value === 'boolean' ? value : typeof value;
 }
 
@@ -267,7 +268,11 @@ describe('what the first tenant has', () => {
   test('makes no difference to the second: a third is answered the same when it is gone', async () => {
     for await (const keys of keysOf(FIRST)) if (keys.length > 0) await database.command(['DEL', ...keys]);
     expect(await dataOfFirst()).toBe('');
-    const alone = await askAll(channelOf(THIRD), requests);
+    const third = channelOf(THIRD);
+    // who presented the second's tokens, and how many, is not told either
+    const { foreignTokenCount, createdCount } = await third.of(SessionServiceService).getSessionStats({});
+    expect({ foreignTokenCount, createdCount }).toEqual({ foreignTokenCount: 0n, createdCount: 0n });
+    const alone = await askAll(third, requests);
     expect(alone.map(shapeOfAnswer)).toEqual(seen.map(shapeOfAnswer));
   });
 });

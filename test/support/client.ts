@@ -1,4 +1,12 @@
-import { Client, credentials, Metadata, status as Code, type CallOptions, type ServiceError } from '@grpc/grpc-js';
+import {
+  Client,
+  credentials,
+  Metadata,
+  status as Code,
+  type CallOptions,
+  type ChannelCredentials,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 
@@ -40,13 +48,17 @@ export function metadataOf({ token, namespace }: Caller): Metadata {
 export class TestChannel {
   readonly client: Client;
 
-  /** `metadata`: goes with every call. */
+  /** Goes with every call. */
+  readonly metadata: Metadata;
+
   constructor(
     address: string,
-    readonly metadata = new Metadata(),
+    channelCredentials: ChannelCredentials = credentials.createInsecure(),
+    { metadata = new Metadata() }: { readonly metadata?: Metadata } = {},
   ) {
+    this.metadata = metadata;
     // a connection of its own: channels of one process to one address would share one
-    this.client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+    this.client = new Client(address, channelCredentials, { 'grpc.use_local_subchannel_pool': 1 });
   }
 
   of<Service extends Readonly<Record<string, Method>>>(service: Service): PromiseClient<Service> {

@@ -1,8 +1,10 @@
 import { pino } from 'pino';
 import { GetRequest, KeyTtl } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { OpenAuthority } from '../../src/grpc/authority.js';
+import { loadConfig } from '../../src/config/config.js';
 import { Health } from '../../src/grpc/health.js';
 import { Invoker } from '../../src/grpc/invoke.js';
+import { Rejections } from '../../src/grpc/rejections.js';
 import { implement, type BidiStreamMethod, type OnDrain, type ServerStreamMethod } from '../../src/grpc/rpc.js';
 import { anything, text } from '../../src/grpc/rules.js';
 import { everybody } from '../../src/grpc/principal.js';
@@ -65,12 +67,14 @@ export async function startStreamService(options: StreamServiceOptions): Promise
     },
   );
   const rules = { key: text({ minBytes: 1, maxBytes: 512 }), consistency: anything };
+  const rejections = new Rejections();
   const invoker = new Invoker({
     rateGateOf: () => gate,
     observerOf: () => ({ ended: (code) => codes.push(code) }),
     maxInFlight: 1,
     maxParked: 0,
     maxStreams,
+    rejections,
     logger,
   });
   const server = new GrpcServer({
@@ -80,12 +84,14 @@ export async function startStreamService(options: StreamServiceOptions): Promise
     authority: new OpenAuthority(everybody('streams')),
     listen: '127.0.0.1:0',
     healthListen: undefined,
+    transport: loadConfig({}).grpc.transport,
+    rejections,
     reflection: false,
     maxMessageBytes: 4_194_304,
     maxStreamCalls: 1,
-    // for unary calls only
+    // for unary calls, and for the requests of streams that take one
     defaultDeadlineMs: 1,
-    maxDeadlineMs: 1,
+    maxDeadlineMs: 60_000,
     logger,
   });
   const address = await server.start();
