@@ -61,11 +61,11 @@ function channelOf({ certificate, token: shown }: Shown, namespace?: string): Te
   return channel;
 }
 
-function codeOfGet(shown: Shown, namespace?: string): Promise<number> {
+function codeOfGet(shown: Shown, namespace?: string): Promise<Code> {
   const call = channelOf(shown, namespace).of(CacheServiceService).get({ key: 'k' });
   return call.then(
     () => Code.OK,
-    (error: unknown) => (error as { readonly code: number }).code,
+    (error: unknown) => (error as { readonly code: Code }).code,
   );
 }
 
