@@ -46,11 +46,13 @@ export function bidiStreamHandler(
   };
 }
 
-/** The stream ends, as its RPC declares, with the service or when its connection is to go. */
+/** What only lasts moves when its connection gets old; what holds or does something keeps the connection until it ends. */
 function serve(call: GrpcStreamCall, grpcStream: GrpcStream, { invoker }: TransportOptions): void {
   invoker.invokeStream(call);
-  const letGo = connectionOf(grpcStream.metadata)?.hold(call);
-  if (letGo !== undefined) grpcStream.on('cancelled', letGo);
+  const connection = connectionOf(grpcStream.metadata);
+  if (connection === undefined) return;
+  const { onDrain, holds } = call.prepared.rpc;
+  grpcStream.on('cancelled', onDrain === 'end' && !holds ? connection.hold(call) : connection.keep());
 }
 
 // eslint-disable-next-line @typescript-eslint/require-await -- what is there already, as if it came
