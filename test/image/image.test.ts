@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { productionPackages } from '../../scripts/production-packages.mjs';
 import { ContainerNetwork, docker, exitOf, healthy, waitFor } from '../support/docker.js';
+import { manifestsOf } from '../support/manifests.js';
 
 /** The container image, as `make image-test` builds and names it. */
 
@@ -17,12 +18,14 @@ const withImage = isThere ? test : test.skip;
 
 const MOST_BYTES = 220_000_000;
 const NODE = '/nodejs/bin/node';
+const PROBE = '/usr/local/bin/grpc_health_probe';
 /** As a careful operator runs it. */
 const CONFINED = ['--read-only', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
 /** A network of its own, on which nobody else is. */
 const UNGUARDED = ['--env', 'ALLOW_PLAINTEXT=1', '--env', 'ALLOW_ANONYMOUS=1'];
 const ON_REDIS = ['--env', 'REDIS_URL=redis://redis:6379', '--env', 'ALLOW_REDIS_WITHOUT_PASSWORD=1'];
-const SERVING = [...CONFINED, ...UNGUARDED, ...ON_REDIS, '--health-interval', '1s'];
+const PROBED = ['--health-interval', '1s'];
+const SERVING = [...CONFINED, ...UNGUARDED, ...ON_REDIS, ...PROBED];
 
 let network: ContainerNetwork;
 
@@ -46,7 +49,7 @@ withImage('is described, is nobody, is small, and leaves it to its user to open 
   expect(Size).toBeLessThan(MOST_BYTES);
   expect(Config.User).toBe('65532:65532');
   expect(Config.StopSignal).toBe('SIGTERM');
-  expect(Config.Healthcheck).toMatchObject({ Test: expect.arrayContaining(['/usr/local/bin/grpc_health_probe']) });
+  expect(Config.Healthcheck).toMatchObject({ Test: expect.arrayContaining([PROBE]) });
   expect(Object.keys(Config.Labels as object)).toEqual(
     expect.arrayContaining(
       ['title', 'description', 'version', 'revision', 'source', 'licenses', 'base.name'].map(
@@ -105,11 +108,40 @@ withImage('serves confined, answers its probes from inside, and exits 0 on TERM'
   const id = await network.start('shardkeep', ...SERVING, image);
   await healthy(id);
   for (const address of ['-addr=127.0.0.1:50051', '-addr=127.0.0.1:50052']) {
-    await docker('exec', id, '/usr/local/bin/grpc_health_probe', address, '-service=readiness');
+    await docker('exec', id, PROBE, address, '-service=readiness');
   }
   await docker('kill', '--signal', 'TERM', id);
   expect(await waitFor(id)).toBe(0);
 });
+
+withImage(
+  'as the sidecar of k8s/sidecar: on its socket for its neighbour, without leave to be open, also after a kill',
+  async () => {
+    const { data = {} } = manifestsOf('sidecar').find(({ kind }) => kind === 'ConfigMap') ?? {};
+    const settings = Object.entries(data).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+    const volume = network.name;
+    // what an emptyDir in memory with the fsGroup of the Pod is
+    const asEmptyDir = ['--opt', 'type=tmpfs', '--opt', 'device=tmpfs', '--opt', 'o=uid=65532,gid=65532'];
+    await docker('volume', 'create', ...asEmptyDir, volume);
+    const mount = ['--volume', `${volume}:/run/shardkeep`];
+    // the socket is all that the two have in common
+    const probe = ['run', '--rm', '--network', 'none', ...CONFINED, ...mount, '--entrypoint', PROBE, image];
+    const ask = (): Promise<string> =>
+      docker(...probe, '-addr=unix:///run/shardkeep/shardkeep.sock', '-service=readiness');
+
+    const id = await network.start('sidecar', ...CONFINED, ...ON_REDIS, ...settings, ...mount, ...PROBED, image);
+    await healthy(id);
+    await ask();
+    await docker('kill', '--signal', 'KILL', id);
+    expect(await waitFor(id)).toBe(137);
+    // a container that is restarted finds the socket that was left
+    await docker('start', id);
+    await healthy(id);
+    await ask();
+    await docker('kill', '--signal', 'TERM', id);
+    expect(await waitFor(id)).toBe(0);
+  },
+);
 
 withImage(
   'two containers replaced by two others under load: no call of the SDK fails',
