@@ -23,7 +23,12 @@ const PROBE = '/usr/local/bin/grpc_health_probe';
 const CONFINED = ['--read-only', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
 /** A network of its own, on which nobody else is. */
 const UNGUARDED = ['--env', 'ALLOW_PLAINTEXT=1', '--env', 'ALLOW_ANONYMOUS=1'];
-const ON_REDIS = ['--env', 'REDIS_URL=redis://redis:6379', '--env', 'ALLOW_REDIS_WITHOUT_PASSWORD=1'];
+const ON_REDIS = [
+  'REDIS_URL=redis://redis:6379',
+  'ALLOW_REDIS_WITHOUT_PASSWORD=1',
+  'REDIS_USERNAME=',
+  'REDIS_PASSWORD_FILE=',
+].flatMap((setting) => ['--env', setting]);
 const PROBED = ['--health-interval', '1s'];
 const SERVING = [...CONFINED, ...UNGUARDED, ...ON_REDIS, ...PROBED];
 
@@ -129,7 +134,7 @@ withImage(
     const ask = (): Promise<string> =>
       docker(...probe, '-addr=unix:///run/shardkeep/shardkeep.sock', '-service=readiness');
 
-    const id = await network.start('sidecar', ...CONFINED, ...ON_REDIS, ...settings, ...mount, ...PROBED, image);
+    const id = await network.start('sidecar', ...CONFINED, ...settings, ...ON_REDIS, ...mount, ...PROBED, image);
     await healthy(id);
     await ask();
     await docker('kill', '--signal', 'KILL', id);
