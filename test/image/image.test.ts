@@ -1,8 +1,12 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
 import { productionPackages } from '../../scripts/production-packages.mjs';
 import { ContainerNetwork, docker, exitOf, healthy, waitFor } from '../support/docker.js';
 import { manifestsOf } from '../support/manifests.js';
@@ -32,7 +36,10 @@ const ON_REDIS = [
 const PROBED = ['--health-interval', '1s'];
 const SERVING = [...CONFINED, ...UNGUARDED, ...ON_REDIS, ...PROBED];
 
+const TOKEN = randomBytes(32).toString('hex');
+
 let network: ContainerNetwork;
+const folders: string[] = [];
 
 if (isThere) {
   beforeEach(async () => {
@@ -40,6 +47,28 @@ if (isThere) {
     await network.start('redis', redisImage);
   });
   afterEach(() => network.remove());
+  afterAll(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true });
+  });
+}
+
+/** The Secrets of the shared form, in a folder, with a certificate for these names. */
+function secretFiles(names: readonly string[]): string {
+  const folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-image-'));
+  folders.push(folder);
+  for (const name of ['tls', 'credentials', 'redis']) mkdirSync(join(folder, name));
+  const subject = ['-subj', '/CN=shardkeep', '-addext', `subjectAltName=${names.map((name) => `DNS:${name}`).join()}`];
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'tls.key'];
+  execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, ...subject, '-out', 'tls.crt'], {
+    cwd: join(folder, 'tls'),
+    stdio: 'ignore',
+  });
+  const sha256 = createHash('sha256').update(TOKEN).digest('hex');
+  const principals = [{ name: 'game', namespaces: ['aeturnis'], tokens: [{ sha256 }] }];
+  writeFileSync(join(folder, 'credentials', 'credentials.yaml'), stringify({ principals }));
+  writeFileSync(join(folder, 'redis', 'password'), 'of-redis');
+  execFileSync('chmod', ['-R', 'a+rX', folder]);
+  return folder;
 }
 
 /** What the code prints, as JSON, that runs in a container of the image. */
@@ -147,6 +176,22 @@ withImage(
     expect(await waitFor(id)).toBe(0);
   },
 );
+
+withImage('as the shared form of k8s/: by TLS only, with the Secrets where its settings look for them', async () => {
+  const { data = {} } = manifestsOf('shared').find(({ kind }) => kind === 'ConfigMap') ?? {};
+  const settings = Object.entries(data).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+  const secrets = secretFiles(['shardkeep']);
+  const mounts = ['--volume', `${secrets}:/etc/shardkeep:ro`];
+  const id = await network.start('shardkeep', ...CONFINED, ...settings, ...ON_REDIS, ...mounts, ...PROBED, image);
+  await healthy(id);
+
+  const probe = ['run', '--rm', '--network', network.name, ...CONFINED, ...mounts, '--entrypoint', PROBE, image];
+  const address = '-addr=shardkeep:50051';
+  await docker(...probe, address, '-tls', '-tls-ca-cert=/etc/shardkeep/tls/tls.crt', '-service=readiness');
+  await expect(docker(...probe, address)).rejects.toMatchObject({ code: 2 });
+  await docker('kill', '--signal', 'TERM', id);
+  expect(await waitFor(id)).toBe(0);
+});
 
 withImage(
   'two containers replaced by two others under load: no call of the SDK fails',
