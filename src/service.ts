@@ -31,6 +31,7 @@ import { createRateLimitService } from './ratelimit/rate-limit-service.js';
 import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
+import { redisMetrics } from './redis/redis-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
@@ -71,6 +72,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timeoutMs: config.redis.timeoutMs,
     logger,
     onUnusable,
   });
@@ -181,6 +183,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     logger,
   });
   const metrics = new Metrics();
+  for (const metric of redisMetrics(roles)) metrics.register(metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   const parts = [sessions, locks, rateLimits, policiesReload];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);

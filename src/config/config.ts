@@ -45,6 +45,7 @@ export interface Config extends ServedPolicies {
     readonly plan: RedisPlan;
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
+    readonly timeoutMs: number;
   };
   readonly cache: {
     readonly defaultTtlMs: number;
@@ -139,7 +140,12 @@ export function loadConfig(
       maxDeadlineMs: settings.MAX_DEADLINE_MS,
       drainTimeoutMs: settings.DRAIN_TIMEOUT_MS,
     },
-    redis: { plan, maxRetries: settings.REDIS_MAX_RETRIES, strictEviction: settings.STRICT_EVICTION },
+    redis: {
+      plan,
+      maxRetries: settings.REDIS_MAX_RETRIES,
+      strictEviction: settings.STRICT_EVICTION,
+      timeoutMs: settings.REDIS_TIMEOUT_MS,
+    },
     cache: {
       defaultTtlMs: settings.REDIS_CACHE_TTL === undefined ? defaults.cacheTtlMs : settings.REDIS_CACHE_TTL * 1_000,
       maxValueBytes: settings.MAX_VALUE_BYTES,

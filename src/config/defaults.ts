@@ -45,6 +45,8 @@ export const DEFAULTS = {
   /** A master of a quorum that restarted is kept out for so long and twice the skew. */
   lockQuorumMaxTtlMs: MINUTE_MS,
   lockQuorumMaxClockSkewMs: 500,
+  /** A Redis that answers nothing for so long is given up until it is back. */
+  redisTimeoutMs: SECOND_MS,
   embeddedCacheMb: 256,
   embeddedStateMb: 512,
 } as const;

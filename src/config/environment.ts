@@ -57,6 +57,9 @@ export const environmentSchema = z.object({
   REDIS_PASSWORD: text.optional(),
   REDIS_DB: count(0, 1_048_575).optional(),
   REDIS_MAX_RETRIES: count(0, 1_000).optional(),
+  REDIS_TIMEOUT_MS: count(100, 60_000).default(DEFAULTS.redisTimeoutMs),
+  REDIS_SENTINEL_USERNAME: text.optional(),
+  REDIS_SENTINEL_PASSWORD: text.optional(),
   STRICT_EVICTION: flag.default(false),
   ALLOW_REDIS_WITHOUT_PASSWORD: flag.default(false),
 

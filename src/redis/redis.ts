@@ -6,7 +6,8 @@ import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
-import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
+import type { ConnectionStatus, NodeCommand, RedisConnection, RedisTarget } from './connection.js';
+import { createConnection } from './create-connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
 import { inspectNode, readInfo, type NodeReport } from './node-report.js';
@@ -21,6 +22,8 @@ export interface RedisOptions {
   readonly logger: Logger;
   /** How often one call is sent again while its slot moves; undefined: until its deadline. */
   readonly maxRetries?: number;
+  /** A node that answers nothing for so long is given up, and calls for it fail at once until it is back. */
+  readonly timeoutMs?: number | undefined;
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
   readonly onNode?: (report: NodeReport, redis: Redis) => Promise<void>;
 }
@@ -79,7 +82,7 @@ export class Redis {
           this.setReady(ready);
         },
       },
-      options.logger,
+      { logger: options.logger, timeoutMs: options.timeoutMs },
     );
     if (this.connection.topology === 'standalone') {
       this.reads = new BatchedReads(
@@ -100,6 +103,10 @@ export class Redis {
   /** True while commands can be served; on Cluster by at least one master, at the start by all that come within seconds. */
   get isReady(): boolean {
     return this.ready;
+  }
+
+  get status(): ConnectionStatus {
+    return this.connection.status;
   }
 
   /** Calls back on every change of `isReady`. */
@@ -239,6 +246,7 @@ export class Redis {
 
   private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
+    if (replyCode(error) === 'READONLY') this.connection.distrust();
     return toDomainError(error, options);
   }
 

@@ -30,6 +30,8 @@ export interface RolesOptions {
   readonly scripts: Readonly<Record<Role, readonly AnyLuaScript[]>>;
   readonly namespace: string;
   readonly maxRetries: number | undefined;
+  /** A node that answers nothing for so long is given up until it is back. */
+  readonly timeoutMs: number;
   /** Refuse, instead of warn, when sessions could be evicted. */
   readonly strictEviction: boolean;
   readonly logger: Logger;
@@ -91,6 +93,7 @@ export function createRoles(options: RolesOptions): Roles {
         target: targets[role],
         scripts: [checkFormatScript, ...rolesHere.flatMap((other) => options.scripts[other])],
         logger: options.logger.child({ roles: rolesHere }),
+        timeoutMs: options.timeoutMs,
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
         onNode: (report, self) => admitNode(report, self, rolesHere, options),
       });
