@@ -36,7 +36,7 @@ import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
-import { allSessionScripts, createSessionService } from './session/session-service.js';
+import { allSessionScripts, createSessionService, heldSessionScripts } from './session/session-service.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -73,6 +73,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
     timeoutMs: config.redis.timeoutMs,
+    ...(config.redis.stateReplicas === undefined
+      ? {}
+      : { replicated: { ...config.redis.stateReplicas, scripts: [...allLockScripts, ...heldSessionScripts] } }),
     logger,
     onUnusable,
   });

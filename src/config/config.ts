@@ -1,6 +1,7 @@
 import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
 import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
+import type { ReplicaTerms } from '../redis/connection.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
@@ -9,6 +10,7 @@ import { planLocks } from './lock-plan.js';
 import type { PoliciesCopy } from './policies-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
+import { planReplicas } from './replicas-plan.js';
 
 export { ConfigError } from './config-error.js';
 
@@ -46,6 +48,8 @@ export interface Config extends ServedPolicies {
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
     readonly timeoutMs: number;
+    /** For sessions and locks; undefined: the master alone answers for them. */
+    readonly stateReplicas: ReplicaTerms | undefined;
   };
   readonly cache: {
     readonly defaultTtlMs: number;
@@ -116,6 +120,7 @@ export function loadConfig(
   }
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
+  const stateReplicas = planReplicas(settings, plan, problems);
   const locks = planLocks(settings, namespace, problems);
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
@@ -145,6 +150,7 @@ export function loadConfig(
       maxRetries: settings.REDIS_MAX_RETRIES,
       strictEviction: settings.STRICT_EVICTION,
       timeoutMs: settings.REDIS_TIMEOUT_MS,
+      stateReplicas,
     },
     cache: {
       defaultTtlMs: settings.REDIS_CACHE_TTL === undefined ? defaults.cacheTtlMs : settings.REDIS_CACHE_TTL * 1_000,

@@ -60,6 +60,8 @@ export const environmentSchema = z.object({
   REDIS_TIMEOUT_MS: count(100, 60_000).default(DEFAULTS.redisTimeoutMs),
   REDIS_SENTINEL_USERNAME: text.optional(),
   REDIS_SENTINEL_PASSWORD: text.optional(),
+  STATE_REPLICAS: count(0, 5).default(DEFAULTS.stateReplicas),
+  STATE_REPLICAS_TIMEOUT_MS: count(10, 10_000).default(DEFAULTS.stateReplicasTimeoutMs),
   STRICT_EVICTION: flag.default(false),
   ALLOW_REDIS_WITHOUT_PASSWORD: flag.default(false),
 

@@ -44,9 +44,17 @@ export interface ConnectionEvents {
   readonly onStateChange: (ready: boolean) => void;
 }
 
+/** How many replicas must have a write before it is answered, and how long that may take. */
+export interface ReplicaTerms {
+  readonly count: number;
+  readonly timeoutMs: number;
+}
+
 export interface ConnectionOptions {
   /** A node that answers nothing for so long is given up; undefined: only the operating system gives up. */
   readonly timeoutMs?: number | undefined;
+  /** What `sendHeld` waits for; undefined: for nothing. */
+  readonly replicas?: ReplicaTerms | undefined;
 }
 
 /** What metrics tell of a connection. */
@@ -64,6 +72,8 @@ export interface RedisConnection {
   connect(): void;
   /** Sends one command to the node of `routingKey`; fails at once when that node is away. */
   send(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown>;
+  /** The same, answered when enough replicas have what it wrote; OUTCOME_UNKNOWN where too few have in time. */
+  sendHeld(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown>;
   /** Every master; one that is away fails what is sent to it. On standalone the one node. */
   masters(): readonly MasterNode[];
   /** A node said that it is no master (any more): looks for the one that is. */

@@ -6,7 +6,7 @@ import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
-import type { ConnectionStatus, NodeCommand, RedisConnection, RedisTarget } from './connection.js';
+import type { ConnectionStatus, NodeCommand, RedisConnection, RedisTarget, ReplicaTerms } from './connection.js';
 import { createConnection } from './create-connection.js';
 import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
@@ -24,6 +24,8 @@ export interface RedisOptions {
   readonly maxRetries?: number;
   /** A node that answers nothing for so long is given up, and calls for it fail at once until it is back. */
   readonly timeoutMs?: number | undefined;
+  /** Scripts that are answered when so many replicas have what they wrote. */
+  readonly replicated?: ReplicaTerms & { readonly scripts: readonly AnyLuaScript[] };
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
   readonly onNode?: (report: NodeReport, redis: Redis) => Promise<void>;
 }
@@ -44,7 +46,7 @@ interface Operation {
   readonly routingKey: string;
   readonly command: readonly ScriptArg[];
   /** Undefined for a plain read. */
-  readonly script: Pick<AnyLuaScript, 'source' | 'readOnly'> | undefined;
+  readonly script: Pick<AnyLuaScript, 'source' | 'sha1' | 'readOnly'> | undefined;
 }
 
 /** Stands for calls that share a command. Only a Cluster, where none do, makes a script wait; so nothing is waited for. */
@@ -71,9 +73,13 @@ export class Redis {
   private readonly reads: BatchedReads | undefined;
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
+  /** Digests of the scripts whose answers wait for replicas. */
+  private readonly held: ReadonlySet<string>;
 
   constructor(private readonly options: RedisOptions) {
     this.errorLog = new ErrorLog(options.logger);
+    const writing = (options.replicated?.scripts ?? []).filter(({ readOnly }) => !readOnly);
+    this.held = new Set(writing.flatMap(({ sha1, batch }) => (batch === undefined ? [sha1] : [sha1, batch.sha1])));
     this.connection = createConnection(
       options.target,
       {
@@ -82,7 +88,7 @@ export class Redis {
           this.setReady(ready);
         },
       },
-      { logger: options.logger, timeoutMs: options.timeoutMs },
+      { logger: options.logger, timeoutMs: options.timeoutMs, replicas: options.replicated },
     );
     if (this.connection.topology === 'standalone') {
       this.reads = new BatchedReads(
@@ -205,14 +211,24 @@ export class Redis {
   ): Promise<unknown> {
     const routingKey = keys[0] ?? '';
     const command = ['EVALSHA', script.sha1, String(keys.length), ...keys, ...args];
-    const reply = this.connection
-      .send(routingKey, command)
-      .catch((error: unknown) => this.recover(error, { name: script.name, routingKey, command, script }, call));
+    const reply = this.sendScript(script, routingKey, command).catch((error: unknown) =>
+      this.recover(error, { name: script.name, routingKey, command, script }, call),
+    );
     if (script.readOnly || this.writeListeners.length === 0) return reply;
     // also when it failed: an outcome that got lost may have been a write
     return reply.finally(() => {
       for (const listener of this.writeListeners) listener(keys);
     });
+  }
+
+  private sendScript(
+    script: Pick<SentScript, 'sha1'> | undefined,
+    routingKey: string,
+    command: readonly ScriptArg[],
+  ): Promise<unknown> {
+    const { connection, held } = this;
+    if (held.size === 0 || script === undefined || !held.has(script.sha1)) return connection.send(routingKey, command);
+    return connection.sendHeld(routingKey, command);
   }
 
   /**
@@ -236,7 +252,7 @@ export class Redis {
         break;
       }
       try {
-        return await this.connection.send(routingKey, command);
+        return await this.sendScript(script, routingKey, command);
       } catch (again) {
         error = again;
       }

@@ -15,6 +15,7 @@ import { Heartbeat } from './heartbeat.js';
 import type { ScriptArg } from './lua-script.js';
 import { OutageLog } from './outage-log.js';
 import { prepareNode } from './prepare-node.js';
+import { ReplicaBarrier } from './replica-barrier.js';
 import { offline, ServerLink } from './server-link.js';
 
 /** Given up since it answered nothing. */
@@ -37,6 +38,7 @@ export class ServerConnection implements RedisConnection {
   private address: string;
   private connectedTimes = 0;
   private heartbeat: Heartbeat | undefined;
+  private barrier: ReplicaBarrier | undefined;
   private isCircuitOpen = false;
   private distrustedAt = Number.NEGATIVE_INFINITY;
   private closed = false;
@@ -81,6 +83,11 @@ export class ServerConnection implements RedisConnection {
     return this.client === undefined ? offline(this.closed) : this.client.sendCommand(command);
   }
 
+  sendHeld(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
+    if (this.client === undefined) return offline(this.closed);
+    return this.barrier?.send(command) ?? this.send(routingKey, command);
+  }
+
   masters(): readonly MasterNode[] {
     const { address, connectedTimes } = this;
     return [{ address, connectedTimes, send: (command) => this.send(undefined, command) }];
@@ -115,6 +122,8 @@ export class ServerConnection implements RedisConnection {
     this.outages.connected(address);
     this.logger.info({ address }, 'redis connected');
     this.listenForSilence(client);
+    const { replicas } = this.options;
+    if (replicas !== undefined) this.barrier = new ReplicaBarrier((command) => client.sendCommand(command), replicas);
     prepareNode({
       prepare: () => this.events.onNodeReady((command) => client.sendCommand(command), address),
       isConnected: () => this.client === client && !this.closed,
