@@ -42,7 +42,17 @@ export default defineConfig(
       'jest/expect-expect': ['error', { assertFunctionNames: ['expect', 'fc.assert'] }],
       'jest/no-standalone-expect': [
         'error',
-        { additionalTestBlockFunctions: ['onLinux', 'withPython', 'withGo', 'withPromtool'] },
+        {
+          additionalTestBlockFunctions: [
+            'onLinux',
+            'withPython',
+            'withGo',
+            'withPromtool',
+            'withImage',
+            'withKubectl',
+            'withCompose',
+          ],
+        },
       ],
       // a test against a model expects what the model says
       'jest/no-conditional-expect': 'off',

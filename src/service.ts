@@ -24,6 +24,7 @@ import { callMetrics } from './grpc/call-metrics.js';
 import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
+import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
@@ -39,6 +40,7 @@ import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
+import { createHealthReport, type ReportHealth } from './service-health.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
 
 export interface ServiceOptions {
@@ -52,6 +54,7 @@ export interface Service {
   /** Where the API listens, with the port that was chosen for port 0. */
   readonly address: string;
   readonly metrics: Metrics;
+  readonly health: ReportHealth;
   /** Resolves when every Redis answers. */
   readonly ready: Promise<void>;
   /** NOT_SERVING first, then the calls in flight, then the connections to Redis. Answers whether every call finished. */
@@ -190,7 +193,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     },
     logger,
   });
+  const rejections = new Rejections();
   const metrics = new Metrics();
+  metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
@@ -200,18 +205,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    rejections,
     logger,
   });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,
     invoker,
+    rejections,
     health,
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
   const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
   for (const metric of own) metrics.register(metric);
+
+  for (const metric of server.metrics) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];
@@ -237,6 +246,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   return {
     address,
     metrics,
+    health: createHealthReport({ roles, health, invoker, cacheStats }),
     ready,
     drain: async () => {
       policiesReload.close();

@@ -57,7 +57,7 @@ export function mayEvict(maxmemoryPolicy: string): boolean {
 }
 
 /** Why a node could lose what must be kept; undefined where it keeps it. */
-export function evictionRisk({ maxmemoryPolicy }: NodeReport): string | undefined {
+export function evictionRisk({ maxmemoryPolicy }: Pick<NodeReport, 'maxmemoryPolicy'>): string | undefined {
   if (!mayEvict(maxmemoryPolicy)) return undefined;
   return `maxmemory-policy is ${maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
 }

@@ -7,7 +7,13 @@ import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
 import { CommandCounts } from './command-counts.js';
-import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
+import {
+  createConnection,
+  type MasterNode,
+  type NodeCommand,
+  type RedisConnection,
+  type RedisTarget,
+} from './connection.js';
 import { isSlotMoving, neverSent, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
@@ -158,6 +164,11 @@ export class Redis {
   read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
     if (call.ended) return Promise.reject(endedBefore());
     return this.perform({ name: command[0], routingKey, command, script: undefined }, call);
+  }
+
+  /** Every master, to be asked by itself; one that is away fails what is sent to it. */
+  masters(): readonly MasterNode[] {
+    return this.connection.masters();
   }
 
   /** The keys of every master that match, page by page; what it promises is told at `scanMasters`. */

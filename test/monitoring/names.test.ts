@@ -39,8 +39,6 @@ const NOT_YET = new Set([
   'shardkeep_redis_circuit_open',
   'shardkeep_redis_reconnects_total',
   'shardkeep_redis_up',
-  'shardkeep_rpc_rejected_total',
-  'shardkeep_tls_certificate_expires_timestamp_seconds',
 ]);
 
 function unknownIn(expressions: readonly string[]): readonly string[] {
