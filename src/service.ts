@@ -24,6 +24,7 @@ import { callMetrics } from './grpc/call-metrics.js';
 import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
+import { Tracing } from './grpc/tracing.js';
 import { GrpcServer } from './grpc/server.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
@@ -40,6 +41,8 @@ import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
 import { createHealthReport, type ReportHealth } from './service-health.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
+
+import { ownVersion } from './version.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -197,6 +200,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    tracing: Tracing.ofProcess(ownVersion()),
     logger,
   });
   const server = new GrpcServer({

@@ -16,6 +16,7 @@ import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { UnaryRpc } from './rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
+import type { Carried } from './tracing.js';
 import { SingleCall, timeoutMsOf, withoutPort } from './transport-call.js';
 import type { TransportOptions } from './unary.js';
 
@@ -89,6 +90,7 @@ class PipelineCall extends SingleCall {
     prepared: PreparedRpc<UnaryRpc>,
     arrivedAt: number,
     deadlineAt: number,
+    override readonly carried: Carried,
   ) {
     super(prepared, stream.options.principal, arrivedAt, deadlineAt);
   }
@@ -115,6 +117,7 @@ class PipelineStream {
   private readonly inFlight = new Map<number, PipelineCall>();
   private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
   private readonly flushSoon: () => void;
+  private readonly carried: Carried;
   private flushScheduled = false;
   private answersInFrame = 0;
   private unsentBytes = 0;
@@ -130,6 +133,7 @@ class PipelineStream {
     readonly options: PipelineOptions,
     private readonly unsent: { bytes: number },
   ) {
+    this.carried = { metadata: stream.metadata, isShared: true };
     this.flushSoon = () => {
       this.flushScheduled = false;
       this.flush();
@@ -255,7 +259,7 @@ class PipelineStream {
       return;
     }
     const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);
-    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt);
+    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt, this.carried);
     this.inFlight.set(id, call);
     options.invoker.invoke(call, frame, requestFrom, requestTo);
   }

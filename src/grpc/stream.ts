@@ -10,6 +10,7 @@ import type { PreparedRpc } from './prepared-rpc.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
+import type { Carried } from './tracing.js';
 import { answerTooLarge } from '../errors.js';
 import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
@@ -85,6 +86,10 @@ class GrpcStreamCall extends StreamCall {
 
   override get peer(): string {
     return withoutPort(this.grpcStream.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcStream.metadata, isShared: false };
   }
 
   override send(response: Buffer): Promise<void> | undefined {

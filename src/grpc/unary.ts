@@ -6,6 +6,7 @@ import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
+import type { Carried } from './tracing.js';
 import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
 
 /** What every transport needs. */
@@ -53,6 +54,10 @@ class UnaryCall extends SingleCall {
 
   override get peer(): string {
     return withoutPort(this.grpcCall.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcCall.metadata, isShared: false };
   }
 
   override succeed(response: unknown): void {
