@@ -24,8 +24,9 @@ import { callMetrics } from './grpc/call-metrics.js';
 import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
-import { Tracing } from './grpc/tracing.js';
+import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
+import { Tracing } from './grpc/tracing.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
@@ -35,6 +36,7 @@ import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { OperationTimer } from './redis/operation-timer.js';
+import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
@@ -84,6 +86,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     logger,
     onUnusable,
   });
+  const roleMetrics = new RoleMetrics(roles);
   // opens no connection before somebody needs it
   const cacheTracking = new KeyTracking(roles.targets.cache, logger.child({ roles: ['cache'] }));
   const near =
@@ -123,6 +126,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     profiles: config.profiles,
     auditLog: config.auditLog,
+    onSweeping: (namespace) => {
+      locks.lookAfter(namespace);
+    },
     logger,
   });
   const forMasters = { strictEviction: config.redis.strictEviction, timer, logger, onUnusable };
@@ -190,9 +196,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     },
     logger,
   });
+  const rejections = new Rejections();
   const metrics = new Metrics();
+  metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  const parts = [sessions, locks, rateLimits, policiesReload, timer];
+  const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.gateOf(rpc),
@@ -201,18 +209,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
     tracing: Tracing.ofProcess(ownVersion()),
+    rejections,
     logger,
   });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,
     invoker,
+    rejections,
     health,
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
   const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
   for (const metric of own) metrics.register(metric);
+
+  for (const metric of server.metrics) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];
@@ -232,6 +244,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   locks.start();
   sessions.sweeper.start();
   policiesReload.start();
+  roleMetrics.start();
   logger.info({ address }, 'listening');
 
   return {
@@ -241,6 +254,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     ready,
     drain: async () => {
       policiesReload.close();
+      roleMetrics.close();
       const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();

@@ -6,6 +6,7 @@ import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
+import { CommandCounts } from './command-counts.js';
 import {
   createConnection,
   type MasterNode,
@@ -76,6 +77,7 @@ function endedBefore(): DomainError {
  */
 export class Redis {
   readonly clock = new RedisClock();
+  readonly counts = new CommandCounts();
   private readonly connection: RedisConnection;
   private readonly listeners: ((ready: boolean) => void)[] = [];
   private readonly writeListeners: ((keys: readonly string[]) => void)[] = [];
@@ -110,7 +112,10 @@ export class Redis {
       );
       this.batches = new BatchedScripts(
         (script, keys, args) => this.evaluate(script, keys, args, ONE_OF_MANY),
-        (error, script) => this.domainError(error, script.name, script),
+        (error, script) => {
+          this.counts.failed(error);
+          return this.domainError(error, script.name, script);
+        },
       );
     }
   }
@@ -246,13 +251,18 @@ export class Redis {
 
   /** Sends one command, and looks at how long its reply takes. */
   private send(operation: Operation, call: Call, onError: (error: unknown) => unknown): Promise<unknown> {
+    const { counts } = this;
+    counts.pending++;
     const sentAt = performance.now();
     return this.connection.send(operation.routingKey, operation.command).then(
       (reply) => {
+        counts.pending--;
         this.timed(operation, sentAt, call);
         return reply;
       },
       (error: unknown) => {
+        counts.pending--;
+        counts.failed(error);
         if (!neverSent(error)) this.timed(operation, sentAt, call);
         return onError(error);
       },
@@ -278,6 +288,7 @@ export class Redis {
     for (let retries = 0; ;) {
       if (script !== undefined && replyCode(error) === 'NOSCRIPT' && command[0] === 'EVALSHA') {
         command = ['EVAL', script.source, ...command.slice(2)];
+        this.counts.scriptReloads++;
       } else if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
         const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries++, RETRY_MAX_MS);
         const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);

@@ -11,6 +11,7 @@ import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ra
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { startService, type Service } from '../../src/service.js';
 import { TestChannel, type PromiseClient } from './client.js';
+import { mustUseServiceUser } from './redis-user.js';
 
 /** A running service in this process, with a client of every API. */
 export interface TestService {
@@ -37,6 +38,7 @@ export async function startTestService(
   { logger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }) }: { readonly logger?: Logger } = {},
 ): Promise<TestService> {
   const namespace = env.NAMESPACE ?? randomNamespace();
+  mustUseServiceUser(env);
   const config = loadConfig({ NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env });
   const service = await startService({
     config,
