@@ -29,6 +29,7 @@ import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
+import { Tracing } from './grpc/tracing.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
@@ -47,6 +48,8 @@ import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
 import { allSessionScripts, createSessionService, heldSessionScripts } from './session/session-service.js';
 import { createHealthReport, type ReportHealth } from './service-health.js';
+
+import { ownVersion } from './version.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -232,6 +235,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    tracing: Tracing.ofProcess(ownVersion()),
     rejections,
     logger,
   });

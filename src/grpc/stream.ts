@@ -14,6 +14,7 @@ import { NOBODY, type Principal } from './principal.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
+import type { Carried } from './tracing.js';
 import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
 
@@ -118,6 +119,10 @@ class GrpcStreamCall extends StreamCall {
 
   override get peer(): string {
     return withoutPort(this.grpcStream.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcStream.metadata, isShared: false };
   }
 
   override send(response: Buffer): Promise<void> | undefined {
