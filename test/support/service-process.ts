@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { TestChannel } from './client.js';
-import { randomNamespace, type Environment } from './service.js';
+import { randomNamespace, type Environment } from './namespace.js';
 
 /** The built service (`make build`) as a process of its own, for what cannot be seen from inside: exits, signals, crashes. */
 
