@@ -142,6 +142,8 @@ const BROKEN: readonly (readonly [string, Invariant, readonly HistoryRecord[]])[
   ['a read is older than a write before it', 'I4', changed('cache.get', { n: 3 }, { n: 1 })],
   ['a read is a miss after a write', 'I4', changed('cache.get', { n: 3 }, { status: 'missing' })],
   ['a read is of what nobody wrote', 'I4', changed('cache.get', { n: 3 }, { n: 4 })],
+  ['a read answers what another key holds', 'I4', changed('cache.get', { n: 3 }, { status: 'foreign' })],
+  ['a read answers another session', 'I1', changed('session.verify', { key: 's1' }, { status: 'foreign' })],
   ['a call ends late', 'I5', changed('cache.get', { n: 3 }, { endMs: 2_300 + TIMEOUT_MS + 101 })],
   ['a service is too heavy', 'I6', and({ kind: 'memory', service: 1, rssMb: 500, atMs: 1_000 })],
   ['calls fail long after the fault', 'I7', and(...[6_998, 6_999, 7_001].map((ms) => call('cache.get', ms, failed)))],
@@ -179,6 +181,11 @@ test('what a row says may be lost is no violation, and a moment older is one', (
   expect(judge(history, { mayLose: 795 }).oldestLossMs).toBe(795);
   expect(judge(history, { mayLose: 794 }).violations).toMatchObject([{ invariant: 'I1' }]);
   expect(judge(history, { mayLose: 'anything' }).violations).toEqual([]);
+});
+
+test('what is to go on while other calls fail may not fail', () => {
+  expect(judge(SOUND, { unaffected: ['lock.acquire'] }).violations).toEqual([]);
+  expect(judge(SOUND, { unaffected: ['cache.get'] }).violations).toMatchObject([{ invariant: 'I7' }]);
 });
 
 test('the time for which a process stood still is not held against a deadline', () => {

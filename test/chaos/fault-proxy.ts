@@ -125,9 +125,11 @@ export class FaultProxy {
   }
 }
 
-/** One direction of a connection; keeps the order of what it carries. */
+/** One direction of a connection. Chunks wait in a queue: timers that are due together do not keep their order. */
 class Pipe {
+  private readonly waiting: { readonly chunk: Buffer; readonly atMs: number }[] = [];
   private freeAtMs = 0;
+  private timer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly connection: Connection,
@@ -140,15 +142,19 @@ class Pipe {
     let atMs = nowMs;
     if (mode.kind === 'slow') atMs += mode.delayMs + (Math.random() * 2 - 1) * mode.jitterMs;
     if (mode.kind === 'narrow') atMs = Math.max(nowMs, this.freeAtMs) + (chunk.length / mode.bytesPerSecond) * 1_000;
-    // what is carried later does not overtake what was carried before
-    atMs = Math.max(atMs, this.freeAtMs);
-    if (atMs <= nowMs) {
-      this.to.write(chunk);
-      return;
-    }
-    this.freeAtMs = atMs;
-    setTimeout(() => {
-      if (!this.connection.dead) this.to.write(chunk);
-    }, atMs - nowMs);
+    this.freeAtMs = Math.max(atMs, this.freeAtMs);
+    this.waiting.push({ chunk, atMs: this.freeAtMs });
+    if (this.timer === undefined) this.deliver();
   }
+
+  private readonly deliver = (): void => {
+    this.timer = undefined;
+    const nowMs = performance.now();
+    while (this.waiting[0] !== undefined && this.waiting[0].atMs <= nowMs) {
+      const next = this.waiting.shift();
+      if (next !== undefined && !this.connection.dead) this.to.write(next.chunk);
+    }
+    const [next] = this.waiting;
+    if (next !== undefined) this.timer = setTimeout(this.deliver, Math.ceil(next.atMs - nowMs));
+  };
 }

@@ -8,8 +8,8 @@ const PAGE = fileURLToPath(new URL('../../docs/operations/faults.md', import.met
 const BEGIN = '<!-- make chaos -->';
 const END = '<!-- /make chaos -->';
 const HEAD = [
-  '| row | what was done | holds | calls | failed | worst overrun of a deadline | sessions lost | recovery | more |',
-  '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+  '| row | what was done | holds | calls | failed | worst overrun of a deadline | sessions lost | recovery | p99 before, meanwhile | more |',
+  '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
 ];
 
 /** Puts the figures of a row into the table of docs/operations/faults.md, in place of its last ones. */
@@ -45,6 +45,7 @@ function cells({ violations, time, sessions, locks, oldestLossMs, mostRssMb, fig
     `${Math.max(0, time.worstOwnOverrunMs).toFixed(0)} ms`,
     `${String(lostSessions)} of ${String(sessions.sessions)}`,
     `${time.recoveryMs.toFixed(0)} ms`,
+    `${time.p99BeforeMs.toFixed(0)}, ${time.p99DuringMs.toFixed(0)} ms`,
     more.join('; '),
   ];
 }

@@ -116,6 +116,10 @@ export const expectationsSchema = z.object({
   recoveryMs: z.number(),
   /** Statuses with which calls may fail. */
   mayFailWith: z.array(z.string()),
+  /** Operations that go on as if nothing was wrong. */
+  unaffected: z.array(z.string()),
+  /** Whether indexes and records may disagree at the end: where Redis throws away what it was to keep. */
+  booksMayDiffer: z.boolean(),
   /** How much a process of the service may weigh at most. */
   maxRssMb: z.number(),
 });

@@ -23,6 +23,11 @@ export class LoadProcess {
     return new LoadProcess(spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }));
   }
 
+  /** How many calls had ended a moment ago. */
+  get ended(): number {
+    return this.calls;
+  }
+
   /** Resolves when so many more calls have ended. */
   async more(calls: number): Promise<void> {
     const target = this.calls + calls;

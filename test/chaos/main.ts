@@ -84,6 +84,7 @@ function report(id: string, verdict: Verdict, tookMs: number): void {
     `${String(time.calls)} calls, failed: ${failures === '' ? 'none' : failures};`,
     `overrun ${time.worstOverrunMs.toFixed(0)} (own ${time.worstOwnOverrunMs.toFixed(0)}) ms;`,
     `recovery ${time.recoveryMs.toFixed(0)} ms;`,
+    `p99 ${time.p99BeforeMs.toFixed(0)} -> ${time.p99DuringMs.toFixed(0)} ms;`,
     `sessions ${String(sessions.sessions)}, lost ${String(sessions.lostSessions)} + ${String(sessions.lostUpdates)} updates;`,
     `grants ${String(locks.grants)}, overlaps ${String(locks.overlaps)} (${locks.worstOverlapMs.toFixed(0)} ms);`,
     `most in a window ${String(limits.mostInWindow)};`,

@@ -25,5 +25,7 @@ export const STRICT: Expectations = {
   limitResets: 0,
   recoveryMs: 5 * SECOND_MS,
   mayFailWith: ['UNAVAILABLE', 'DEADLINE_EXCEEDED'],
+  unaffected: [],
+  booksMayDiffer: false,
   maxRssMb: 400,
 };

@@ -14,6 +14,10 @@ export interface Setup {
   readonly serviceEnv?: Readonly<Record<string, string>>;
   /** What node loads and is told before the service. */
   readonly nodeArgs?: readonly string[];
+  /** How the services reach Redis, given its URL, where not by that. */
+  readonly redisUrl?: (url: string) => string;
+  /** The time of day of the services can be set. */
+  readonly steppedServiceClock?: boolean;
   /** Clients reach the services through one address. */
   readonly balanced?: boolean;
   /** Whether the services live through it, so that they can be held to their deadline; false by default. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
-import { randomNamespace } from '../support/namespace.js';
+import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
+import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
+import { randomNamespace, type Environment } from '../support/namespace.js';
 import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { Balancer } from './balancer.js';
@@ -11,7 +12,7 @@ import type { LoadProcess } from './load-process.js';
 import type { Setup } from './setup.js';
 import { ServiceUnderChaos } from './service-under-chaos.js';
 
-/** The deadline of the services for calls that come without one. */
+/** The services cut every deadline to it, which is how they are seen to keep theirs: callers without a clock name none. */
 export const SERVICE_DEADLINE_MS = 1_000;
 
 const PERSISTENCE = {
@@ -31,6 +32,7 @@ export class World {
   readonly namespace = randomNamespace();
   readonly random: SeededRandom;
   readonly services: ServiceUnderChaos[] = [];
+  readonly policiesPath = chaosPolicies();
   private readonly file: HistoryFile;
   private readonly cleanups: (() => Promise<unknown>)[] = [];
   private parts: { redis?: RedisServer; cluster?: RedisCluster; network?: FaultProxy; clock?: SteppedClock } = {};
@@ -132,6 +134,14 @@ export class World {
     for (const cleanup of this.cleanups.splice(0).reverse()) await cleanup();
   }
 
+  /** Another client of one of the services, closed at the end. */
+  client(index: number, options: ConnectOptions = {}): ShardkeepClient {
+    const address = this.addresses[index % this.addresses.length] ?? '';
+    const client = connect(address, { logger: false, ...options });
+    this.onEnd(() => client.close());
+    return client;
+  }
+
   onEnd(cleanup: () => Promise<unknown>): void {
     this.cleanups.push(cleanup);
   }
@@ -148,10 +158,12 @@ export class World {
         ? await this.startRedis([...PERSISTENCE[persistence], ...redisFlags])
         : await this.startCluster(clusterMasters);
     const env = {
-      REDIS_URL: url,
+      REDIS_URL: setup.redisUrl?.(url) ?? url,
       NAMESPACE: this.namespace,
-      POLICIES_FILE: chaosPolicies(),
+      POLICIES_FILE: this.policiesPath,
       DEFAULT_DEADLINE_MS: String(SERVICE_DEADLINE_MS),
+      MAX_DEADLINE_MS: String(SERVICE_DEADLINE_MS),
+      ...this.serviceClockEnv(),
       ...setup.serviceEnv,
     };
     const { nodeArgs = [] } = setup;
@@ -164,6 +176,19 @@ export class World {
     this.balancing = await Balancer.start();
     for (const { port } of this.services) this.balancing.add(port);
     this.onEnd(() => this.balancer.close());
+  }
+
+  /** The library that sets the clock of a Redis works for any process. */
+  private serviceClockEnv(): Environment {
+    if (this.options.setup.steppedServiceClock !== true) return {};
+    const { env, clock, remove } = makeSteppedClock();
+    clock.runAt(0);
+    this.parts = { ...this.parts, clock };
+    this.onEnd(() => {
+      remove();
+      return Promise.resolve();
+    });
+    return env;
   }
 
   private async startRedis(flags: readonly string[]): Promise<string> {

@@ -28,22 +28,41 @@ export interface ClockedRedis {
   remove(): Promise<void>;
 }
 
-/** A Redis of its own whose clock stands still, at first at the machine's time, until it is stepped. */
-export async function startClockedRedis(flags: readonly string[] = []): Promise<ClockedRedis> {
+/** A clock, and what a process is started with that is to go by it. */
+export interface MadeClock {
+  readonly env: Readonly<Record<string, string>>;
+  readonly clock: SteppedClock;
+  remove(): void;
+}
+
+/** A clock that stands still, at first at the machine's time, until it is stepped. */
+export function makeSteppedClock(): MadeClock {
   const folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-clock-'));
   const library = join(folder, 'redis-clock.so');
   const compiled = spawnSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, SOURCE], { encoding: 'utf8' });
   if (compiled.status !== 0) throw new Error(`the clock does not compile: ${compiled.stderr}`);
   const file = join(folder, 'clock');
   const clock = new SteppedClock(file);
-  const server = await startRedis(flags, { ...process.env, LD_PRELOAD: library, CLOCK_FILE: file });
+  return {
+    env: { LD_PRELOAD: library, CLOCK_FILE: file },
+    clock,
+    remove: () => {
+      clock.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A Redis of its own that goes by such a clock. */
+export async function startClockedRedis(flags: readonly string[] = []): Promise<ClockedRedis> {
+  const { env, clock, remove } = makeSteppedClock();
+  const server = await startRedis(flags, { ...process.env, ...env });
   return {
     server,
     clock,
     remove: async () => {
       await server.remove();
-      clock.close();
-      rmSync(folder, { recursive: true, force: true });
+      remove();
     },
   };
 }

@@ -24,6 +24,7 @@ function checkKey(calls: readonly CallRecord[], loss: DeclaredLoss, violations: 
   for (const { op, code, key = '', n = 0, status, startMs, endMs } of calls) {
     for (; (known[next]?.endMs ?? Infinity) < startMs; next++) lower = Math.max(lower, known[next]?.n ?? 0);
     if (op !== 'cache.get' || code !== 'OK') continue;
+    if (status === 'foreign') violations.add('I4', `${key} was answered with what another key holds`);
     const read = status === 'found' ? n : 0;
     const begun = writes.filter((write) => write.startMs < endMs).length;
     if (read > begun) violations.add('I4', `${key} was read as ${String(read)}, which nobody had written`);

@@ -20,6 +20,7 @@ export function checkSessions(history: History, loss: DeclaredLoss, violations: 
     if (!call.op.startsWith('session.') || call.key === undefined) continue;
     const known = sessions.get(call.key) ?? new KnownSession();
     sessions.set(call.key, known);
+    if (call.status === 'foreign') violations.add('I1', `session ${call.key} was answered with another one`);
     const gone = known.replay(call);
     if (gone === undefined) continue;
     if (gone.what === 'back') {
@@ -91,6 +92,7 @@ class KnownSession {
   }
 
   private replayRead({ status, n = 0 }: CallRecord): Gone | undefined {
+    if (status === 'foreign') return undefined;
     if (status !== 'found') return this.missing();
     if (this.isLost) return { what: 'back', acknowledgedMs: 0 };
     if (this.alive === 'no') {

@@ -11,6 +11,9 @@ export interface TimeFigures {
   readonly worstOwnOverrunMs: number;
   /** From the end of a fault until at least 99.9 % succeed. */
   readonly recoveryMs: number;
+  /** The 99th percentile of what succeeded, before the first fault and from there to the end of the last. */
+  readonly p99BeforeMs: number;
+  readonly p99DuringMs: number;
 }
 
 /** What an answer may take from the deadline to the caller. */
@@ -42,12 +45,31 @@ export function checkTime(history: History, violations: Violations): TimeFigures
     worstOverrunMs,
     worstOwnOverrunMs,
     recoveryMs: checkRecovery(history, calls, violations),
+    ...latencies(history, calls),
+  };
+}
+
+function latencies(history: History, calls: readonly CallRecord[]): Pick<TimeFigures, 'p99BeforeMs' | 'p99DuringMs'> {
+  const marks = history.of('fault').map(({ atMs }) => atMs);
+  const [fromMs, untilMs] = [Math.min(...marks), Math.max(...marks)];
+  // a lock may be waited for
+  const quick = calls.filter(({ op, code }) => code === 'OK' && op !== 'lock.acquire' && op !== 'lock.hold');
+  const p99 = (some: readonly CallRecord[]): number => {
+    const took = some.map(({ startMs, endMs }) => endMs - startMs).sort((one, other) => one - other);
+    return took[Math.floor(took.length * 0.99)] ?? 0;
+  };
+  return {
+    p99BeforeMs: p99(quick.filter(({ endMs }) => endMs < fromMs)),
+    p99DuringMs: p99(quick.filter(({ startMs, endMs }) => endMs >= fromMs && startMs < untilMs)),
   };
 }
 
 function checkCodes({ row }: History, calls: readonly CallRecord[], violations: Violations): void {
   const allowed = new Set(['OK', ...row.expect.mayFailWith]);
-  for (const { op, code } of calls) if (!allowed.has(code)) violations.add('I7', `${op} failed with ${code}`);
+  const unaffected = new Set(row.expect.unaffected);
+  for (const { op, code } of calls) {
+    if (!allowed.has(code) || (code !== 'OK' && unaffected.has(op))) violations.add('I7', `${op} failed with ${code}`);
+  }
 }
 
 function countFailures(calls: readonly CallRecord[]): Map<string, number> {

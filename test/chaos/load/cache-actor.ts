@@ -38,7 +38,7 @@ export class CacheActor extends Actor {
     const n = ++this.written;
     await this.call('cache.set', {
       details: { key, n },
-      perform: (client) => client.cache.set(key, n, { ttlMs: TTL_MS }),
+      perform: (client) => client.cache.set(key, { key, n }, { ttlMs: TTL_MS }),
       read: () => ({ status: 'stored' }),
     });
   }
@@ -46,8 +46,9 @@ export class CacheActor extends Actor {
   private async read(key: string): Promise<void> {
     await this.call('cache.get', {
       details: { key },
-      perform: (client) => client.cache.get<number>(key),
-      read: (value) => (value === undefined ? { status: 'missing' } : { status: 'found', n: value }),
+      perform: (client) => client.cache.get<{ readonly key: string; readonly n: number }>(key),
+      read: (value) =>
+        value === undefined ? { status: 'missing' } : { status: value.key === key ? 'found' : 'foreign', n: value.n },
     });
   }
 

@@ -42,7 +42,7 @@ export class SessionActor extends Actor {
       await this.verified('session.verify', {
         details: { key: session.id },
         perform: (client) => client.sessions.getSession(session.id),
-        read: readSession,
+        read: reader(session.id),
       });
     }
   }
@@ -72,7 +72,7 @@ export class SessionActor extends Actor {
     await this.call('session.validate', {
       details: { key: session.id },
       perform: (client) => client.sessions.validateSession(session.token),
-      read: (answer) => (answer.status === 'valid' ? readSession(answer.session) : { status: 'missing' }),
+      read: (answer) => (answer.status === 'valid' ? reader(session.id)(answer.session) : { status: 'missing' }),
     });
   }
 
@@ -89,7 +89,7 @@ export class SessionActor extends Actor {
     await this.call('session.read', {
       details: { key: session.id },
       perform: (client) => client.sessions.getSession(session.id),
-      read: readSession,
+      read: reader(session.id),
     });
   }
 
@@ -102,8 +102,12 @@ export class SessionActor extends Actor {
   }
 }
 
-function readSession(session: Session | undefined): { status: string; n?: number } {
-  return session === undefined
-    ? { status: 'missing' }
-    : { status: 'found', n: Number(session.metadata[METADATA_KEY] ?? -1) };
+function reader(id: string): (session: Session | undefined) => { status: string; n?: number } {
+  return (session) => {
+    if (session === undefined) return { status: 'missing' };
+    return {
+      status: session.sessionId === id ? 'found' : 'foreign',
+      n: Number(session.metadata[METADATA_KEY] ?? -1),
+    };
+  };
 }
