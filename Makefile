@@ -48,7 +48,7 @@ bench-%: ## one suite of the benchmark, such as bench-unary
 	@$(MAKE) --no-print-directory bench SUITE=$*
 
 chaos: install redis gen build ## the fault matrix under load, for docs/operations/faults.md; ROW picks some, CHECK=dir judges kept histories
-	@ROW=$(ROW) SEED=$(SEED) CHECK=$(CHECK) KEEP=$(KEEP) $(BIN)/tsx test/chaos/main.ts
+	@ROW=$(ROW) SEED=$(SEED) CHECK=$(CHECK) KEEP=$(KEEP) MAIN=$(MAIN) $(BIN)/tsx test/chaos/main.ts
 
 lint: gen ## eslint, formatting, import rules, length of files
 	$(BIN)/eslint --max-warnings=0 .

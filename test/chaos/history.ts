@@ -108,6 +108,8 @@ export const expectationsSchema = z.object({
    * (a Redis that keeps nothing).
    */
   mayLose: z.union([z.literal('nothing'), z.literal('anything'), z.number()]),
+  /** For how long from the beginning of a fault what is acknowledged may be gone like what was before it. */
+  mayLoseForMs: z.number(),
   /** Whether two may believe in the same lock at once; never with what Redis lost nothing of. */
   holdersMayOverlap: z.boolean(),
   /** How often a window of a limit may begin anew, each time with its whole limit. */

@@ -9,12 +9,13 @@ import { runRow } from './run-row.js';
 
 /**
  * `make chaos`: runs the rows of the fault matrix one after another and judges what they left. ROW picks one, or several by
- * what their ids begin with; SEED repeats a run; CHECK judges histories that were kept, and runs nothing.
+ * what their ids begin with; SEED repeats a run; KEEP keeps also what holds; MAIN runs another build, such as one without a
+ * guard, to see it fail; CHECK judges histories that were kept, and runs nothing.
  */
 
 const SEED_MAX = 2 ** 31;
 
-const { ROW: wanted = '', SEED: seedText = '', CHECK: kept = '', KEEP: keepAll = '' } = process.env;
+const { ROW: wanted = '', SEED: seedText = '', CHECK: kept = '', KEEP: keepAll = '', MAIN: main = '' } = process.env;
 const out = process.stdout;
 
 process.exitCode = kept === '' ? await runRows() : checkKept(kept);
@@ -40,7 +41,7 @@ async function runRows(): Promise<number> {
     const rowFolder = join(folder, row.id);
     const startedMs = performance.now();
     try {
-      await runRow(row, { seed, folder: rowFolder });
+      await runRow(row, { seed, folder: rowFolder, ...(main === '' ? {} : { main }) });
     } catch (error) {
       out.write(`${row.id.padEnd(16)} BROKEN   ${String(error)}\n`);
       failed.push(row.id);
@@ -48,7 +49,7 @@ async function runRows(): Promise<number> {
     }
     const verdict = checkHistory(readHistory(rowFolder));
     report(row.id, verdict, performance.now() - startedMs);
-    writeFaultsPage(row, verdict);
+    if (main === '') writeFaultsPage(row, verdict);
     if (verdict.violations.length > 0) failed.push(row.id);
     else if (keepAll === '') rmSync(rowFolder, { recursive: true });
   }

@@ -21,6 +21,8 @@ const SECOND_MS = 1_000;
 /** What holds unless a row says otherwise. */
 export const STRICT: Expectations = {
   mayLose: 'nothing',
+  // from the mark in the history to the blow
+  mayLoseForMs: 250,
   holdersMayOverlap: false,
   limitResets: 0,
   recoveryMs: 5 * SECOND_MS,

@@ -1,7 +1,16 @@
 import { readFileSync } from 'node:fs';
 import type { Environment } from '../support/namespace.js';
 import { freePort } from '../support/redis-server.js';
-import { startServiceProcess, type Exit, type ServiceProcess } from '../support/service-process.js';
+import {
+  startServiceProcess,
+  type Exit,
+  type ServiceProcess,
+  type ServiceProcessOptions,
+} from '../support/service-process.js';
+
+const START_ATTEMPTS = 3;
+
+type ProcessOptions = Pick<ServiceProcessOptions, 'nodeArgs' | 'main'>;
 
 /** A process of the service that can be killed and started again at the same address. */
 export class ServiceUnderChaos {
@@ -11,17 +20,20 @@ export class ServiceUnderChaos {
     readonly number: number,
     readonly port: number,
     private readonly env: Environment,
-    private readonly nodeArgs: readonly string[],
+    private readonly options: ProcessOptions,
   ) {}
 
-  static async start(
-    number: number,
-    env: Environment,
-    { nodeArgs = [] }: { readonly nodeArgs?: readonly string[] } = {},
-  ): Promise<ServiceUnderChaos> {
-    const service = new ServiceUnderChaos(number, await freePort(), env, nodeArgs);
-    await service.startAgain();
-    return service;
+  static async start(number: number, env: Environment, options: ProcessOptions = {}): Promise<ServiceUnderChaos> {
+    for (let attempt = 1; ; attempt++) {
+      const service = new ServiceUnderChaos(number, await freePort(), env, options);
+      try {
+        await service.startAgain();
+        return service;
+      } catch (error) {
+        // another program may have taken the port meanwhile
+        if (attempt === START_ATTEMPTS || !String(error).includes('EADDRINUSE')) throw error;
+      }
+    }
   }
 
   get address(): string {
@@ -36,7 +48,7 @@ export class ServiceUnderChaos {
   /** Resolves when it serves: every Redis has answered. */
   async startAgain(until: 'ready' | 'listening' = 'ready', env: Environment = {}): Promise<void> {
     const settings = { LOG_LEVEL: 'info', ...this.env, ...env, GRPC_LISTEN: this.address };
-    this.process = await startServiceProcess(settings, { until, nodeArgs: this.nodeArgs });
+    this.process = await startServiceProcess(settings, { ...this.options, until });
   }
 
   signal(signal: NodeJS.Signals): void {

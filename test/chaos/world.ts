@@ -13,7 +13,7 @@ import type { Setup } from './setup.js';
 import { ServiceUnderChaos } from './service-under-chaos.js';
 
 /** The services cut every deadline to it, which is how they are seen to keep theirs: callers without a clock name none. */
-export const SERVICE_DEADLINE_MS = 1_000;
+export const SERVICE_DEADLINE_MS = 2_000;
 
 const PERSISTENCE = {
   none: [],
@@ -25,6 +25,8 @@ export interface WorldOptions {
   readonly setup: Setup;
   readonly seed: number;
   readonly file: HistoryFile;
+  /** Another build of the service than dist/. */
+  readonly main?: string | undefined;
 }
 
 /** The system of one row: Redis, services, what is between them, and what can be done to them. */
@@ -166,9 +168,10 @@ export class World {
       ...this.serviceClockEnv(),
       ...setup.serviceEnv,
     };
-    const { nodeArgs = [] } = setup;
+    const { main } = this.options;
+    const options = { nodeArgs: setup.nodeArgs ?? [], ...(main === undefined ? {} : { main }) };
     for (let number = 0; number < services; number++) {
-      const service = await ServiceUnderChaos.start(number, env, { nodeArgs });
+      const service = await ServiceUnderChaos.start(number, env, options);
       this.services.push(service);
       this.onEnd(() => service.stop('SIGKILL'));
     }

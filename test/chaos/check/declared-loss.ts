@@ -5,10 +5,12 @@ export class DeclaredLoss {
   /** How long before a fault the oldest write that was lost had been acknowledged; undefined: none was. */
   oldestMs: number | undefined;
   private readonly mayLose: History['row']['expect']['mayLose'];
+  private readonly mayLoseForMs: number;
   private readonly begins: readonly number[];
 
   constructor(history: History) {
     this.mayLose = history.row.expect.mayLose;
+    this.mayLoseForMs = history.row.expect.mayLoseForMs;
     this.begins = history
       .of('fault')
       .filter(({ phase }) => phase === 'begin')
@@ -43,11 +45,8 @@ export class DeclaredLoss {
   /** How long before the next fault; 0 for what was acknowledged while it began. */
   private ageOf(acknowledgedMs: number, goneMs: number): number | undefined {
     const ages = this.begins
-      .filter((beganMs) => beganMs < goneMs && beganMs > acknowledgedMs - BEGINS_WITHIN_MS)
+      .filter((beganMs) => beganMs < goneMs && beganMs > acknowledgedMs - this.mayLoseForMs)
       .map((beganMs) => Math.max(0, beganMs - acknowledgedMs));
     return ages.length === 0 ? undefined : Math.min(...ages);
   }
 }
-
-/** A fault takes so long from its mark until it strikes. */
-const BEGINS_WITHIN_MS = 250;
