@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { ownVersion } from './version.js';
 
 /** The command `shardkeep`: the service, which is set by environment variables alone. */
 
@@ -27,13 +27,6 @@ function optionsOrExit(): { readonly help: boolean; readonly version: boolean } 
     process.stderr.write(`shardkeep: ${error instanceof Error ? error.message : String(error)}\n${USAGE}`);
     process.exit(EXIT_USAGE);
   }
-}
-
-function ownVersion(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    readonly version: string;
-  };
-  return version;
 }
 
 const { help, version } = optionsOrExit();

@@ -20,8 +20,11 @@ import { EvictionCounter } from './cache/watch/eviction-counter.js';
 import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
 import { PoliciesReload } from './config/policies-reload.js';
+import { callMetrics } from './grpc/call-metrics.js';
+import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
+import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
@@ -31,10 +34,13 @@ import { createRateLimitService } from './ratelimit/rate-limit-service.js';
 import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
+import { OperationTimer } from './redis/operation-timer.js';
+import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
+import { createHealthReport, type ReportHealth } from './service-health.js';
 import { allSessionScripts, createSessionService } from './session/session-service.js';
 
 export interface ServiceOptions {
@@ -48,6 +54,7 @@ export interface Service {
   /** Where the API listens, with the port that was chosen for port 0. */
   readonly address: string;
   readonly metrics: Metrics;
+  readonly health: ReportHealth;
   /** Resolves when every Redis answers. */
   readonly ready: Promise<void>;
   /** NOT_SERVING first, then the calls in flight, then the connections to Redis. Answers whether every call finished. */
@@ -56,6 +63,7 @@ export interface Service {
 
 /** Composes the product and begins to serve; Redis may still be away. */
 export async function startService({ config, logger, onUnusable }: ServiceOptions): Promise<Service> {
+  const timer = new OperationTimer(config.redis.slowOperationMs);
   const roles = createRoles({
     plan: config.redis.plan,
     scripts: {
@@ -71,9 +79,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timer,
     logger,
     onUnusable,
   });
+  const roleMetrics = new RoleMetrics(roles);
   // opens no connection before somebody needs it
   const cacheTracking = new KeyTracking(roles.targets.cache, logger.child({ roles: ['cache'] }));
   const near =
@@ -113,9 +123,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     profiles: config.profiles,
     auditLog: config.auditLog,
+    onSweeping: (namespace) => {
+      locks.lookAfter(namespace);
+    },
     logger,
   });
-  const forMasters = { strictEviction: config.redis.strictEviction, logger, onUnusable };
+  const forMasters = { strictEviction: config.redis.strictEviction, timer, logger, onUnusable };
   // at most one of both is set
   const remoteLocks =
     (config.lock.redlock && createRedlockLocks({ ...config.lock.redlock, ...forMasters, state: roles.state })) ??
@@ -180,9 +193,11 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     },
     logger,
   });
+  const rejections = new Rejections();
   const metrics = new Metrics();
+  metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  const parts = [sessions, locks, rateLimits, policiesReload];
+  const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.gateOf(rpc),
@@ -190,16 +205,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    rejections,
     logger,
   });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,
     invoker,
+    rejections,
     health,
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
+  const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
+  for (const metric of own) metrics.register(metric);
+
+  for (const metric of server.metrics) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];
@@ -219,14 +240,17 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   locks.start();
   sessions.sweeper.start();
   policiesReload.start();
+  roleMetrics.start();
   logger.info({ address }, 'listening');
 
   return {
     address,
     metrics,
+    health: createHealthReport({ roles, health, invoker, cacheStats }),
     ready,
     drain: async () => {
       policiesReload.close();
+      roleMetrics.close();
       const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();

@@ -1,13 +1,14 @@
 import type { Worker } from 'node:cluster';
 import { AggregatorRegistry, type Registry } from 'prom-client';
-import type { MetricsReport, WorkerMessage } from './worker-message.js';
+import type { MetricsReport, WorkerMessage, WorkerQuestion } from './worker-message.js';
 
 /** A worker that does not answer in this time is counted by what it said last. */
 const ANSWER_WITHIN_MS = 1_000;
 
 /**
- * Sums what the workers count. One that went stays in the sums with the counters it said last, so that none falls:
- * Prometheus would take that for a restart of the whole service. What its gauges said is no more.
+ * Puts together what the workers tell: the sum, unless a metric says otherwise. One that went stays in the sums with the
+ * counters it said last, so that none falls: Prometheus would take that for a restart of the whole service. What its gauges
+ * said is no more, and neither is what it said of something that the others see as well.
  */
 export class WorkerMetrics {
   private readonly latest = new Map<Worker, MetricsReport>();
@@ -22,7 +23,7 @@ export class WorkerMetrics {
     });
     // comes behind the worker's last message, which an exit may not
     worker.once('disconnect', () => {
-      const report = (this.latest.get(worker) ?? []).filter(({ type }) => !isGauge(type));
+      const report = (this.latest.get(worker) ?? []).filter(staysCounted);
       this.latest.delete(worker);
       this.departed = this.departed.then((sum) => sumOf([sum, report]).getMetricsAsJSON());
     });
@@ -43,8 +44,8 @@ export class WorkerMetrics {
 }
 
 /** prom-client declares numbers for the types, and says words. */
-function isGauge(type: unknown): boolean {
-  return type === 'gauge';
+function staysCounted({ type, aggregator }: { readonly type: unknown; readonly aggregator: unknown }): boolean {
+  return type !== 'gauge' && aggregator === 'sum';
 }
 
 function sumOf(reports: readonly MetricsReport[]): Registry {
@@ -66,7 +67,7 @@ function askForMetrics(worker: Worker): Promise<void> {
     const timer = setTimeout(done, ANSWER_WITHIN_MS);
     worker.on('message', onMessage);
     worker.once('disconnect', done);
-    worker.send('report-metrics', (error) => {
+    worker.send({ ask: 'metrics' } satisfies WorkerQuestion, (error) => {
       if (error !== null) done();
     });
   });

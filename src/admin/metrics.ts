@@ -25,11 +25,19 @@ class RpcCounts {
   }
 }
 
-/** A metric whose values are asked for at each scrape. Those of several workers are added up. */
+/**
+ * How the values of several workers become one: `sum` of what each counts for itself; `max` or `min` of what all of them
+ * tell of the same thing, such as a Redis or the machine, or of what the worst of them has.
+ */
+export type AcrossWorkers = 'sum' | 'max' | 'min';
+
+/** A metric whose values are asked for at each scrape. */
 export interface MetricDefinition {
   readonly name: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
+  /** `sum` where it is not said. */
+  readonly acrossWorkers?: AcrossWorkers;
   readonly values: () => readonly Sample[];
 }
 
@@ -60,8 +68,9 @@ export class Metrics {
     return counts;
   }
 
-  register({ name, type, help, values }: MetricDefinition): void {
-    const metric = { name, get: () => Promise.resolve({ name, help, type, aggregator: 'sum', values: values() }) };
+  register({ name, type, help, acrossWorkers = 'sum', values }: MetricDefinition): void {
+    const told = (): object => ({ name, help, type, aggregator: acrossWorkers, values: values() });
+    const metric = { name, get: () => Promise.resolve(told()) };
     // a registry asks a metric for its name and its values, whatever its class
     this.registry.registerMetric(metric as unknown as Metric);
   }

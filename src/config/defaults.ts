@@ -36,8 +36,19 @@ export const DEFAULTS = {
   /** Open streams of stream RPCs, counted apart from calls. */
   maxStreams: 1_000,
   drainTimeoutMs: 10_000,
+  maxConnections: 4_096,
+  /** Clients of other languages send each call as a stream of its own; one of the pipeline needs a few. */
+  maxConnectionStreams: 1_000,
+  /** These two where other machines can connect; never on this one. */
+  maxConnectionAgeMs: 30 * MINUTE_MS,
+  maxConnectionIdleMs: 5 * MINUTE_MS,
+  maxMetadataBytes: 8_192,
+  keepaliveTimeMs: 30 * SECOND_MS,
+  keepaliveTimeoutMs: 10 * SECOND_MS,
   /** How long Redis may be away before readiness says so. */
   readinessGraceMs: 3_000,
+  /** From which duration on an operation on Redis is logged. */
+  slowOperationMs: 100,
   /** There is no near cache. */
   nearCacheMaxBytes: 0,
   nearCacheTtlMs: 5 * SECOND_MS,

@@ -20,6 +20,8 @@ export interface HealthOptions {
  * the service goes on with those it has).
  */
 export class Health {
+  /** By what a caller asks for; "" is left out, since it says what `readiness` says. */
+  readonly serving = new Map([['liveness', true]]);
   private readonly implementation = new HealthImplementation({ liveness: 'SERVING' });
   private readonly redises: readonly Readiness[];
   private readonly watches = new Set<Watch>();
@@ -61,6 +63,10 @@ export class Health {
     for (const watch of this.watches) watch.end();
   }
 
+  get isDraining(): boolean {
+    return this.draining;
+  }
+
   setPoliciesCurrent(current: boolean): void {
     this.policiesCurrent = current;
     this.update();
@@ -96,5 +102,6 @@ export class Health {
 
   private set(service: string, serving: boolean): void {
     this.implementation.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING');
+    if (service !== '') this.serving.set(service, serving);
   }
 }

@@ -4,9 +4,10 @@ import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
+import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
-import { CallEndedError, toStatus, type RpcStatus } from './status.js';
+import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
 import type { StreamCall } from './stream-call.js';
 import type { Parking, SingleCall, TransportCall } from './transport-call.js';
 
@@ -19,7 +20,15 @@ export interface InvokerOptions {
   readonly maxParked: number;
   /** Open streams, counted apart from calls in flight. */
   readonly maxStreams: number;
+  readonly rejections: Rejections;
   readonly logger: Logger;
+}
+
+/** What is going on at this moment. */
+export interface CallLoad {
+  readonly inFlight: number;
+  readonly parked: number;
+  readonly streams: number;
 }
 
 /** How long a caller should wait who was told OVERLOADED. */
@@ -35,6 +44,8 @@ const OK = 0;
  * This path decides how many calls a core can take, so what can be made once is not made for each call.
  */
 export class Invoker implements Parking {
+  /** How many calls ended without an answer, by what kept them from it. */
+  readonly failures = new Map<FailureReason, number>();
   private readonly deadlines = new DeadlineWheel();
   private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
   private readonly streams = new Set<StreamCall>();
@@ -47,6 +58,10 @@ export class Invoker implements Parking {
       this.deadlines.remove(call);
       this.refuse(call, toStatus(new CallEndedError(reason)));
     };
+  }
+
+  get load(): CallLoad {
+    return { inFlight: this.inFlight, parked: this.parked, streams: this.streams.size };
   }
 
   prepare<Kind extends Rpc>(rpc: Kind): PreparedRpc<Kind> {
@@ -140,6 +155,7 @@ export class Invoker implements Parking {
   private admit(call: SingleCall): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
+      this.options.rejections.count('overload');
       throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
   }
@@ -147,6 +163,7 @@ export class Invoker implements Parking {
   private admitStream(call: StreamCall): void {
     this.admitAny(call);
     if (this.streams.size >= this.options.maxStreams) {
+      this.options.rejections.count('overload');
       throw new DomainError('OVERLOADED', 'too many streams open', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
   }
@@ -154,6 +171,7 @@ export class Invoker implements Parking {
   private admitAny(call: TransportCall): void {
     if (call.arrivedAt >= call.deadlineAt) throw new CallEndedError('deadline');
     if (this.draining) {
+      this.options.rejections.count('draining');
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
   }
@@ -192,6 +210,7 @@ export class Invoker implements Parking {
       logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
     }
     call.fail(status);
+    this.failures.set(status.reason, (this.failures.get(status.reason) ?? 0) + 1);
     observer.ended(status.code, rpc.kind === 'unary' ? performance.now() - call.arrivedAt : undefined);
   }
 }

@@ -1,12 +1,21 @@
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { status as Code } from '@grpc/grpc-js';
 import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
-import { DomainError, type ErrorCode } from '../errors.js';
+import { DomainError, ERROR_CODES, type ErrorCode } from '../errors.js';
 import type { EarlyEnd } from './call-context.js';
+
+/** What ended a call that no domain error did. */
+const OTHER_REASONS = ['DEADLINE_EXCEEDED', 'CANCELLED', 'UNIMPLEMENTED', 'INTERNAL'] as const;
+type OtherReason = (typeof OTHER_REASONS)[number];
+
+/** All that can keep a call from its answer, for whoever counts. */
+export const FAILURE_REASONS = [...ERROR_CODES, ...OTHER_REASONS] as const;
+export type FailureReason = (typeof FAILURE_REASONS)[number];
 
 /** A gRPC status as it goes to the caller. */
 export interface RpcStatus {
   readonly code: Code;
+  readonly reason: FailureReason;
   readonly message: string;
   /** google.rpc.Status with the details, for `grpc-status-details-bin`. */
   readonly details: Buffer;
@@ -28,15 +37,15 @@ const ERROR_DOMAIN = 'shardkeep';
 export function toStatus(error: unknown): RpcStatus {
   if (error instanceof CallEndedError) return endStatus(error.reason);
   if (error instanceof DomainError) return domainStatus(error);
-  return { ...plainStatus(Code.INTERNAL, 'internal error'), hiddenCause: error };
+  return { ...plainStatus('INTERNAL', 'internal error'), hiddenCause: error };
 }
 
 function endStatus(reason: EarlyEnd): RpcStatus {
   switch (reason) {
     case 'deadline':
-      return plainStatus(Code.DEADLINE_EXCEEDED, 'the deadline passed; a write may or may not have happened');
+      return plainStatus('DEADLINE_EXCEEDED', 'the deadline passed; a write may or may not have happened');
     case 'cancelled':
-      return plainStatus(Code.CANCELLED, 'the call was cancelled; a write may or may not have happened');
+      return plainStatus('CANCELLED', 'the call was cancelled; a write may or may not have happened');
     case 'draining':
       return domainStatus(
         new DomainError('DRAINING', 'the service is going away and ends its streams', { retryAfterMs: 0 }),
@@ -66,6 +75,7 @@ export function codeOf(code: ErrorCode): Code {
     case 'RATE_LIMITED':
     case 'OVERLOADED':
     case 'MESSAGE_TOO_LARGE':
+    case 'METADATA_TOO_LARGE':
     case 'REDIS_OUT_OF_MEMORY':
       return Code.RESOURCE_EXHAUSTED;
     case 'DRAINING':
@@ -76,7 +86,7 @@ export function codeOf(code: ErrorCode): Code {
 }
 
 export function unimplemented(message: string): RpcStatus {
-  return plainStatus(Code.UNIMPLEMENTED, message);
+  return plainStatus('UNIMPLEMENTED', message);
 }
 
 function domainStatus(error: DomainError): RpcStatus {
@@ -94,11 +104,18 @@ function domainStatus(error: DomainError): RpcStatus {
     details.push(pack('RetryInfo', RetryInfo, { retryDelay }));
   }
   const code = codeOf(error.code);
-  return { code, message: error.message, details: encodeStatus(code, error.message, details), hiddenCause: undefined };
+  return {
+    code,
+    reason: error.code,
+    message: error.message,
+    details: encodeStatus(code, error.message, details),
+    hiddenCause: undefined,
+  };
 }
 
-function plainStatus(code: Code, message: string): RpcStatus {
-  return { code, message, details: encodeStatus(code, message, []), hiddenCause: undefined };
+function plainStatus(reason: OtherReason, message: string): RpcStatus {
+  const code = Code[reason];
+  return { code, reason, message, details: encodeStatus(code, message, []), hiddenCause: undefined };
 }
 
 /** A detail as google.protobuf.Any, encoded. */

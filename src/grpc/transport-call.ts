@@ -28,6 +28,10 @@ export abstract class TransportCall<Kind extends Rpc = Rpc> extends CallContext 
     super(principal, deadlineAt);
   }
 
+  get rpc(): string {
+    return this.prepared.rpc.name;
+  }
+
   abstract fail(status: RpcStatus): void;
 
   override park(): boolean {

@@ -1,6 +1,6 @@
 import { UnexpectedReplyError } from './lua-script.js';
 
-type Send = (command: readonly string[]) => Promise<unknown>;
+type Send = (command: readonly [name: string, ...keys: string[]]) => Promise<unknown>;
 
 interface Read {
   readonly parse: (value: unknown) => unknown;

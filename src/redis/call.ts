@@ -2,6 +2,8 @@
 export interface Call {
   /** The caller's tenant; part of every key. */
   readonly namespace: string;
+  /** `package.Service/Method`; undefined for what no RPC asked for. */
+  readonly rpc?: string | undefined;
   /** When the caller stops waiting, on the clock of `performance.now()`. */
   readonly deadlineAt: number;
   /**

@@ -20,6 +20,45 @@ export function isSlotMoving(error: unknown): boolean {
   );
 }
 
+/** node-redis refused a command at once: Redis knows nothing of it. */
+export function neverSent(error: unknown): boolean {
+  return error instanceof ClientOfflineError || error instanceof ClientClosedError || isQueueFull(error);
+}
+
+/** node-redis has no class for its full command queue. */
+function isQueueFull(error: unknown): boolean {
+  return error instanceof Error && error.message === 'The queue is full';
+}
+
+const COUNTED_REPLIES = [
+  ...[
+    'ASK',
+    'BUSY',
+    'CLUSTERDOWN',
+    'CROSSSLOT',
+    'ERR',
+    'LOADING',
+    'MASTERDOWN',
+    'MISCONF',
+    'MOVED',
+    'NOAUTH',
+    'NOPERM',
+  ],
+  ...['NOREPLICAS', 'NOSCRIPT', 'OOM', 'READONLY', 'TRYAGAIN', 'WRONGPASS', 'WRONGTYPE'],
+] as const;
+
+/** What a failed command is counted as: the first word of the reply, or what happened to the connection. */
+export const FAILURE_KINDS = [...COUNTED_REPLIES, 'not_sent', 'lost', 'other'] as const;
+export type FailureKind = (typeof FAILURE_KINDS)[number];
+
+const COUNTED = new Map<string, FailureKind>(COUNTED_REPLIES.map((code) => [code, code]));
+
+/** `not_sent`: there was no connection, or too many commands waited; `lost`: it broke before the reply came. */
+export function failureKind(error: unknown): FailureKind {
+  if (error instanceof ErrorReply) return COUNTED.get(replyCode(error)) ?? 'other';
+  return neverSent(error) ? 'not_sent' : 'lost';
+}
+
 const UNAVAILABLE_REPLIES = new Set([
   // what is left of a redirection when node-redis has followed as many as it may
   'ASK',
@@ -56,14 +95,13 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
     return error;
   }
   if (!(error instanceof Error)) return error;
-  // node-redis has no class for its full command queue
-  if (error.message === 'The queue is full') {
+  if (isQueueFull(error)) {
     return new DomainError('OVERLOADED', 'too many commands wait for Redis', {
       retryAfterMs: RETRY_AFTER_MS,
       cause: error,
     });
   }
-  if (error instanceof ClientOfflineError || error instanceof ClientClosedError || readOnly) {
+  if (neverSent(error) || readOnly) {
     return redisUnavailable('Redis is away', error);
   }
   return new DomainError('OUTCOME_UNKNOWN', 'the connection to Redis broke; the write may or may not have happened', {

@@ -234,6 +234,11 @@ export const keys = {
   meta: (namespace: string): string => `${namespace}:meta`,
 } as const;
 
+/** The namespace of a key that was built here. */
+export function namespaceOfKey(redisKey: string): string {
+  return redisKey.slice(0, redisKey.indexOf(':'));
+}
+
 /** Whether one script may take all of them on a Cluster. */
 export function shareSlot(redisKeys: readonly string[]): boolean {
   return new Set(redisKeys.map((key) => calculateSlot(key))).size <= 1;

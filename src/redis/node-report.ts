@@ -52,8 +52,12 @@ export function unusableReason(report: NodeReport, topology: 'standalone' | 'clu
     : 'this is no Cluster; name it by redis://';
 }
 
+export function mayEvict(maxmemoryPolicy: string): boolean {
+  return maxmemoryPolicy !== 'noeviction';
+}
+
 /** Why a node could lose what must be kept; undefined where it keeps it. */
-export function evictionRisk({ maxmemoryPolicy }: NodeReport): string | undefined {
-  if (maxmemoryPolicy === 'noeviction') return undefined;
+export function evictionRisk({ maxmemoryPolicy }: Pick<NodeReport, 'maxmemoryPolicy'>): string | undefined {
+  if (!mayEvict(maxmemoryPolicy)) return undefined;
   return `maxmemory-policy is ${maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
 }

@@ -6,13 +6,23 @@ import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
-import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
-import { isSlotMoving, redisUnavailable, replyCode, toDomainError } from './errors.js';
+import { CommandCounts } from './command-counts.js';
+import {
+  createConnection,
+  type MasterNode,
+  type NodeCommand,
+  type RedisConnection,
+  type RedisTarget,
+} from './connection.js';
+import { isSlotMoving, neverSent, redisUnavailable, replyCode, toDomainError } from './errors.js';
+import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
 import { inspectNode, readInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
+import { OperationTimer } from './operation-timer.js';
 import { PagedScan } from './paged-scan.js';
 import { scanMasters } from './scan.js';
+import { SlowLog } from './slow-log.js';
 
 export interface RedisOptions {
   readonly target: RedisTarget;
@@ -21,6 +31,8 @@ export interface RedisOptions {
   readonly logger: Logger;
   /** How often one call is sent again while its slot moves; undefined: until its deadline. */
   readonly maxRetries?: number;
+  /** Told how long each operation took; undefined: nobody wants to know. */
+  readonly timer?: OperationTimer;
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
   readonly onNode?: (report: NodeReport, redis: Redis) => Promise<void>;
 }
@@ -47,6 +59,10 @@ interface Operation {
 /** Stands for calls that share a command. Only a Cluster, where none do, makes a script wait; so nothing is waited for. */
 const ONE_OF_MANY: Call = { namespace: '', deadlineAt: 0, ended: false };
 
+function rethrow(error: unknown): never {
+  throw error;
+}
+
 function hasEnded(call: Call): boolean {
   return call.ended || performance.now() >= call.deadlineAt;
 }
@@ -61,16 +77,21 @@ function endedBefore(): DomainError {
  */
 export class Redis {
   readonly clock = new RedisClock();
+  readonly counts = new CommandCounts();
   private readonly connection: RedisConnection;
   private readonly listeners: ((ready: boolean) => void)[] = [];
   private readonly writeListeners: ((keys: readonly string[]) => void)[] = [];
   private readonly errorLog: ErrorLog;
+  private readonly timer: OperationTimer;
+  private readonly slowLog: SlowLog;
   private readonly reads: BatchedReads | undefined;
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
 
   constructor(private readonly options: RedisOptions) {
     this.errorLog = new ErrorLog(options.logger);
+    this.timer = options.timer ?? new OperationTimer(0);
+    this.slowLog = new SlowLog(options.logger);
     this.connection = createConnection(
       options.target,
       {
@@ -83,12 +104,18 @@ export class Redis {
     );
     if (this.connection.topology === 'standalone') {
       this.reads = new BatchedReads(
-        (command) => this.connection.send(undefined, command),
+        (command) => {
+          const [name, routingKey = ''] = command;
+          return this.send({ name, routingKey, command, script: undefined }, ONE_OF_MANY, rethrow);
+        },
         (error) => this.domainError(error, 'GET', { readOnly: true }),
       );
       this.batches = new BatchedScripts(
         (script, keys, args) => this.evaluate(script, keys, args, ONE_OF_MANY),
-        (error, script) => this.domainError(error, script.name, script),
+        (error, script) => {
+          this.counts.failed(error);
+          return this.domainError(error, script.name, script);
+        },
       );
     }
   }
@@ -136,11 +163,12 @@ export class Redis {
   /** Sends one plain reading command to where the key is. */
   read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
     if (call.ended) return Promise.reject(endedBefore());
-    return this.connection
-      .send(routingKey, command)
-      .catch((error: unknown) =>
-        this.recover(error, { name: command[0], routingKey, command, script: undefined }, call),
-      );
+    return this.perform({ name: command[0], routingKey, command, script: undefined }, call);
+  }
+
+  /** Every master, to be asked by itself; one that is away fails what is sent to it. */
+  masters(): readonly MasterNode[] {
+    return this.connection.masters();
   }
 
   /** The keys of every master that match, page by page; what it promises is told at `scanMasters`. */
@@ -198,9 +226,7 @@ export class Redis {
   ): Promise<unknown> {
     const routingKey = keys[0] ?? '';
     const command = ['EVALSHA', script.sha1, String(keys.length), ...keys, ...args];
-    const reply = this.connection
-      .send(routingKey, command)
-      .catch((error: unknown) => this.recover(error, { name: script.name, routingKey, command, script }, call));
+    const reply = this.perform({ name: script.name, routingKey, command, script }, call);
     if (script.readOnly || this.writeListeners.length === 0) return reply;
     // also when it failed: an outcome that got lost may have been a write
     return reply.finally(() => {
@@ -208,17 +234,50 @@ export class Redis {
     });
   }
 
+  private perform(operation: Operation, call: Call): Promise<unknown> {
+    return this.send(operation, call, (error) => this.recover(error, operation, call));
+  }
+
+  /** Sends one command, and looks at how long its reply takes. */
+  private send(operation: Operation, call: Call, onError: (error: unknown) => unknown): Promise<unknown> {
+    const { counts } = this;
+    counts.pending++;
+    const sentAt = performance.now();
+    return this.connection.send(operation.routingKey, operation.command).then(
+      (reply) => {
+        counts.pending--;
+        this.timed(operation, sentAt, call);
+        return reply;
+      },
+      (error: unknown) => {
+        counts.pending--;
+        counts.failed(error);
+        if (!neverSent(error)) this.timed(operation, sentAt, call);
+        return onError(error);
+      },
+    );
+  }
+
+  private timed({ name, routingKey }: Operation, sentAt: number, call: Call): void {
+    const durationMs = performance.now() - sentAt;
+    if (!this.timer.observe(name, durationMs)) return;
+    // what calls share has a key of a namespace, always; what is sent for one call may not
+    const namespace = call === ONE_OF_MANY ? namespaceOfKey(routingKey) : call.namespace;
+    this.slowLog.record({ script: name, durationMs, namespace, rpc: call.rpc });
+  }
+
   /**
    * What can still be done when a command failed: a node that lost the script (restart, SCRIPT FLUSH, failover, new
    * master) gets its text, once; a slot on its way is asked again until the deadline. Otherwise throws a domain error.
    */
   private async recover(failure: unknown, operation: Operation, call: Call): Promise<unknown> {
-    const { name, routingKey, script } = operation;
+    const { name, script } = operation;
     let { command } = operation;
     let error = failure;
     for (let retries = 0; ;) {
       if (script !== undefined && replyCode(error) === 'NOSCRIPT' && command[0] === 'EVALSHA') {
         command = ['EVAL', script.source, ...command.slice(2)];
+        this.counts.scriptReloads++;
       } else if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
         const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries++, RETRY_MAX_MS);
         const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);
@@ -229,7 +288,7 @@ export class Redis {
         break;
       }
       try {
-        return await this.connection.send(routingKey, command);
+        return await this.send({ ...operation, command }, call, rethrow);
       } catch (again) {
         error = again;
       }

@@ -5,6 +5,7 @@ import { startEmbeddedRedis, type EmbeddedRedis } from './embedded.js';
 import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js';
 import type { AnyLuaScript } from './lua-script.js';
 import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
+import type { OperationTimer } from './operation-timer.js';
 import { Redis } from './redis.js';
 
 /**
@@ -32,6 +33,7 @@ export interface RolesOptions {
   readonly maxRetries: number | undefined;
   /** Refuse, instead of warn, when sessions could be evicted. */
   readonly strictEviction: boolean;
+  readonly timer: OperationTimer;
   readonly logger: Logger;
   /** A Redis that this service must not serve from: too old, of another topology or data format. */
   readonly onUnusable: (error: Error) => void;
@@ -90,6 +92,7 @@ export function createRoles(options: RolesOptions): Roles {
       new Redis({
         target: targets[role],
         scripts: [checkFormatScript, ...rolesHere.flatMap((other) => options.scripts[other])],
+        timer: options.timer,
         logger: options.logger.child({ roles: rolesHere }),
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
         onNode: (report, self) => admitNode(report, self, rolesHere, options),

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { serviceUrl } from '../support/redis-server.js';
 import { portOf } from '../support/tcp-proxy.js';
 
 /** What a network does to those who speak through it. */
@@ -49,7 +50,7 @@ export class FaultProxy {
   }
 
   get url(): string {
-    return `redis://127.0.0.1:${String(this.port)}`;
+    return serviceUrl(this.port);
   }
 
   set(mode: NetworkMode): void {

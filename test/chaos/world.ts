@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
 import { randomNamespace, type Environment } from '../support/namespace.js';
+import { asOurselves } from '../support/redis-user.js';
 import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { Balancer } from './balancer.js';
@@ -91,7 +92,9 @@ export class World {
     const { redis, cluster } = this.parts;
     const nodes = cluster === undefined ? [there(redis, 'one Redis')] : [...cluster.masters, ...cluster.replicas];
     const roles = await Promise.all(nodes.map((node) => node.command('ROLE').catch(() => [])));
-    return nodes.filter((_, index) => String((roles[index] as unknown[])[0]) === 'master').map(({ url }) => url);
+    return nodes
+      .filter((_, index) => String((roles[index] as unknown[])[0]) === 'master')
+      .map(({ url }) => asOurselves(url));
   }
 
   loadedBy(load: LoadProcess): void {

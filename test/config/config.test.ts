@@ -162,10 +162,9 @@ describe('defaults', () => {
     ['[::]:1', false],
     ['10.0.0.7:1', false],
   ])('turn reflection on %s to %s', (listen, reflection) => {
-    expect(loadConfig({ ...LOCAL, GRPC_LISTEN: listen }).grpc.reflection).toBe(reflection);
-    expect(loadConfig({ ...LOCAL, GRPC_LISTEN: listen, REFLECTION: String(!reflection) }).grpc.reflection).toBe(
-      !reflection,
-    );
+    const env = { ...LOCAL, GRPC_LISTEN: listen, ALLOW_PLAINTEXT: '1' };
+    expect(loadConfig(env).grpc.reflection).toBe(reflection);
+    expect(loadConfig({ ...env, REFLECTION: String(!reflection) }).grpc.reflection).toBe(!reflection);
   });
 
   test('leave room in a message for the largest value', () => {

@@ -79,10 +79,17 @@ test.each([
   ],
   ['integrations/fastify.ts', ['without a session: 401', 'with one: {"user":"ada"}', 'guesses: 200 200 200 429']],
   ['integrations/express-session.ts', ['visit 1', 'visit 2']],
+  ['integrations/moving-store.ts', ['in the old store: visit 1', 'moved: visit 2', 'without the old store: visit 3']],
   ['integrations/keyv.ts', ['{"price":100}', 'undefined']],
 ])('examples/%s does what it says', async (name, lines) => {
   const output = await outputOf('node_modules/.bin/tsx', [`examples/${name}`]);
   expect(output.trim().split('\n')).toEqual(lines);
+});
+
+test('docs/operations/migration.md shows examples/integrations/moving-store.ts', () => {
+  const file = 'examples/integrations/moving-store.ts';
+  const page = readFileSync('docs/operations/migration.md', 'utf8');
+  expect(blockAfter(file, page)).toBe(readFileSync(file, 'utf8').trimEnd());
 });
 
 const POLICIES_FILES = ['login-policies.yaml', 'policies.yaml', 'envoy-policies.yaml'].map(

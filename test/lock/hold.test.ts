@@ -1,6 +1,7 @@
 import { status as Code } from '@grpc/grpc-js';
 import { describe, expect, test } from '@jest/globals';
 import { AcquireLockStatus, LockLostReason, LockOwnershipStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
+import { forceReleaseLockScript } from '../../src/lock/scripts.js';
 import { failureOf } from '../support/client.js';
 import { until } from '../support/redis-server.js';
 import { onEachTopology } from '../support/service.js';
@@ -213,6 +214,22 @@ onEachTopology('HoldLocks', (service, topology) => {
       const reason = LockLostReason.FORCE_RELEASED;
       expect(await hold.loss()).toEqual({ lockToken, resources: [name], reason, message: 'für die Wartung' });
       expect(hold.losses).toHaveLength(1);
+      hold.stream.cancel();
+    });
+
+    test('and taken by force while its stream is not heard is told with the reason when it is looked at', async () => {
+      const [hold, name] = [open(), newName()];
+      const { lockToken } = await hold.take(name, { ttlMs: 900n });
+      const unheard = forceReleaseLockScript.source.replaceAll("redis.call('SPUBLISH', channel,", 'tostring(');
+      expect(unheard).not.toBe(forceReleaseLockScript.source);
+      const key = lockKey(service(), topology, name);
+      await key.run(unheard, 'für die\nWartung', '0', '0', '0', '60000');
+      const reason = LockLostReason.FORCE_RELEASED;
+      expect(await hold.loss()).toEqual({ lockToken, resources: [name], reason, message: 'für die\nWartung' });
+      // what comes after it goes by its own fence
+      const next = await hold.take(name, { ttlMs: 900n });
+      await key.command('HDEL', `h:${next.lockToken}`);
+      expect(await hold.loss(2)).toMatchObject({ lockToken: next.lockToken, reason: LockLostReason.RELEASED });
       hold.stream.cancel();
     });
 

@@ -3,6 +3,7 @@ import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { createConnection } from '../../src/redis/connection.js';
 import { until } from './redis-server.js';
 import { sharedRedisUrl, type Topology } from './service.js';
+import { asOurselves } from './redis-user.js';
 
 /** Commands on the shared Redis past the service: to look at what it wrote, or to write what it never would. */
 export interface RawRedis {
@@ -14,7 +15,7 @@ export interface RawRedis {
 export async function rawRedis(topology: Topology): Promise<RawRedis> {
   let ready = false;
   const connection = createConnection(
-    parseRedisUrl(sharedRedisUrl(topology)),
+    parseRedisUrl(asOurselves(sharedRedisUrl(topology))),
     {
       onNodeReady: () => Promise.resolve(),
       onStateChange: (now) => {

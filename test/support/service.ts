@@ -8,6 +8,7 @@ import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/sessio
 import { startService, type Service } from '../../src/service.js';
 import { TestChannel, type PromiseClient } from './client.js';
 import { randomNamespace, type Environment } from './namespace.js';
+import { mustUseServiceUser } from './redis-user.js';
 
 export { policiesFile, randomNamespace, type Environment } from './namespace.js';
 
@@ -29,6 +30,7 @@ export async function startTestService(
   { logger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' }) }: { readonly logger?: Logger } = {},
 ): Promise<TestService> {
   const namespace = env.NAMESPACE ?? randomNamespace();
+  mustUseServiceUser(env);
   const config = loadConfig({ NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env });
   const service = await startService({
     config,

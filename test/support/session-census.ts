@@ -1,4 +1,5 @@
 import { createClient, RESP_TYPES } from 'redis';
+import { asOurselves } from './redis-user.js';
 
 /** Everything a namespace of sessions has in Redis, held against each other. */
 
@@ -63,7 +64,10 @@ interface Found {
 
 async function look(url: string, namespace: string, found: Found): Promise<void> {
   const { sessions, inUserIndexes, inDeadlines, events, counters, immortal } = found;
-  const redis = createClient({ url, commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } } });
+  const redis = createClient({
+    url: asOurselves(url),
+    commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
+  });
   await redis.connect();
   try {
     const names = (await redis.keys(`${namespace}:*`)).map(String);

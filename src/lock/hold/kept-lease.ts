@@ -38,6 +38,8 @@ const RENEW_FROM = 0.28;
 const RENEW_TO = 0.33;
 /** How soon a renewal that failed is tried again. */
 const RETRY_MS = 100;
+type NotHolder = Extract<RenewReply, { status: 'not_holder' }>;
+
 const EXPIRED: Loss = { reason: 'expired', message: '' };
 
 /**
@@ -198,18 +200,21 @@ export class KeptLease implements WakeListener, Timed {
         this.end(undefined);
         break;
       case 'not_holder':
-        this.end(this.heard ?? this.unheard(reply.fence));
+        this.end(this.heard ?? this.unheard(reply));
         break;
     }
   }
 
   /**
-   * A lease that Redis does not know any more although it is not over: where the fence is still its own Redis has lost
-   * nothing, and nobody else has it, so it was released.
+   * A lease that Redis does not know any more although it is not over: a fence that was set by force since it was granted
+   * tells who took it. Where the fence is still its own, Redis has lost nothing, and nobody else has it, so it was released.
    */
-  private unheard(fence: number): Loss {
+  private unheard({ fence, forced }: NotHolder): Loss {
     const fencingToken = this.terms?.fencingToken ?? 0;
-    return performance.now() < this.endsAt && fence === fencingToken ? { reason: 'released', message: '' } : EXPIRED;
+    if (performance.now() >= this.endsAt) return EXPIRED;
+    if (forced !== undefined && forced.fence > fencingToken)
+      return { reason: 'force_released', message: forced.reason };
+    return fence === fencingToken ? { reason: 'released', message: '' } : EXPIRED;
   }
 
   private end(loss: Loss | undefined): void {

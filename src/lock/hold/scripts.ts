@@ -3,9 +3,15 @@ import { ReplyReader } from '../../redis/reply.js';
 
 const from = import.meta.url;
 
-/** `not_holder`: with the highest fencing token that is known, 0: none. */
+/** `not_holder`: with the highest fencing token that is known, 0: none, and the last ForceReleaseLock that met a stream. */
 export type RenewReply =
-  { readonly status: 'done' | 'taken_over' } | { readonly status: 'not_holder'; readonly fence: number };
+  | { readonly status: 'done' | 'taken_over' }
+  | {
+      readonly status: 'not_holder';
+      readonly fence: number;
+      /** The fence that it set, and the reason it was given. */
+      readonly forced: { readonly fence: number; readonly reason: string } | undefined;
+    };
 
 function readRenewed(reader: ReplyReader): RenewReply {
   const status = reader.text();
@@ -15,7 +21,11 @@ function readRenewed(reader: ReplyReader): RenewReply {
     case 'TAKEN_OVER':
       return { status: 'taken_over' };
     case 'NOT_HOLDER':
-      return { status: 'not_holder', fence: reader.number() };
+      return {
+        status: 'not_holder',
+        fence: reader.number(),
+        forced: reader.remaining === 0 ? undefined : { fence: reader.number(), reason: reader.text() },
+      };
     default:
       throw new UnexpectedReplyError(status);
   }

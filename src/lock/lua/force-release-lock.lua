@@ -20,7 +20,8 @@
       fencing tokens are decimal strings, the rest integers
 
   The fence is raised also where nobody holds the resource: one whose lease ran out may write yet. A delay ends, unless
-  afterLeases. Each holder that has a channel is told on it: 'L', its lock token and the reason.
+  afterLeases. Each holder that has a channel is told on it: 'L', its lock token and the reason; what it misses the lock
+  remembers.
   Atomicity: the look, the removal, the fence and the next grant are one step: nobody comes between.
   Retry:     with an expected token it answers OTHER_TOKEN; without one it takes it from the next.    Clock: Redis TIME.
 ]]
@@ -64,7 +65,10 @@ state.delay_until = after_leases == 1 and math.max(state.delay_until, last_end) 
 state.fence = next_tick(state.fence)
 for index = 1, #holders do
   local channel = holders[index][HOLDER_CHANNEL]
-  if channel ~= '' then redis.call('SPUBLISH', channel, 'L' .. tokens[index] .. reason) end
+  if channel ~= '' then
+    redis.call('SPUBLISH', channel, 'L' .. tokens[index] .. reason)
+    put(state, 'forced', decimal(state.fence) .. ' ' .. reason)
+  end
 end
 hand_over(lock, state)
 write_lock(lock, state, fence_retention_ms)

@@ -13,6 +13,8 @@
     {'DONE'}               the token holds the resource for so long
     {'TAKEN_OVER'}         it does, and another stream keeps it or none does; nothing changed
     {'NOT_HOLDER', fence}  it does not (any more); nothing changed; the highest fencing token that is known, 0 = none
+    {'NOT_HOLDER', fence, forced_fence, reason}
+                           the same, and the fence that ForceReleaseLock set last, and what was said to it
 
   Atomicity: the look and the new end are one step, so a lease that is over never comes back to life, and a stream that was
              cut off does not lengthen what its successor gave up.
@@ -28,9 +30,13 @@ if stream == '' then return redis.error_reply('BADARG stream') end
 if not ttl_ms then return redis.error_reply('BADARG ttlMs') end
 if not fence_retention_ms then return redis.error_reply('BADARG fenceRetentionMs') end
 
-local state, held = read_lock(lock, 'h:' .. lock_token)
+local state, held, forced = read_lock(lock, 'h:' .. lock_token, 'forced')
 local holder = live_holder(held)
-if not holder then return {'NOT_HOLDER', decimal(state.fence)} end
+if not holder then
+  local forced_fence, reason = string.match(forced or '', '^(%d+) (.*)$')
+  if not forced_fence then return {'NOT_HOLDER', decimal(state.fence)} end
+  return {'NOT_HOLDER', decimal(state.fence), forced_fence, reason}
+end
 if holder[HOLDER_STREAM] ~= stream then return {'TAKEN_OVER'} end
 move_end(state, lock_token, holder, math.max(holder[HOLDER_EXPIRES_AT], now_ms + ttl_ms))
 write_lock(lock, state, fence_retention_ms)

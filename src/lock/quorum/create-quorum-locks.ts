@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { MetricDefinition } from '../../admin/metrics.js';
 import type { StandaloneTarget } from '../../redis/connection.js';
+import type { OperationTimer } from '../../redis/operation-timer.js';
 import { rememberRunIds } from '../masters/admit-master.js';
 import { QuorumCounts } from './counts.js';
 import { QuorumMaster } from './master.js';
@@ -17,6 +18,7 @@ export interface QuorumOptions extends QuorumPlan {
   readonly fenceRetentionMs: number;
   /** Refuse, instead of warn, when votes could be evicted. */
   readonly strictEviction: boolean;
+  readonly timer: OperationTimer;
   readonly logger: Logger;
   /** A Redis that this service must not serve from; the process should end with this message. */
   readonly onUnusable: (error: Error) => void;

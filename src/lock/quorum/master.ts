@@ -5,6 +5,7 @@ import { keys } from '../../redis/keys.js';
 import type { BoundScript } from '../../redis/lua-script.js';
 import { redisUnavailable } from '../../redis/errors.js';
 import type { NodeReport } from '../../redis/node-report.js';
+import type { OperationTimer } from '../../redis/operation-timer.js';
 import type { Readiness } from '../../redis/readiness.js';
 import { Redis } from '../../redis/redis.js';
 import { admitMaster, type AdmitOptions } from '../masters/admit-master.js';
@@ -26,6 +27,7 @@ export interface QuorumMasterOptions extends AdmitOptions {
   readonly namespace: string;
   /** For how long a master that may have forgotten something is kept out. */
   readonly quarantineMs: number;
+  readonly timer?: OperationTimer;
 }
 
 /** Every master is looked at so often: one that was flushed begins its quarantine by it, also while nobody locks. */
@@ -46,11 +48,12 @@ export class QuorumMaster implements Voter {
   private isClosed = false;
 
   constructor(private readonly options: QuorumMasterOptions) {
-    const { target, logger } = options;
+    const { target, timer, logger } = options;
     this.address = describeTarget(target);
     this.redis = new Redis({
       target,
       scripts: quorumScripts,
+      ...(timer === undefined ? {} : { timer }),
       logger: logger.child({ quorum: this.address }),
       onNode: (report) => this.admitNode(report),
     });

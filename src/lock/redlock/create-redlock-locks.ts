@@ -1,5 +1,6 @@
 import type { MetricDefinition } from '../../admin/metrics.js';
 import { describeTarget, type StandaloneTarget } from '../../redis/connection.js';
+import type { OperationTimer } from '../../redis/operation-timer.js';
 import { Redis } from '../../redis/redis.js';
 import { admitMaster, rememberRunIds, type AdmitOptions } from '../masters/admit-master.js';
 import { RedlockLocks, type RedlockSettings } from './redlock-locks.js';
@@ -14,6 +15,7 @@ export interface RedlockPlan extends RedlockSettings {
 export interface RedlockOptions extends RedlockPlan, Omit<AdmitOptions, 'sameProcess'> {
   /** The Redis of the role `state`, with the scripts of this folder. */
   readonly state: Redis;
+  readonly timer: OperationTimer;
 }
 
 export interface Redlock {
@@ -32,6 +34,7 @@ export function createRedlockLocks(options: RedlockOptions): Redlock {
     return new Redis({
       target,
       scripts: redlockScripts,
+      timer: options.timer,
       logger: options.logger.child({ redlock: address }),
       onNode: (report) => {
         admitMaster(report, address, admission);

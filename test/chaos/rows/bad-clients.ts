@@ -51,7 +51,7 @@ function flood(connections: number): Row {
     expect: { mayFailWith: ['RESOURCE_EXHAUSTED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED'] },
     inject: async (world) => {
       const clients = Array.from({ length: connections }, () =>
-        world.client(0, { transport: 'unary', timeoutMs: 10_000, retry: { maxAttempts: 1 }, cache: strict }),
+        world.client(0, { timeoutMs: 10_000, retry: { maxAttempts: 1 }, cache: strict }),
       );
       const probe = probing(world);
       world.begin('a flood');

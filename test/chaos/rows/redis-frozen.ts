@@ -1,5 +1,6 @@
 import { createClient } from 'redis';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { asOurselves } from '../../support/redis-user.js';
 import type { Row } from '../row.js';
 import type { World } from '../world.js';
 
@@ -56,7 +57,7 @@ export const redisFrozen: readonly Row[] = [
     setup: { servicesLive: true, redisFlags: ['--busy-reply-threshold', '100'] },
     expect: {},
     inject: async (world) => {
-      const other = createClient({ url: world.redis.url, socket: { reconnectStrategy: false } });
+      const other = createClient({ url: asOurselves(world.redis.url), socket: { reconnectStrategy: false } });
       other.on('error', () => undefined);
       await other.connect();
       const running = other.eval('while true do end').catch(() => undefined);

@@ -1,14 +1,12 @@
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SERVICE_PASSWORD, SERVICE_USER } from '../../support/redis-user.js';
 import { startServiceProcess } from '../../support/service-process.js';
 import type { Row } from '../row.js';
 import type { World } from '../world.js';
 
 const FAULT_MS = 3_000;
-const USER = 'svc';
-/** Not a word that any log has. */
-const SECRET = 'kanarienvogel-7f3a';
 const EX_CONFIG = 78;
 
 const NAMES_FILE = join(tmpdir(), `shardkeep-chaos-names-${String(process.pid)}`);
@@ -22,18 +20,12 @@ const BAD_SETTINGS: readonly (readonly [Readonly<Record<string, string>>, readon
   [{ NAMESPACE: 'A B' }, ['NAMESPACE']],
 ];
 
-/** A Redis that the services log in to as a user of their own; the row's own commands need none. */
-const withUser = {
-  redisFlags: ['--user', USER, 'on', `>${SECRET}`, '~*', '&*', '+@all'],
-  redisUrl: (url: string) => url.replace('redis://', `redis://${USER}:${SECRET}@`),
-};
-
 function claimSecrecy(world: World): void {
   const said = world.services.flatMap(({ running }) => [
     ...running.logs.map((line) => JSON.stringify(line)),
     ...running.output,
   ]);
-  world.claim('no log has the password', !said.some((line) => line.includes(SECRET)));
+  world.claim('no log has the password', !said.some((line) => line.includes(SERVICE_PASSWORD)));
 }
 
 /** F24, F27 and F28: what the services are told is wrong, or no longer right. */
@@ -41,17 +33,17 @@ export const settingsFaults: readonly Row[] = [
   {
     id: 'F24-password',
     what: "the services' password of Redis is changed for 3 s, and their connections are ended",
-    setup: { servicesLive: true, ...withUser },
+    setup: { servicesLive: true },
     expect: {},
     inject: async (world) => {
       const { redis } = world;
       await world.fault('another password', {
         inject: async () => {
-          await redis.command('ACL', 'SETUSER', USER, 'resetpass', '>another');
-          await redis.command('CLIENT', 'KILL', 'USER', USER);
+          await redis.command('ACL', 'SETUSER', SERVICE_USER, 'resetpass', '>another');
+          await redis.command('CLIENT', 'KILL', 'USER', SERVICE_USER);
         },
         forMs: FAULT_MS,
-        undo: () => redis.command('ACL', 'SETUSER', USER, 'resetpass', `>${SECRET}`),
+        undo: () => redis.command('ACL', 'SETUSER', SERVICE_USER, 'resetpass', `>${SERVICE_PASSWORD}`),
       });
       const named = world.services.every(({ running }) =>
         running.logs.some((line) => JSON.stringify(line).includes('WRONGPASS')),
@@ -63,15 +55,15 @@ export const settingsFaults: readonly Row[] = [
   {
     id: 'F24-permission',
     what: "the services' user of Redis may run no scripts for 3 s",
-    setup: { servicesLive: true, ...withUser },
+    setup: { servicesLive: true },
     // a wrong setting, which no retry heals
     expect: { mayFailWith: ['INTERNAL', 'UNAVAILABLE', 'DEADLINE_EXCEEDED'] },
     inject: async (world) => {
       const { redis } = world;
       await world.fault('no scripts', {
-        inject: () => redis.command('ACL', 'SETUSER', USER, '-@scripting'),
+        inject: () => redis.command('ACL', 'SETUSER', SERVICE_USER, '-eval', '-evalsha'),
         forMs: FAULT_MS,
-        undo: () => redis.command('ACL', 'SETUSER', USER, '+@all'),
+        undo: () => redis.command('ACL', 'SETUSER', SERVICE_USER, '+eval', '+evalsha'),
       });
       const named = world.services.every(({ running }) =>
         running.logs.some((line) => JSON.stringify(line).includes('NOPERM')),

@@ -7,6 +7,8 @@
 --   last            the lock token that was granted last
 --   head, tail      the first ticket that waits, the next ticket to give; absent = nobody waits
 --   waiting         how many wait; tickets between head and tail may be gone
+--   forced          the fence that the last ForceReleaseLock set, a space, and its reason: for the stream that was not told;
+--                   absent = it took the lock from no stream
 --   h:<lock_token>  a holder: a cmsgpack array, see HOLDER_*
 --   o:<owner>       what an owner holds of the lock as reentrant: a cmsgpack array {grants, permits, fencing_token}
 --   q:<ticket>      a waiter: a cmsgpack array, see WAITER_*

@@ -1,0 +1,79 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** A certificate and its key, as files and as PEM. */
+export interface Certificate {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+const NAMES = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
+
+/** Signs certificates for localhost and 127.0.0.1; its files are in a folder of their own. */
+export class Authority {
+  readonly certFile: string;
+  private readonly folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-ca-'));
+  private count = 0;
+
+  constructor() {
+    this.certFile = this.path('ca.crt');
+    this.openssl(
+      'req',
+      '-x509',
+      ...NEW_KEY,
+      '-days',
+      '2',
+      '-subj',
+      '/CN=test authority',
+      '-keyout',
+      this.path('ca.key'),
+      '-out',
+      this.certFile,
+    );
+  }
+
+  get cert(): Buffer {
+    return readFileSync(this.certFile);
+  }
+
+  /** With fewer than 0 days to live it has expired. */
+  issue(commonName: string, { days = 1 }: { readonly days?: number } = {}): Certificate {
+    const name = String(++this.count);
+    const [certFile, keyFile, request] = [this.path(`${name}.crt`), this.path(`${name}.key`), this.path(`${name}.csr`)];
+    this.openssl(
+      'req',
+      ...NEW_KEY,
+      '-subj',
+      `/CN=${commonName}`,
+      '-addext',
+      NAMES,
+      '-keyout',
+      keyFile,
+      '-out',
+      request,
+    );
+    this.openssl(
+      ...['x509', '-req', '-in', request, '-CA', this.certFile, '-CAkey', this.path('ca.key'), '-CAcreateserial'],
+      ...['-days', String(days), '-copy_extensions', 'copy', '-out', certFile],
+    );
+    return { certFile, keyFile, cert: readFileSync(certFile), key: readFileSync(keyFile) };
+  }
+
+  /** A path in its folder. */
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  private openssl(...args: string[]): void {
+    execFileSync('openssl', args, { stdio: 'ignore' });
+  }
+}
