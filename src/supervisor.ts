@@ -1,11 +1,15 @@
 import type { Logger } from 'pino';
+import type { ServiceHealth } from './admin/health-report.js';
 import type { Config } from './config/config.js';
-import { PoliciesCopy } from './config/policies-copy.js';
+import { FileCopy } from './config/file-copy.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
+import type { ProcessHealthOptions } from './service-health.js';
+import { ownVersion } from './version.js';
 import { Workers } from './workers.js';
 
-/** Tells a worker where the copy of the policies file is; no setting, since only this process knows. */
+/** Tell a worker where the copies of the files are; no settings, since only this process knows. */
 export const POLICIES_COPY = 'SHARDKEEP_POLICIES_COPY';
+export const CREDENTIALS_COPY = 'SHARDKEEP_CREDENTIALS_COPY';
 
 export interface SupervisorOptions {
   readonly config: Config;
@@ -20,6 +24,7 @@ export interface Supervisor {
   readonly ready: Promise<void>;
   /** In Prometheus' text format, summed over the workers. */
   metrics(): Promise<string>;
+  health(options: ProcessHealthOptions): Promise<ServiceHealth>;
   /** Answers whether every call of every worker finished. */
   drain(): Promise<boolean>;
   /** Ends the workers at once. */
@@ -33,17 +38,20 @@ export interface Supervisor {
 export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
   const { plan } = config.redis;
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
-  const policies = config.policiesSource && PoliciesCopy.create(config.policiesSource.text);
+  const policies = config.policiesSource && FileCopy.create('policies', config.policiesSource.text);
+  const credentials = config.credentialsSource && FileCopy.create('credentials', config.credentialsSource.text);
   const workers = new Workers({
     count: config.workers,
     drainTimeoutMs: config.grpc.drainTimeoutMs,
     environment: {
       ...(embedded && environmentOf(embedded.targets)),
       ...(policies && { [POLICIES_COPY]: policies.path }),
+      ...(credentials && { [CREDENTIALS_COPY]: credentials.path }),
     },
     logger,
     onUnusable,
   });
+  let draining = false;
   const { address, ready } = await workers.start();
   process.on('SIGHUP', () => {
     logger.info('replacing the workers');
@@ -55,10 +63,22 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     address,
     ready,
     metrics: () => workers.metrics.text(),
+    health: async ({ withRedis }) => {
+      const answers = await workers.health(withRedis);
+      const processes = answers.filter((answer) => answer !== undefined);
+      return {
+        version: ownVersion(),
+        uptimeMs: Math.round(process.uptime() * 1_000),
+        draining,
+        processes,
+        silent: answers.length - processes.length,
+      };
+    },
     kill: () => {
       workers.kill();
     },
     drain: async () => {
+      draining = true;
       const finished = await workers.stop();
       await embedded?.stop();
       return finished;

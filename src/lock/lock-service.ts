@@ -12,6 +12,7 @@ import { LockAudit } from './audit.js';
 import type { LockBackend } from './backend.js';
 import { lockMode } from './lock-mode.js';
 import { lockRpcs } from './handlers.js';
+import { HeldSampler } from './held-sampler.js';
 import { HoldStore } from './hold/hold-store.js';
 import { HoldStream } from './hold/hold-stream.js';
 import { holdScripts } from './hold/scripts.js';
@@ -42,7 +43,6 @@ export interface LockServiceOptions {
   readonly tracking: KeyTracking;
   /** Of beginnings of keys of the same Redis. */
   readonly createBroadcast: (events: BroadcastEvents) => KeyBroadcast;
-  readonly namespace: string;
   /** How long the fencing token of a resource is remembered after its last lease. */
   readonly fenceRetentionMs: number;
   readonly remote: RemoteLocks | undefined;
@@ -56,6 +56,10 @@ export interface LockService {
   readonly metrics: readonly MetricDefinition[];
   /** Whether locks can be taken. */
   readonly readiness: Readiness;
+  /** Serves a namespace, from now on or already: so that its metrics are there before its first call. */
+  serve(namespace: string): void;
+  /** For the one process that looks after a namespace, often: counts the locks that are held when it is time to. */
+  lookAfter(namespace: string): void;
   /** Begins to connect to masters of its own, and to send what is counted. */
   start(): void;
   /** Lets go of everybody who waits, and lets nobody wait. */
@@ -79,8 +83,6 @@ const NEEDS_QUEUES = new Set([
 export function createLockService(options: LockServiceOptions): LockService {
   const { redis, channels, tracking, createBroadcast, fenceRetentionMs, remote, logger } = options;
   const stats = new LockStats();
-  // so that its metrics are there before its first call
-  stats.of(options.namespace);
   const wakes = new WakeChannels(channels, redis.topology);
   const store = new LockStore({ redis, wakes, stats, fenceRetentionMs });
   const locks = remote?.locks ?? store;
@@ -88,6 +90,7 @@ export function createLockService(options: LockServiceOptions): LockService {
   const leaseWheel = new DeadlineWheel();
   const operations = new LockOperationStore({ redis, stats, fenceRetentionMs });
   const statsStore = new LockStatsStore(redis, stats, logger);
+  const held = new HeldSampler(operations);
   const feed = new LockFeed({ tracking, createBroadcast });
   const rpcs = lockRpcs({
     locks: remote === undefined ? store : new CountedLocks(remote.locks, stats),
@@ -99,8 +102,14 @@ export function createLockService(options: LockServiceOptions): LockService {
   });
   return {
     rpcs: remote === undefined ? rpcs : rpcs.map(refuseWithoutQueues),
-    metrics: [...lockMetrics(stats, feed), ...(remote?.metrics ?? [])],
+    metrics: [...lockMetrics(stats, feed), ...held.metrics, ...(remote?.metrics ?? [])],
     readiness: remote?.locks ?? redis,
+    serve: (namespace) => {
+      stats.of(namespace);
+    },
+    lookAfter: (namespace) => {
+      if (remote === undefined) void held.lookAfter(namespace);
+    },
     start: () => {
       remote?.connect();
       statsStore.start();

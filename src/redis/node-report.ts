@@ -39,6 +39,12 @@ export async function readInfo(node: NodeCommand, section?: string): Promise<Rea
   );
 }
 
+/** Throws where a server says that it is a replica. By INFO, which is needed anyway, and not by ROLE. */
+export async function checkIsMaster(node: NodeCommand): Promise<void> {
+  const role = (await readInfo(node, 'replication')).get('role') ?? 'unknown';
+  if (role !== 'master') throw new Error(`the server is no master; its role is ${role}`);
+}
+
 const OLDEST_MAJOR_VERSION = 7;
 
 /** Why a node cannot be served from; undefined where it can. */
@@ -52,8 +58,12 @@ export function unusableReason(report: NodeReport, topology: 'standalone' | 'clu
     : 'this is no Cluster; name it by redis://';
 }
 
+export function mayEvict(maxmemoryPolicy: string): boolean {
+  return maxmemoryPolicy !== 'noeviction';
+}
+
 /** Why a node could lose what must be kept; undefined where it keeps it. */
-export function evictionRisk({ maxmemoryPolicy }: NodeReport): string | undefined {
-  if (maxmemoryPolicy === 'noeviction') return undefined;
+export function evictionRisk({ maxmemoryPolicy }: Pick<NodeReport, 'maxmemoryPolicy'>): string | undefined {
+  if (!mayEvict(maxmemoryPolicy)) return undefined;
   return `maxmemory-policy is ${maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
 }

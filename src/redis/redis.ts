@@ -6,7 +6,16 @@ import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
-import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
+import { CommandCounts } from './command-counts.js';
+import type {
+  ConnectionStatus,
+  MasterNode,
+  NodeCommand,
+  RedisConnection,
+  RedisTarget,
+  ReplicaTerms,
+} from './connection.js';
+import { createConnection } from './create-connection.js';
 import { isSlotMoving, neverSent, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
@@ -24,6 +33,10 @@ export interface RedisOptions {
   readonly logger: Logger;
   /** How often one call is sent again while its slot moves; undefined: until its deadline. */
   readonly maxRetries?: number;
+  /** A node that answers nothing for so long is given up, and calls for it fail at once until it is back. */
+  readonly timeoutMs?: number | undefined;
+  /** Scripts that are answered when so many replicas have what they wrote. */
+  readonly replicated?: ReplicaTerms & { readonly scripts: readonly AnyLuaScript[] };
   /** Told how long each operation took; undefined: nobody wants to know. */
   readonly timer?: OperationTimer;
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
@@ -46,7 +59,7 @@ interface Operation {
   readonly routingKey: string;
   readonly command: readonly ScriptArg[];
   /** Undefined for a plain read. */
-  readonly script: Pick<AnyLuaScript, 'source' | 'readOnly'> | undefined;
+  readonly script: Pick<AnyLuaScript, 'source' | 'sha1' | 'readOnly'> | undefined;
 }
 
 /** Stands for calls that share a command. Only a Cluster, where none do, makes a script wait; so nothing is waited for. */
@@ -70,6 +83,7 @@ function endedBefore(): DomainError {
  */
 export class Redis {
   readonly clock = new RedisClock();
+  readonly counts = new CommandCounts();
   private readonly connection: RedisConnection;
   private readonly listeners: ((ready: boolean) => void)[] = [];
   private readonly writeListeners: ((keys: readonly string[]) => void)[] = [];
@@ -79,9 +93,13 @@ export class Redis {
   private readonly reads: BatchedReads | undefined;
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
+  /** Digests of the scripts whose answers wait for replicas. */
+  private readonly held: ReadonlySet<string>;
 
   constructor(private readonly options: RedisOptions) {
     this.errorLog = new ErrorLog(options.logger);
+    const writing = (options.replicated?.scripts ?? []).filter(({ readOnly }) => !readOnly);
+    this.held = new Set(writing.flatMap(({ sha1, batch }) => (batch === undefined ? [sha1] : [sha1, batch.sha1])));
     this.timer = options.timer ?? new OperationTimer(0);
     this.slowLog = new SlowLog(options.logger);
     this.connection = createConnection(
@@ -92,7 +110,7 @@ export class Redis {
           this.setReady(ready);
         },
       },
-      options.logger,
+      { logger: options.logger, timeoutMs: options.timeoutMs, replicas: options.replicated },
     );
     if (this.connection.topology === 'standalone') {
       this.reads = new BatchedReads(
@@ -104,7 +122,10 @@ export class Redis {
       );
       this.batches = new BatchedScripts(
         (script, keys, args) => this.evaluate(script, keys, args, ONE_OF_MANY),
-        (error, script) => this.domainError(error, script.name, script),
+        (error, script) => {
+          this.counts.failed(error);
+          return this.domainError(error, script.name, script);
+        },
       );
     }
   }
@@ -116,6 +137,10 @@ export class Redis {
   /** True while commands can be served; on Cluster by at least one master, at the start by all that come within seconds. */
   get isReady(): boolean {
     return this.ready;
+  }
+
+  get status(): ConnectionStatus {
+    return this.connection.status;
   }
 
   /** Calls back on every change of `isReady`. */
@@ -136,6 +161,11 @@ export class Redis {
   /** Runs a script: one round trip, atomic. Throws domain errors; what a caller may not see passes as it is. */
   run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     if (hasEnded(call)) return Promise.reject(endedBefore());
+    if (call.trace === undefined) return this.runScript(bound, call);
+    return call.trace.operation('EVALSHA', bound.script.name, () => this.runScript(bound, call));
+  }
+
+  private runScript<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     const { script, keys, args } = bound;
     if (this.batches !== undefined && script.batch !== undefined) return this.batches.run(bound);
     return this.evaluate(script, keys, args, call).then(script.parse);
@@ -145,14 +175,25 @@ export class Redis {
   get<Value>(key: string, parse: (value: unknown) => Value | Promise<Value>, call: Call): Promise<Value> {
     // no look at the clock: the call's own timer ends it
     if (call.ended) return Promise.reject(endedBefore());
-    if (this.reads !== undefined) return this.reads.get(key, parse);
-    return this.read(key, ['GET', key], call).then(parse);
+    const { reads } = this;
+    if (reads === undefined) return this.read(key, ['GET', key], call).then(parse);
+    return call.trace === undefined
+      ? reads.get(key, parse)
+      : call.trace.operation('GET', undefined, () => reads.get(key, parse));
   }
 
   /** Sends one plain reading command to where the key is. */
   read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
     if (call.ended) return Promise.reject(endedBefore());
-    return this.perform({ name: command[0], routingKey, command, script: undefined }, call);
+    const [name] = command;
+    const operation = { name, routingKey, command, script: undefined };
+    if (call.trace === undefined) return this.perform(operation, call);
+    return call.trace.operation(name, undefined, () => this.perform(operation, call));
+  }
+
+  /** Every master, to be asked by itself; one that is away fails what is sent to it. */
+  masters(): readonly MasterNode[] {
+    return this.connection.masters();
   }
 
   /** The keys of every master that match, page by page; what it promises is told at `scanMasters`. */
@@ -224,17 +265,28 @@ export class Redis {
 
   /** Sends one command, and looks at how long its reply takes. */
   private send(operation: Operation, call: Call, onError: (error: unknown) => unknown): Promise<unknown> {
+    const { counts } = this;
+    counts.pending++;
     const sentAt = performance.now();
-    return this.connection.send(operation.routingKey, operation.command).then(
+    return this.dispatch(operation).then(
       (reply) => {
+        counts.pending--;
         this.timed(operation, sentAt, call);
         return reply;
       },
       (error: unknown) => {
+        counts.pending--;
+        counts.failed(error);
         if (!neverSent(error)) this.timed(operation, sentAt, call);
         return onError(error);
       },
     );
+  }
+
+  private dispatch({ script, routingKey, command }: Operation): Promise<unknown> {
+    const { connection, held } = this;
+    if (held.size === 0 || script === undefined || !held.has(script.sha1)) return connection.send(routingKey, command);
+    return connection.sendHeld(routingKey, command);
   }
 
   private timed({ name, routingKey }: Operation, sentAt: number, call: Call): void {
@@ -256,6 +308,7 @@ export class Redis {
     for (let retries = 0; ;) {
       if (script !== undefined && replyCode(error) === 'NOSCRIPT' && command[0] === 'EVALSHA') {
         command = ['EVAL', script.source, ...command.slice(2)];
+        this.counts.scriptReloads++;
       } else if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
         const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries++, RETRY_MAX_MS);
         const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);
@@ -276,6 +329,7 @@ export class Redis {
 
   private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
+    if (replyCode(error) === 'READONLY') this.connection.distrust();
     return toDomainError(error, options);
   }
 

@@ -115,9 +115,9 @@ test('workers are added up, and of one that is gone its counters stay and its me
 
 test('docs/metrics.md names every metric and no other', async () => {
   const servers = await startMasters(3);
-  await admitNow(servers, 'metrics');
+  await admitNow(servers, 't-metrics');
   const urls = servers.map(({ url }) => url).join(',');
-  const { address } = await start(1, { LOCK_REDIS_URLS: urls, NAMESPACE: 'metrics' });
+  const { address } = await start(1, { LOCK_REDIS_URLS: urls, NAMESPACE: 't-metrics' });
   const text = await (await fetch(`http://${address}/metrics`)).text();
   const served = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name ?? ''} ${type ?? ''}`);
   await Promise.all(servers.map((server) => server.remove()));

@@ -2,7 +2,7 @@ import { status as Code } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Consistency } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { failureOf } from '../support/client.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { onEachTopology, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { bytes, lasting, near, NEAR, nearEntry, readsOn, ttl, type Cache } from './near-support.js';
@@ -174,7 +174,7 @@ describe('between a tracked read and its answer', () => {
   beforeAll(async () => {
     redis = await startRedis();
     proxy = await startTcpProxy(redis.port);
-    service = await startTestService({ REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}`, ...NEAR });
+    service = await startTestService({ REDIS_URL: serviceUrl(proxy.port), ...NEAR });
     other = await startTestService({ REDIS_URL: redis.url, NAMESPACE: service.namespace });
     await near(service.cache, 'warm');
   });

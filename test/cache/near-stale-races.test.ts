@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { makeMutant, type Mutation } from '../support/mutant.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { randomNamespace } from '../support/service.js';
 import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
@@ -54,7 +54,7 @@ afterAll(async () => {
 async function startNear(main?: string): Promise<NearService> {
   const proxy = await startTcpProxy(redis.port);
   endings.push(() => proxy.close());
-  const env = { REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}`, NAMESPACE, ...NEAR };
+  const env = { REDIS_URL: serviceUrl(proxy.port), NAMESPACE, ...NEAR };
   const service = await startServiceProcess(env, main === undefined ? {} : { main });
   return { cache: service.channel().of(CacheServiceService), service, proxy };
 }

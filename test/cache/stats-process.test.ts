@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { keys } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { randomNamespace, sharedRedisUrl, TOPOLOGIES } from '../support/service.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
@@ -94,7 +94,7 @@ describe('with a Redis of its own', () => {
 
   test('an addition whose answer got lost counts once', async () => {
     const proxy = await startTcpProxy(redis.port);
-    const behind = await startServiceProcess({ REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}` });
+    const behind = await startServiceProcess({ REDIS_URL: serviceUrl(proxy.port) });
     const through = behind.channel().of(CacheServiceService);
     await readMisses(through, 300);
     const { stats } = keys.cacheStats(behind.namespace);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { CacheServiceService, GetOrLeaseStatus as Status } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import type { PromiseClient } from '../support/client.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { sharedRedisUrl } from '../support/service.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
@@ -30,7 +30,7 @@ beforeAll(async () => {
   });
   // sessions are swept elsewhere
   const state = { STATE_REDIS_URL: sharedRedisUrl('standalone') };
-  const through = `redis://127.0.0.1:${String(proxy.port)}`;
+  const through = serviceUrl(proxy.port);
   const service = await startServiceProcess({ REDIS_URL: through, ...state, ...NEAR });
   const another = await startServiceProcess({ REDIS_URL: redis.url, NAMESPACE: service.namespace });
   cache = service.channel().of(CacheServiceService);

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { CharacterClaimPolicy, SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { startCountingProxy } from '../support/counting-proxy.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { policiesFile, randomNamespace, startTestService, type TestService } from '../support/service.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { takeSessionCensus } from '../support/session-census.js';
@@ -135,7 +135,7 @@ describe.each(Object.entries(FLOWS))('%s', (_, prepare) => {
     for (let last = 1, commands = 1; last <= commands; last++) {
       const proxy = await startCountingProxy(redis.port);
       const service = await startServiceProcess({
-        REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}`,
+        REDIS_URL: serviceUrl(proxy.port),
         NAMESPACE: survivor.namespace,
         POLICIES_FILE,
       });

@@ -10,6 +10,7 @@ import { failureOf } from '../support/client.js';
 import { startCluster, until, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { beginSlotMove, endSlotMove } from '../support/slot-moves.js';
 import { policiesFile, startTestService, type TestService } from '../support/service.js';
+import { asOurselves } from '../support/redis-user.js';
 
 /** One slot on its way between two masters, stopped half way. */
 
@@ -59,7 +60,7 @@ async function dump(): Promise<Record<string, string>> {
   const contents: Record<string, string> = {};
   for (const server of [source, target]) {
     const client = createClient({
-      url: server.url,
+      url: asOurselves(server.url),
       commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
     });
     await client.connect();

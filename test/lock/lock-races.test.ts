@@ -9,6 +9,7 @@ import {
   startTestService,
   type TestService,
 } from '../support/service.js';
+import { asOurselves } from '../support/redis-user.js';
 
 const { GRANTED, HELD } = AcquireLockStatus;
 
@@ -111,7 +112,7 @@ onEachTopology('lock races over three services', (service, topology) => {
 });
 
 test('the contenders do meet when the lock looks first and takes then', async () => {
-  const client = createClient({ url: sharedRedisUrl('standalone') });
+  const client = createClient({ url: asOurselves(sharedRedisUrl('standalone')) });
   await client.connect();
   try {
     const key = `${randomNamespace()}:naive`;

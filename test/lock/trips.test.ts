@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { sharedRedisUrl } from '../support/service.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
@@ -22,7 +22,7 @@ beforeAll(async () => {
     const names = commands.map((text) => /^\*\d+\r\n\$\d+\r\n([A-Z]+)\r\n/.exec(text)?.[1] ?? '');
     if (names.length > 0) trips.push(names);
   });
-  const through = `redis://127.0.0.1:${String(proxy.port)}`;
+  const through = serviceUrl(proxy.port);
   const service = await startServiceProcess({
     CACHE_REDIS_URL: sharedRedisUrl('standalone'),
     STATE_REDIS_URL: through,

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { KeyBroadcast } from '../../src/redis/broadcast.js';
 import { importersOf, parseClusterNodes } from '../../src/redis/cluster-nodes.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 
 /** What is told while other prefixes are followed over other connections. */
@@ -51,7 +51,7 @@ describe('what Redis told before other connections took over', () => {
   let proxy: TcpProxy;
   beforeEach(async () => {
     proxy = await startTcpProxy(redis.port);
-    broadcastOf(`redis://127.0.0.1:${String(proxy.port)}`).follow(['a:1']);
+    broadcastOf(serviceUrl(proxy.port)).follow(['a:1']);
     await untilTold('in force: a:1');
     proxy.hold('a:1');
     await redis.command('SET', 'a:1', 'changed');

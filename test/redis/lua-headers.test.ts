@@ -37,7 +37,9 @@ async function wrappersOf(file: string): Promise<Wrappers> {
 }
 
 const modules = await Promise.all(
-  [...filesUnder(SRC, 'scripts.ts'), join(SRC, 'redis/format.ts')].map((file) => wrappersOf(file)),
+  [...filesUnder(SRC, 'scripts.ts'), join(SRC, 'redis/format.ts'), join(SRC, 'redis/permissions.ts')].map((file) =>
+    wrappersOf(file),
+  ),
 );
 const scripts = modules.flatMap(({ single }) => single);
 const named = scripts.map((script) => ({ path: relative(SRC, script.path), script }));

@@ -103,8 +103,8 @@ describe('of one server', () => {
     const channels = channelsOf(redis.url);
     expect(await connections()).toBe(0);
     const [ear, other] = [new ChannelEar(), new ChannelEar()];
-    channels.listen('a', ear);
-    channels.listen('b', other);
+    channels.listen('t-own:a', ear);
+    channels.listen('t-own:b', other);
     await Promise.all([ear.until('subscribed'), other.until('subscribed')]);
     expect(await connections()).toBe(1);
     channels.close();
@@ -115,14 +115,14 @@ describe('of one server', () => {
   test('a connection that is killed comes back with its channels', async () => {
     const channels = channelsOf(redis.url);
     const ear = new ChannelEar();
-    channels.listen('k', ear);
+    channels.listen('t-own:k', ear);
     for (let round = 0; round < 3; round++) {
       await ear.until('subscribed');
       await redis.command('CLIENT', 'KILL', 'TYPE', 'pubsub');
       await ear.until('lost');
     }
     await ear.until('subscribed');
-    await redis.command('SPUBLISH', 'k', 'x');
+    await redis.command('SPUBLISH', 't-own:k', 'x');
     await ear.until('message x');
     expect(ear.told).toHaveLength(8);
   });
@@ -133,17 +133,17 @@ describe('of one server', () => {
   ] as const)('a server that %s is noticed, and found again', async (_, signal) => {
     const channels = channelsOf(redis.url);
     const ear = new ChannelEar();
-    channels.listen('s', ear);
+    channels.listen('t-own:s', ear);
     await ear.until('subscribed');
     if (signal === 'SIGKILL') await redis.stop(signal);
     else redis.signal(signal);
     await ear.until('lost');
     const late = new ChannelEar();
-    channels.listen('late', late);
+    channels.listen('t-own:late', late);
     if (signal === 'SIGKILL') await redis.restart();
     else redis.signal('SIGCONT');
     await Promise.all([ear.until('subscribed'), late.until('subscribed')]);
-    for (const name of ['s', 'late']) await redis.command('SPUBLISH', name, 'x');
+    for (const name of ['t-own:s', 't-own:late']) await redis.command('SPUBLISH', name, 'x');
     await Promise.all([ear.until('message x'), late.until('message x')]);
     expect(ear.told).toEqual(['subscribed', 'lost', 'subscribed', 'message x']);
   });

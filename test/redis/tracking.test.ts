@@ -4,10 +4,11 @@ import { createClient } from 'redis';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
 import { KeyTracking } from '../../src/redis/tracking.js';
 import { rawRedis, type RawRedis } from '../support/raw-redis.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { randomNamespace, sharedRedisUrl, TOPOLOGIES } from '../support/service.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { Listener } from '../support/tracked-listener.js';
+import { asOurselves } from '../support/redis-user.js';
 
 const logger = pino({ level: process.env.TEST_LOG_LEVEL ?? 'silent' });
 const open: KeyTracking[] = [];
@@ -152,18 +153,19 @@ test('FLUSHALL, FLUSHDB and eviction are told', async () => {
   const tracking = track(redis.url);
   for (const flush of ['FLUSHALL', 'FLUSHDB']) {
     const listeners = Array.from({ length: 50 }, () => new Listener());
-    for (const [index, { onChange }] of listeners.entries()) await tracking.read(`key ${String(index)}`, onChange);
+    for (const [index, { onChange }] of listeners.entries())
+      await tracking.read(`t-own:key ${String(index)}`, onChange);
     await redis.command(flush);
     await Promise.all(listeners.map((listener) => listener.told));
   }
-  await redis.command('SET', 'big', 'x'.repeat(2_000_000));
+  await redis.command('SET', 't-own:big', 'x'.repeat(2_000_000));
   const listener = new Listener();
-  await tracking.read('big', listener.onChange);
+  await tracking.read('t-own:big', listener.onChange);
   await redis.command('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
   await redis.command('CONFIG', 'SET', 'maxmemory', '2mb');
-  await redis.command('GET', 'big');
+  await redis.command('GET', 't-own:big');
   await listener.told;
-  expect(await redis.command('EXISTS', 'big')).toBe(0);
+  expect(await redis.command('EXISTS', 't-own:big')).toBe(0);
   await redis.remove();
 });
 
@@ -183,14 +185,14 @@ describe('the connection', () => {
   test('is opened by the first read', async () => {
     const tracking = track(redis.url);
     expect(await trackers()).toEqual([]);
-    await Promise.all(['a', 'b', 'c'].map((key) => tracking.read(key, () => undefined)));
+    await Promise.all(['t-own:a', 't-own:b', 't-own:c'].map((key) => tracking.read(key, () => undefined)));
     expect(await trackers()).toHaveLength(1);
   });
 
   test('carries CLIENT CACHING and GET side by side, whatever else goes over it', async () => {
     const tracking = track(redis.url);
-    await tracking.read('first', () => undefined);
-    const monitor = createClient({ url: redis.url });
+    await tracking.read('t-own:first', () => undefined);
+    const monitor = createClient({ url: asOurselves(redis.url) });
     await monitor.connect();
     const seen: string[] = [];
     await monitor.monitor((line) => seen.push(line));
@@ -199,13 +201,13 @@ describe('the connection', () => {
     await Promise.all(
       Array.from({ length: 40 }, async (_, reader) => {
         for (let round = 0; performance.now() < endAt; round++) {
-          const keys = Array.from({ length: 5 }, (__, index) => `${String(reader)}:${String(round)}:${String(index)}`);
+          const keys = Array.from({ length: 5 }, (__, index) => ['t-own', reader, round, index].join(':'));
           await Promise.all(keys.map((key) => tracking.read(key, () => undefined)));
         }
       }),
     );
-    await tracking.read('last', () => undefined);
-    await until(() => seen.some((line) => line.includes('"last"')));
+    await tracking.read('t-own:last', () => undefined);
+    await until(() => seen.some((line) => line.includes('"t-own:last"')));
     monitor.destroy();
     const commands = seen.map((line) => line.slice(line.indexOf('"')).toLowerCase());
     const gets = commands.flatMap((command, index) => (command.startsWith('"get"') ? [index] : []));
@@ -217,13 +219,13 @@ describe('the connection', () => {
   test('that is killed calls every listener at once, and the next read has another', async () => {
     const tracking = track(redis.url);
     const listeners = Array.from({ length: 20 }, () => new Listener());
-    await Promise.all(listeners.map(({ onChange }, index) => tracking.read(String(index), onChange)));
+    await Promise.all(listeners.map(({ onChange }, index) => tracking.read(`t-own:${String(index)}`, onChange)));
     const [id] = (await trackers()).map((line) => /id=(\d+)/.exec(line)?.[1] ?? '');
     await redis.command('CLIENT', 'KILL', 'ID', id ?? '');
     await Promise.all(listeners.map((listener) => listener.told));
     const again = new Listener();
-    await until(() => tracking.read('a', again.onChange).then(() => true));
-    await redis.command('SET', 'a', 'changed');
+    await until(() => tracking.read('t-own:a', again.onChange).then(() => true));
+    await redis.command('SET', 't-own:a', 'changed');
     await again.told;
     expect(listeners.every(({ calls }) => calls === 1)).toBe(true);
   });
@@ -231,33 +233,33 @@ describe('the connection', () => {
   test('that is silent counts as lost, also while reads go on', async () => {
     const tracking = track(redis.url);
     const listener = new Listener();
-    await tracking.read('silent', listener.onChange);
+    await tracking.read('t-own:silent', listener.onChange);
     const stoppedAt = performance.now();
     redis.signal('SIGSTOP');
     // a write to the socket every now and then, so that its own timer never comes to its end
     const load = setInterval(() => {
-      tracking.read('other', () => undefined).catch(() => undefined);
+      tracking.read('t-own:other', () => undefined).catch(() => undefined);
     }, 50);
     await listener.told;
     clearInterval(load);
     const silentMs = performance.now() - stoppedAt;
     redis.signal('SIGCONT');
     expect(silentMs).toBeLessThan(4_000);
-    await until(() => tracking.read('silent', () => undefined).then(() => true));
+    await until(() => tracking.read('t-own:silent', () => undefined).then(() => true));
   });
 
   test('to a Redis that died calls every listener; reads fail until it is back, and then track', async () => {
     const tracking = track(redis.url);
     const listener = new Listener();
-    await tracking.read('key', listener.onChange);
+    await tracking.read('t-own:key', listener.onChange);
     await redis.stop('SIGKILL');
     await listener.told;
     const unheard = new Listener();
-    await expect(tracking.read('key', unheard.onChange)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+    await expect(tracking.read('t-own:key', unheard.onChange)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
     await redis.restart();
     const again = new Listener();
-    await until(() => tracking.read('key', again.onChange).then(() => true));
-    await redis.command('SET', 'key', 'x');
+    await until(() => tracking.read('t-own:key', again.onChange).then(() => true));
+    await redis.command('SET', 't-own:key', 'x');
     await again.told;
     expect(unheard.calls).toBe(0);
   });
@@ -265,19 +267,19 @@ describe('the connection', () => {
   test('that cannot be made fails the first reads at once', async () => {
     await redis.stop();
     const tracking = track(redis.url);
-    const failures = await Promise.allSettled(['a', 'b'].map((key) => tracking.read(key, () => undefined)));
+    const failures = await Promise.allSettled(['t-own:a', 't-own:b'].map((key) => tracking.read(key, () => undefined)));
     expect(failures.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
     await redis.restart();
-    await until(() => tracking.read('a', () => undefined).then(() => true));
+    await until(() => tracking.read('t-own:a', () => undefined).then(() => true));
   });
 
   test('that was closed on purpose calls those who are left, and takes no more reads', async () => {
     const tracking = track(redis.url);
     const listener = new Listener();
-    await tracking.read('closed', listener.onChange);
+    await tracking.read('t-own:closed', listener.onChange);
     await tracking.close();
     await listener.told;
-    await expect(tracking.read('closed', () => undefined)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
+    await expect(tracking.read('t-own:closed', () => undefined)).rejects.toMatchObject({ code: 'REDIS_UNAVAILABLE' });
     await until(async () => (await trackers()).length === 0);
   });
 });
@@ -285,18 +287,18 @@ describe('the connection', () => {
 test('a change between a read and its answer is told, in whichever order they arrive', async () => {
   const redis = await startRedis();
   const proxy = await startTcpProxy(redis.port);
-  const tracking = track(`redis://127.0.0.1:${String(proxy.port)}`);
-  await tracking.read('warm', () => undefined);
+  const tracking = track(serviceUrl(proxy.port));
+  await tracking.read('t-own:warm', () => undefined);
   const size = (bytes: string): number => bytes.length;
   const push = size('>2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n');
 
   // the answer comes first, and the push in the same piece
-  await redis.command('SET', 'key', 'old');
+  await redis.command('SET', 't-own:key', 'old');
   proxy.hold('TRACKING');
   let listener = new Listener();
-  let read = tracking.read('key', listener.onChange);
+  let read = tracking.read('t-own:key', listener.onChange);
   await proxy.held(size('+OK\r\n$3\r\nold\r\n'));
-  await redis.command('SET', 'key', 'new');
+  await redis.command('SET', 't-own:key', 'new');
   await proxy.held(size('+OK\r\n$3\r\nold\r\n') + push);
   proxy.release();
   expect((await read).value).toEqual(Buffer.from('old'));
@@ -304,12 +306,12 @@ test('a change between a read and its answer is told, in whichever order they ar
 
   // the push of an earlier read comes first: the answer is new, and a change after it is told to whoever reads then
   const earlier = new Listener();
-  await tracking.read('key', earlier.onChange);
+  await tracking.read('t-own:key', earlier.onChange);
   proxy.hold('TRACKING');
-  await redis.command('SET', 'key', 'newer');
+  await redis.command('SET', 't-own:key', 'newer');
   await proxy.held(push);
   listener = new Listener();
-  read = tracking.read('key', listener.onChange);
+  read = tracking.read('t-own:key', listener.onChange);
   await proxy.held(push + size('+OK\r\n$5\r\nnewer\r\n'));
   proxy.release();
   expect((await read).value).toEqual(Buffer.from('newer'));

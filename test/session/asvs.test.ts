@@ -18,6 +18,7 @@ import {
   startTestService,
   type TestService,
 } from '../support/service.js';
+import { asOurselves } from '../support/redis-user.js';
 
 /**
  * The requirements of the OWASP Application Security Verification Standard that a session service can meet, by their
@@ -274,7 +275,10 @@ onEachTopology(
 test('4.0.3 3.2.4 tokens are random bytes of the platform, and kept as SHA-256 only', async () => {
   const url = sharedRedisUrl('standalone');
   const service = await startTestService({ REDIS_URL: url });
-  const redis = createClient({ url, commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } } });
+  const redis = createClient({
+    url: asOurselves(url),
+    commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
+  });
   await redis.connect();
   try {
     const { session, sessionToken } = await login(service);

@@ -7,6 +7,7 @@ import {
   randomNamespace,
   type TestService,
 } from '../support/service.js';
+import { asOurselves } from '../support/redis-user.js';
 
 /** Records, indexes, counters and events agree, however sessions came and went. Looked at in Redis itself. */
 
@@ -17,7 +18,7 @@ const POLICIES_FILE = policiesFile({
 });
 
 const redis = createClient({
-  url: sharedRedisUrl('standalone'),
+  url: asOurselves(sharedRedisUrl('standalone')),
   commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
 });
 let service: TestService;

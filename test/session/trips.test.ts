@@ -5,7 +5,7 @@ import {
   type ValidateSessionRequest,
 } from '../../src/gen/shardkeep/session/v1/session.js';
 import type { PromiseClient } from '../support/client.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { policiesFile, randomNamespace } from '../support/service.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
@@ -43,7 +43,7 @@ beforeAll(async () => {
     if (names.length > 0) trips.push(names.join(' and '));
   });
   const service = await startServiceProcess({
-    REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}`,
+    REDIS_URL: serviceUrl(proxy.port),
     POLICIES_FILE,
   });
   const another = await startServiceProcess({ REDIS_URL: redis.url, NAMESPACE: service.namespace, POLICIES_FILE });

@@ -1,5 +1,6 @@
 import { createClient, RESP_TYPES } from 'redis';
 import { sharedRedisUrl } from './service.js';
+import { asOurselves } from './redis-user.js';
 
 /**
  * A database that one test file has for itself, so that all of it can be compared: of the shared standalone Redis, unless
@@ -21,7 +22,7 @@ export class DatabaseSnapshot {
   ) {}
 
   static async open(url = `${sharedRedisUrl('standalone')}/${String(DATABASE)}`): Promise<DatabaseSnapshot> {
-    const client = createBufferClient(url);
+    const client = createBufferClient(asOurselves(url));
     await client.connect();
     return new DatabaseSnapshot(url, client);
   }

@@ -1,8 +1,9 @@
 import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
-import { createConnection } from '../../src/redis/connection.js';
+import { createConnection } from '../../src/redis/create-connection.js';
 import { until } from './redis-server.js';
 import { sharedRedisUrl, type Topology } from './service.js';
+import { asOurselves } from './redis-user.js';
 
 /** Commands on the shared Redis past the service: to look at what it wrote, or to write what it never would. */
 export interface RawRedis {
@@ -14,14 +15,14 @@ export interface RawRedis {
 export async function rawRedis(topology: Topology): Promise<RawRedis> {
   let ready = false;
   const connection = createConnection(
-    parseRedisUrl(sharedRedisUrl(topology)),
+    parseRedisUrl(asOurselves(sharedRedisUrl(topology))),
     {
       onNodeReady: () => Promise.resolve(),
       onStateChange: (now) => {
         ready = now;
       },
     },
-    pino({ level: 'silent' }),
+    { logger: pino({ level: 'silent' }) },
   );
   connection.connect();
   await until(() => ready);

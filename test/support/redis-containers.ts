@@ -5,9 +5,11 @@ import {
   formCluster,
   freePort,
   serverFlags,
+  serviceUrl,
   untilAnswers,
   type ClusterNode,
 } from './redis-server.js';
+import { serviceUserFlags } from './redis-user.js';
 
 /**
  * The shared Redis of a run in containers. A server that a test stops, kills or restarts is none of them but a process
@@ -75,7 +77,7 @@ async function startStandalone(container: GenericContainer, start: Start): Promi
   );
   const port = running.getMappedPort(REDIS_PORT);
   await untilAnswers(port);
-  return `redis://127.0.0.1:${String(port)}`;
+  return serviceUrl(port);
 }
 
 /**
@@ -107,5 +109,5 @@ function nodeCommand({ port, busPort }: ClusterNode): string {
 
 /** On all addresses of the container: what comes in by a published port does not come by its loopback. */
 function containerFlags(port: number, dir: string): string[] {
-  return [...serverFlags(port, '0.0.0.0', dir), '--protected-mode', 'no'];
+  return [...serverFlags(port, '0.0.0.0', dir), ...serviceUserFlags(), '--protected-mode', 'no'];
 }

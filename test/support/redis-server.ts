@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from 'redis';
 import { findRedisBinary } from '../../src/redis/embedded.js';
+import { SERVICE_LOGIN, serviceUserFlags } from './redis-user.js';
 
 /** Real Redis processes for tests, on free loopback ports. */
 
@@ -18,6 +19,7 @@ let portsTried = Math.floor(Math.random() * OWN_PORTS);
 
 export interface RedisServer {
   readonly port: number;
+  /** For services, as their user; `asOurselves` makes it one for the tests' own clients. */
   readonly url: string;
   readonly pid: number;
   /** Sends one command on a connection of its own. */
@@ -50,6 +52,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
+/** `flags` may hold a `--user` of their own, in the place of the usual one. */
 export async function startRedis(flags: readonly string[] = [], env = process.env): Promise<RedisServer> {
   const binary = findRedisBinary(process.env.REDIS_SERVER_BIN);
   if (binary === undefined) throw new Error('no redis-server on this machine; run `make redis`');
@@ -58,7 +61,8 @@ export async function startRedis(flags: readonly string[] = [], env = process.en
   let child: ChildProcess | undefined;
 
   const start = async (): Promise<void> => {
-    child = spawn(binary, [...serverFlags(port, LOOPBACK, dir), ...flags], { stdio: 'ignore', env });
+    const user = flags.includes('--user') ? [] : serviceUserFlags();
+    child = spawn(binary, [...serverFlags(port, LOOPBACK, dir), ...user, ...flags], { stdio: 'ignore', env });
     await untilAnswers(port);
   };
   const stop = async (signal: NodeJS.Signals = 'SIGTERM'): Promise<void> => {
@@ -71,7 +75,7 @@ export async function startRedis(flags: readonly string[] = [], env = process.en
   await start();
   return {
     port,
-    url: `redis://${LOOPBACK}:${String(port)}`,
+    url: serviceUrl(port),
     get pid() {
       if (child?.pid === undefined) throw new Error('not running');
       return child.pid;
@@ -85,6 +89,11 @@ export async function startRedis(flags: readonly string[] = [], env = process.en
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** How a service reaches what listens at a port, a Redis or a proxy before one. */
+export function serviceUrl(port: number): string {
+  return `redis://${SERVICE_LOGIN}${LOOPBACK}:${String(port)}`;
 }
 
 /** What every Redis of the tests is started with, as a process or in a container. */
@@ -177,7 +186,7 @@ export async function startCluster(masterCount: number, replicasEach: number): P
 }
 
 export function clusterUrl(nodes: readonly { readonly port: number }[]): string {
-  return `redis+cluster://${nodes.map(({ port }) => `${LOOPBACK}:${String(port)}`).join(',')}`;
+  return `redis+cluster://${SERVICE_LOGIN}${nodes.map(({ port }) => `${LOOPBACK}:${String(port)}`).join(',')}`;
 }
 
 /** Makes a Cluster of running nodes, the first of them its masters, and waits until it is ready to fail over. */

@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { TestChannel } from './client.js';
-import { randomNamespace, type Environment } from './service.js';
+import { randomNamespace, type Environment } from './namespace.js';
+import { mustUseServiceUser } from './redis-user.js';
 
 /** The built service (`make build`) as a process of its own, for what cannot be seen from inside: exits, signals, crashes. */
 
@@ -61,6 +62,7 @@ export async function startServiceProcess(
   options: ServiceProcessOptions = {},
 ): Promise<ServiceProcess> {
   const { until = 'ready', ownGroup = false, main = MAIN, nodeArgs = [] } = options;
+  mustUseServiceUser(env);
   if (!existsSync(main)) throw new Error(`${main} is not there; run \`make build\` first`);
   const namespace = env.NAMESPACE ?? randomNamespace();
   const child = spawn(process.execPath, [...nodeArgs, main], {

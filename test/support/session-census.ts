@@ -1,11 +1,12 @@
 import { createClient, RESP_TYPES } from 'redis';
+import { asOurselves } from './redis-user.js';
 
 /** Everything a namespace of sessions has in Redis, held against each other. */
 
 const FORMAT_SESSION = 1;
 const ENDS = new Set(['destroyed', 'expired', 'evicted', 'theft']);
 /** What goes with its last member or is there for good; every other key needs an expiry. */
-const WITHOUT_EXPIRY = /:(?:user:\{|sessions:\{[^}]*\}:(?:deadlines|counters)$|meta$)/;
+const WITHOUT_EXPIRY = /:(?:tags:\{|user:\{|sessions:\{[^}]*\}:(?:deadlines|counters)$|meta$)/;
 
 export interface SessionEventEntry {
   readonly id: string;
@@ -63,7 +64,10 @@ interface Found {
 
 async function look(url: string, namespace: string, found: Found): Promise<void> {
   const { sessions, inUserIndexes, inDeadlines, events, counters, immortal } = found;
-  const redis = createClient({ url, commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } } });
+  const redis = createClient({
+    url: asOurselves(url),
+    commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
+  });
   await redis.connect();
   try {
     const names = (await redis.keys(`${namespace}:*`)).map(String);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { LockLostError, LockNotAcquiredError } from '../../../src/client/index.js';
+import { BARE_LOCKS } from '../../support/redis-user.js';
 import { admitNow, startMasters } from '../../lock/quorum/quorum-support.js';
 import { errorOf } from '../../support/client-error.js';
 import { until, type RedisServer } from '../../support/redis-server.js';
@@ -12,14 +13,14 @@ const LEASE_MS = 1_500;
 const WAIT_MS = 50_000;
 
 describe.each([
-  ['on a quorum', 3, {}],
-  ['with the locks of redlock', 1, { LOCK_COMPATIBLE: 'redlock' }],
-])('withLock %s', (mode, masterCount, env) => {
+  ['on a quorum', 3, {}, undefined],
+  ['with the locks of redlock', 1, { LOCK_COMPATIBLE: 'redlock' }, BARE_LOCKS],
+])('withLock %s', (mode, masterCount, env, flags) => {
   let masters: readonly RedisServer[];
   let service: TestService;
 
   beforeAll(async () => {
-    masters = await startMasters(masterCount);
+    masters = await startMasters(masterCount, flags);
     service = await startTestService({
       REDIS_URL: sharedRedisUrl('standalone'),
       NAMESPACE: await admitNow(masters),

@@ -7,6 +7,7 @@ import { freePort, until } from '../../support/redis-server.js';
 import { onEachTopology, sharedRedisUrl, startTestService } from '../../support/service.js';
 import { someone } from '../../client/rate-limits/support.js';
 import { countOf, statusesOf, WebOfTest } from '../web-support.js';
+import { asOurselves } from '../../support/redis-user.js';
 
 const web = new WebOfTest();
 
@@ -172,7 +173,7 @@ test.each([
   ['a number', 5, 5],
   ['a function', () => 5, 500],
 ])('one address leaves no more in Redis than its limit, where that is %s', async (_what, limit, most) => {
-  const redis = createClient({ url: sharedRedisUrl('standalone') });
+  const redis = createClient({ url: asOurselves(sharedRedisUrl('standalone')) });
   const service = await startTestService({ REDIS_URL: sharedRedisUrl('standalone') });
   web.closeLater(() => service.stop());
   web.closeLater(() => redis.close());

@@ -4,9 +4,10 @@ import { createClient } from 'redis';
 import { randomNamespace, sharedRedisUrl, startTestService } from '../../support/service.js';
 import { client, login, POLICIES_FILE } from '../../client/sessions/support.js';
 import { join, NOBODY, startGame, untilKicked } from './support.js';
+import { asOurselves } from '../../support/redis-user.js';
 
 test('with the adapter for Redis rooms reach all processes, and each one kicks its own sockets', async () => {
-  const url = sharedRedisUrl('standalone');
+  const url = asOurselves(sharedRedisUrl('standalone'));
   const NAMESPACE = randomNamespace();
   const services = await Promise.all([
     startTestService({ REDIS_URL: url, POLICIES_FILE, NAMESPACE }),

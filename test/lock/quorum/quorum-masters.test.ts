@@ -8,7 +8,7 @@ import { Redis } from '../../../src/redis/redis.js';
 import { failureOf } from '../../support/client.js';
 import { scrape } from '../../support/metrics.js';
 import { describeWithRedisClock, startClockedRedis } from '../../support/redis-clock.js';
-import { until, type RedisServer } from '../../support/redis-server.js';
+import { serviceUrl, until, type RedisServer } from '../../support/redis-server.js';
 import { startServiceProcess } from '../../support/service-process.js';
 import { sharedRedisUrl } from '../../support/service.js';
 import { admitNow, callOf, QuorumBed, startMasters } from './quorum-support.js';
@@ -67,10 +67,10 @@ describe('a master that may have forgotten does not vote before the longest leas
   test('new, with all of its fleet', async () => {
     bed.masters = [...(await startMasters(3))];
     const startedAt = performance.now();
-    const service = await startServiceProcess(bed.environment('new-fleet', SHORT), { until: 'listening' });
+    const service = await startServiceProcess(bed.environment('t-new-fleet', SHORT), { until: 'listening' });
     const locks = service.channel().of(LockServiceService);
     await until(async () => {
-      await expect(bed.ask(0, 'HGET', keys.quorumMarker('new-fleet'), 'since')).resolves.not.toBeNull();
+      await expect(bed.ask(0, 'HGET', keys.quorumMarker('t-new-fleet'), 'since')).resolves.not.toBeNull();
       return true;
     });
     expect((await failureOf(locks.acquireLock({ resources: ['r'], ttlMs: 500n }))).code).toBe(Code.UNAVAILABLE);
@@ -81,9 +81,8 @@ describe('a master that may have forgotten does not vote before the longest leas
 });
 
 describe('refused at boot', () => {
-  const url = (port: number): string => `redis://127.0.0.1:${String(port)}`;
   test.each([1, 2, 4, 7])('%i masters', async (count) => {
-    const urls = Array.from({ length: count }, (_, index) => url(7_000 + index)).join(',');
+    const urls = Array.from({ length: count }, (_, index) => serviceUrl(7_000 + index)).join(',');
     const service = await startServiceProcess({ LOCK_REDIS_URLS: urls }, { until: 'nothing' });
     expect(await service.exited).toEqual({ code: EXIT_CONFIG, signal: null });
     expect(service.output.join('\n')).toMatch(/LOCK_REDIS_URLS: .*3 or 5/);
@@ -92,7 +91,11 @@ describe('refused at boot', () => {
   test('one master by two names', async () => {
     bed.masters = [...(await startMasters(2))];
     const [first, second] = bed.masters.map(({ port }) => port);
-    const urls = [url(first ?? 0), `redis://localhost:${String(first)}`, url(second ?? 0)].join(',');
+    const urls = [
+      serviceUrl(first ?? 0),
+      serviceUrl(first ?? 0).replace('127.0.0.1', 'localhost'),
+      serviceUrl(second ?? 0),
+    ].join(',');
     const service = await startServiceProcess(
       { REDIS_URL: sharedRedisUrl('standalone'), LOCK_REDIS_URLS: urls },
       { until: 'nothing' },

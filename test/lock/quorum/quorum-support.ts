@@ -148,8 +148,8 @@ export async function startCoordinator(
   };
 }
 
-export function startMasters(count: number): Promise<readonly RedisServer[]> {
-  return Promise.all(Array.from({ length: count }, () => startRedis()));
+export function startMasters(count: number, flags?: readonly string[]): Promise<readonly RedisServer[]> {
+  return Promise.all(Array.from({ length: count }, () => startRedis(flags)));
 }
 
 /** Lets masters vote at once: nothing has been forgotten where a test has just started them. */

@@ -3,6 +3,7 @@ import { AcquireLockStatus, LockOwnershipStatus } from '../../../src/gen/shardke
 import { until, type RedisServer } from '../../support/redis-server.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../../support/service.js';
 import { startMasters } from '../quorum/quorum-support.js';
+import { BARE_LOCKS } from '../../support/redis-user.js';
 import { connectPeer, KINDS, type Kind, type Peer, type PeerLock } from './peers.js';
 
 /** redlock 4.2.0, redlock 5.0.0-beta.2 and LockService take the same locks, and each of them respects the others. */
@@ -22,7 +23,7 @@ describe.each([1, 3])('on %s masters', (masterCount) => {
   let names = 0;
 
   beforeAll(async () => {
-    servers = await startMasters(masterCount);
+    servers = await startMasters(masterCount, BARE_LOCKS);
     service = await startTestService({
       REDIS_URL: sharedRedisUrl('standalone'),
       LOCK_REDIS_URLS: servers.map(({ url }) => url).join(','),
@@ -173,7 +174,7 @@ describe('with one of 3 masters', () => {
   let service: TestService;
 
   beforeAll(async () => {
-    servers = await startMasters(3);
+    servers = await startMasters(3, BARE_LOCKS);
     service = await startTestService({
       REDIS_URL: sharedRedisUrl('standalone'),
       LOCK_REDIS_URLS: servers.map(({ url }) => url).join(','),

@@ -4,6 +4,7 @@ import Redlock5, { ExecutionError } from 'redlock5';
 import { AcquireLockStatus, LockOwnershipStatus } from '../../../src/gen/shardkeep/lock/v1/lock.js';
 import type { RedisServer } from '../../support/redis-server.js';
 import type { TestService } from '../../support/service.js';
+import { asOurselves } from '../../support/redis-user.js';
 
 /**
  * Three kinds of clients that lock the same resources: npm `redlock` 4.2.0 and 5.0.0-beta.2, each driven through node-redis
@@ -48,7 +49,7 @@ export async function connectPeer(
 }
 
 async function connect(url: string) {
-  const client = createClient({ url, disableOfflineQueue: true });
+  const client = createClient({ url: asOurselves(url), disableOfflineQueue: true });
   client.on('error', () => undefined);
   await client.connect();
   return client;

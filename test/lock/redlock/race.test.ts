@@ -6,6 +6,7 @@ import { SeededRandom } from '../../support/seeded-random.js';
 import { sharedRedisUrl, startTestService, type TestService } from '../../support/service.js';
 import { startMasters } from '../quorum/quorum-support.js';
 import { connectPeer, KINDS, type Peer } from './peers.js';
+import { asOurselves, BARE_LOCKS } from '../../support/redis-user.js';
 
 /** Clients of all three kinds fight for one lock; what they do under it is read, modify, write. */
 
@@ -17,7 +18,7 @@ const COUNTER = 'counter';
 let servers: readonly RedisServer[];
 
 beforeAll(async () => {
-  servers = await startMasters(3);
+  servers = await startMasters(3, BARE_LOCKS);
 });
 afterAll(async () => {
   await Promise.all(servers.map((server) => server.remove()));
@@ -45,7 +46,7 @@ interface Race {
 async function race(masters: readonly RedisServer[], service: TestService, resource: string): Promise<Race> {
   const kinds = KINDS.flatMap((kind) => Array.from({ length: CLIENTS_A_KIND }, () => kind));
   const peers = await Promise.all(kinds.map((kind) => connectPeer(kind, masters, service)));
-  const counter = createClient({ url: masters[0]?.url ?? '' });
+  const counter = createClient({ url: asOurselves(masters[0]?.url ?? '') });
   await counter.connect();
   await counter.set(COUNTER, '0');
   const sections = KINDS.map(() => 0);

@@ -11,6 +11,7 @@ import { Redis } from '../../../src/redis/redis.js';
 import { until, type RedisServer } from '../../support/redis-server.js';
 import { randomNamespace } from '../../support/service.js';
 import { callOf, requestFor, startMasters } from '../quorum/quorum-support.js';
+import { BARE_LOCKS } from '../../support/redis-user.js';
 
 /** What a try leaves behind on three masters: nothing where it was lost, and everything where anybody has it. */
 
@@ -27,7 +28,7 @@ let open: Redis[] = [];
 let resources = 0;
 
 beforeAll(async () => {
-  servers = await startMasters(3);
+  servers = await startMasters(3, BARE_LOCKS);
 });
 afterEach(async () => {
   await Promise.all(open.map((redis) => redis.close()));
