@@ -34,14 +34,15 @@ import { createRateLimitService } from './ratelimit/rate-limit-service.js';
 import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
+import { redisMetrics } from './redis/redis-metrics.js';
 import { OperationTimer } from './redis/operation-timer.js';
 import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
+import { allSessionScripts, createSessionService, heldSessionScripts } from './session/session-service.js';
 import { createHealthReport, type ReportHealth } from './service-health.js';
-import { allSessionScripts, createSessionService } from './session/session-service.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -79,6 +80,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timeoutMs: config.redis.timeoutMs,
+    ...(config.redis.stateReplicas === undefined
+      ? {}
+      : { replicated: { ...config.redis.stateReplicas, scripts: [...allLockScripts, ...heldSessionScripts] } }),
     timer,
     logger,
     onUnusable,
@@ -195,6 +200,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const rejections = new Rejections();
   const metrics = new Metrics();
+  for (const metric of redisMetrics(roles)) metrics.register(metric);
   metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
