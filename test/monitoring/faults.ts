@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { metricsOf } from '../support/metrics.js';
 import { startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { policiesFile, startTestService, type Environment, type TestService } from '../support/service.js';
 
@@ -32,15 +33,17 @@ const WHILE_REDIS_FAILS = [
   'ShardkeepRedisReconnects',
   'ShardkeepRedisCircuitOpen',
   'ShardkeepRateLimitsOpen',
-  'ShardkeepNotServing',
-  'ShardkeepRedisDown',
   'ShardkeepInternalErrors',
   'ShardkeepLocksLost',
 ];
 
 /** The service asks a Redis about itself when it comes back, and not only every ten seconds. */
-async function lookAgain(redis: RedisServer): Promise<void> {
+async function lookAgain({ redis, service }: Place): Promise<void> {
+  const told = async (name: string): Promise<number> =>
+    (await metricsOf(service)).get(`shardkeep_redis_${name}{role="state"}`) ?? 0;
+  const before = await told('reconnects_total');
   await redis.command('CLIENT', 'KILL', 'TYPE', 'normal');
+  await until(async () => (await told('reconnects_total')) > before && (await told('up')) === 1);
 }
 
 /** Writes what is nobody's until something is evicted for it. */
@@ -61,6 +64,7 @@ export const FAULTS: readonly Fault[] = [
     alerts: [
       'ShardkeepCacheErrorRate',
       'ShardkeepSessionCreationFailures',
+      'ShardkeepRedisDown',
       'ShardkeepNotServing',
       'ShardkeepRateLimitsOpen',
     ],
@@ -74,10 +78,10 @@ export const FAULTS: readonly Fault[] = [
     name: 'Redis is full',
     alerts: ['ShardkeepRedisOutOfMemory', 'ShardkeepRedisMemoryHigh', 'ShardkeepCacheErrorRate'],
     perhaps: WHILE_REDIS_FAILS,
-    begin: async ({ redis }) => {
+    begin: async (place) => {
       // less than an empty one takes
-      await redis.command('CONFIG', 'SET', 'maxmemory', '500kb');
-      await lookAgain(redis);
+      await place.redis.command('CONFIG', 'SET', 'maxmemory', '500kb');
+      await lookAgain(place);
     },
   },
   {
@@ -85,9 +89,9 @@ export const FAULTS: readonly Fault[] = [
     alerts: ['ShardkeepEvictionPolicyWrong', 'ShardkeepStateEvicted'],
     perhaps: [...WHILE_REDIS_FAILS, 'ShardkeepRedisMemoryHigh', 'ShardkeepCacheHitRatio', 'ShardkeepEvictionRateHigh'],
     redisFlags: ['--maxmemory', '4mb', '--maxmemory-policy', 'allkeys-lru'],
-    goOn: async ({ redis }) => {
-      await evict(redis);
-      await lookAgain(redis);
+    goOn: async (place) => {
+      await evict(place.redis);
+      await lookAgain(place);
     },
   },
   {

@@ -55,7 +55,9 @@ function stretched(scrapes: readonly Samples[], name: string, minutes: number): 
     const from = scrapes[Math.min(Math.floor(place), steps)]?.get(name);
     const to = scrapes[Math.ceil(place)]?.get(name);
     if (to === undefined) return '_';
-    if (from === undefined || !COUNTS.test(name)) return String(to);
-    return String(from + (to - from) * (place - Math.floor(place)));
+    if (!COUNTS.test(name)) return String(to);
+    // many begin with the first of what they count
+    const before = from ?? 0;
+    return String(before + (to - before) * (place - Math.floor(place)));
   });
 }
