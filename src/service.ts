@@ -29,6 +29,7 @@ import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
+import { Tracing } from './grpc/tracing.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
@@ -38,14 +39,17 @@ import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
 import { FormatMismatchError } from './redis/format.js';
+import { redisMetrics } from './redis/redis-metrics.js';
 import { OperationTimer } from './redis/operation-timer.js';
 import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
+import { allSessionScripts, createSessionService, heldSessionScripts } from './session/session-service.js';
 import { createHealthReport, type ReportHealth } from './service-health.js';
-import { allSessionScripts, createSessionService } from './session/session-service.js';
+
+import { ownVersion } from './version.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -83,6 +87,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespaces: config.namespaces,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timeoutMs: config.redis.timeoutMs,
+    ...(config.redis.stateReplicas === undefined
+      ? {}
+      : { replicated: { ...config.redis.stateReplicas, scripts: [...allLockScripts, ...heldSessionScripts] } }),
     timer,
     logger,
     onUnusable,
@@ -216,6 +224,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const rejections = new Rejections();
   const metrics = new Metrics();
+  for (const metric of redisMetrics(roles)) metrics.register(metric);
   metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
   const parts = [sessions, locks, rateLimits, policiesReload, credentialsReload, served, timer, roleMetrics];
@@ -226,6 +235,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    tracing: Tracing.ofProcess(ownVersion()),
     rejections,
     logger,
   });

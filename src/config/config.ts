@@ -1,6 +1,7 @@
 import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
 import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
+import type { ReplicaTerms } from '../redis/connection.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
@@ -12,6 +13,7 @@ import { planLocks } from './lock-plan.js';
 import type { FileCopy } from './file-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
+import { planReplicas } from './replicas-plan.js';
 import { planTransport, type TransportPlan } from './transport-plan.js';
 
 export { ConfigError } from './config-error.js';
@@ -57,6 +59,9 @@ export interface Config extends ServedPolicies {
     readonly plan: RedisPlan;
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
+    readonly timeoutMs: number;
+    /** For sessions and locks; undefined: the master alone answers for them. */
+    readonly stateReplicas: ReplicaTerms | undefined;
     /** From which duration on an operation is logged; 0: none is. */
     readonly slowOperationMs: number;
   };
@@ -136,6 +141,7 @@ export function loadConfig(
     warnings.push('NAMESPACE names no namespace of callers: CREDENTIALS_FILE does');
   }
   const plan = planRedis(settings, problems);
+  const stateReplicas = planReplicas(settings, plan, problems);
   const locks = planLocks(settings, namespace, problems);
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
@@ -168,6 +174,8 @@ export function loadConfig(
       plan,
       maxRetries: settings.REDIS_MAX_RETRIES,
       strictEviction: settings.STRICT_EVICTION,
+      timeoutMs: settings.REDIS_TIMEOUT_MS,
+      stateReplicas,
       slowOperationMs: settings.SLOW_OPERATION_MS,
     },
     cache: {

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { status as Code } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
@@ -10,6 +11,7 @@ import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
 import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
 import type { StreamCall } from './stream-call.js';
+import type { Tracing } from './tracing.js';
 import type { Parking, SingleCall, TransportCall } from './transport-call.js';
 
 export interface InvokerOptions {
@@ -21,6 +23,8 @@ export interface InvokerOptions {
   readonly maxParked: number;
   /** Open streams, counted apart from calls in flight. */
   readonly maxStreams: number;
+  /** Undefined: nobody collects traces. */
+  readonly tracing: Tracing | undefined;
   readonly rejections: Rejections;
   readonly logger: Logger;
 }
@@ -34,7 +38,6 @@ export interface CallLoad {
 
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
-const OK = 0;
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
@@ -98,6 +101,7 @@ export class Invoker implements Parking {
   /** The request is a part of `bytes`. */
   invoke(call: SingleCall, bytes: Buffer, from: number, to: number): void {
     let work: Promise<unknown>;
+    call.trace = this.options.tracing?.begin(call);
     try {
       this.admit(call);
     } catch (error) {
@@ -133,6 +137,7 @@ export class Invoker implements Parking {
 
   /** The same for a stream, which is open until its handler is done: that may be after the caller got its status. */
   invokeStream(call: StreamCall): void {
+    call.trace = this.options.tracing?.begin(call);
     try {
       this.admitStream(call);
     } catch (error) {
@@ -205,7 +210,8 @@ export class Invoker implements Parking {
     if (!call.end('answered')) return;
     this.deadlines.remove(call);
     call.finish();
-    call.prepared.observer.ended(OK, undefined);
+    call.trace?.end(Code.OK);
+    call.prepared.observer.ended(Code.OK, undefined);
   }
 
   private succeed(call: SingleCall, response: unknown): void {
@@ -217,7 +223,8 @@ export class Invoker implements Parking {
       this.refuse(call, toStatus(error));
       return;
     }
-    call.prepared.observer.ended(OK, performance.now() - call.arrivedAt);
+    call.trace?.end(Code.OK);
+    call.prepared.observer.ended(Code.OK, performance.now() - call.arrivedAt);
   }
 
   private fail(call: TransportCall, error: unknown): void {
@@ -235,6 +242,7 @@ export class Invoker implements Parking {
       logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
     }
     call.fail(status);
+    call.trace?.end(status.code);
     this.failures.set(status.reason, (this.failures.get(status.reason) ?? 0) + 1);
     observer.ended(status.code, rpc.kind === 'unary' ? performance.now() - call.arrivedAt : undefined);
   }

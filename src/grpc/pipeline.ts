@@ -19,6 +19,7 @@ import type { PreparedRpc } from './prepared-rpc.js';
 import type { Principal } from './principal.js';
 import type { UnaryRpc } from './rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
+import type { Carried } from './tracing.js';
 import { SingleCall, timeoutMsOf, withoutPort } from './transport-call.js';
 import type { TransportOptions } from './unary.js';
 
@@ -58,6 +59,7 @@ class PipelineCall extends SingleCall {
     prepared: PreparedRpc<UnaryRpc>,
     arrivedAt: number,
     deadlineAt: number,
+    override readonly carried: Carried,
   ) {
     super(prepared, stream.principal, arrivedAt, deadlineAt);
   }
@@ -84,6 +86,7 @@ export class PipelineStream {
   private readonly inFlight = new Map<number, PipelineCall>();
   private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
   private readonly flushSoon: () => void;
+  private readonly carried: Carried;
   private flushScheduled = false;
   private answersInFrame = 0;
   private unsentBytes = 0;
@@ -103,6 +106,7 @@ export class PipelineStream {
     private readonly opened: Pick<Followed, 'principal'>,
     private readonly unsent: { bytes: number },
   ) {
+    this.carried = { metadata: stream.metadata, isShared: true };
     this.flushSoon = () => {
       this.flushScheduled = false;
       this.flush();
@@ -252,7 +256,7 @@ export class PipelineStream {
       return;
     }
     const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);
-    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt);
+    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt, this.carried);
     this.inFlight.set(id, call);
     options.invoker.invoke(call, frame, requestFrom, requestTo);
   }

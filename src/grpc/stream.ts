@@ -14,6 +14,7 @@ import { NOBODY, type Principal } from './principal.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
+import type { Carried } from './tracing.js';
 import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
 
@@ -72,9 +73,11 @@ function begin(
     followed.release();
   });
   invoker.invokeStream(call);
-  // it ends, as its RPC declares, with the service or when its connection is to go
-  const letGo = connectionOf(grpcStream.metadata)?.hold(call);
-  if (letGo !== undefined) grpcStream.on('cancelled', letGo);
+  const connection = connectionOf(grpcStream.metadata);
+  if (connection === undefined) return;
+  const { onDrain, holds } = prepared.rpc;
+  // what only lasts moves when its connection gets old; what holds or does something keeps the connection until it ends
+  grpcStream.on('cancelled', onDrain === 'end' && !holds ? connection.hold(call) : connection.keep());
 }
 
 // eslint-disable-next-line @typescript-eslint/require-await -- what is there already, as if it came
@@ -118,6 +121,10 @@ class GrpcStreamCall extends StreamCall {
 
   override get peer(): string {
     return withoutPort(this.grpcStream.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcStream.metadata, isShared: false };
   }
 
   override send(response: Buffer): Promise<void> | undefined {

@@ -8,6 +8,7 @@ import { NOBODY, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
+import type { Carried } from './tracing.js';
 import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
 
 /** What every transport needs. */
@@ -57,6 +58,10 @@ class UnaryCall extends SingleCall {
 
   override get peer(): string {
     return withoutPort(this.grpcCall.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcCall.metadata, isShared: false };
   }
 
   override succeed(response: unknown): void {

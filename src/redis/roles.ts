@@ -6,7 +6,7 @@ import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js
 import type { AnyLuaScript } from './lua-script.js';
 import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
 import type { OperationTimer } from './operation-timer.js';
-import { Redis } from './redis.js';
+import { Redis, type RedisOptions } from './redis.js';
 
 /**
  * What a Redis is for. `cache` may lose anything at any time; `state` (sessions, locks) must not be evicted; `limit`
@@ -32,6 +32,10 @@ export interface RolesOptions {
   /** All that data is served of; more may be added. */
   readonly namespaces: readonly string[];
   readonly maxRetries: number | undefined;
+  /** A node that answers nothing for so long is given up until it is back. */
+  readonly timeoutMs: number;
+  /** Scripts of the role `state` that are answered when so many replicas have what they wrote. */
+  readonly replicated?: RedisOptions['replicated'];
   /** Refuse, instead of warn, when sessions could be evicted. */
   readonly strictEviction: boolean;
   readonly timer: OperationTimer;
@@ -91,9 +95,12 @@ export function createRoles(options: RolesOptions): Roles {
   const namespaces = new Set(options.namespaces);
   const byTarget = new Map<string, Redis>();
   let closed = false;
+  // what waits for replicas has a connection of its own, since all that is behind it there waits too
+  const connectionOf = (role: Role): string =>
+    JSON.stringify([targets[role], role === 'state' && options.replicated !== undefined]);
   const connect = (role: Role): Redis => {
-    const id = JSON.stringify(targets[role]);
-    const rolesHere = ROLES.filter((other) => JSON.stringify(targets[other]) === id);
+    const id = connectionOf(role);
+    const rolesHere = ROLES.filter((other) => connectionOf(other) === id);
     const redis =
       byTarget.get(id) ??
       new Redis({
@@ -101,6 +108,8 @@ export function createRoles(options: RolesOptions): Roles {
         scripts: [checkFormatScript, ...rolesHere.flatMap((other) => options.scripts[other])],
         timer: options.timer,
         logger: options.logger.child({ roles: rolesHere }),
+        timeoutMs: options.timeoutMs,
+        ...(role === 'state' && options.replicated !== undefined ? { replicated: options.replicated } : {}),
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
         onNode: (report, self) => admitNode(report, self, rolesHere, { ...options, namespaces: [...namespaces] }),
       });

@@ -22,7 +22,7 @@ import { sweepScripts } from './sweep-scripts.js';
 import { SweepStore } from './sweep-store.js';
 import { Sweeper } from './sweeper.js';
 import { Sweepers } from './sweepers.js';
-import { tokenScripts } from './token-scripts.js';
+import { tokenScripts, validateSessionScript } from './token-scripts.js';
 import { TokenStore } from './token-store.js';
 import { TouchGuesses } from './touch-guesses.js';
 import { watchScripts } from './watch-scripts.js';
@@ -61,6 +61,14 @@ export const allSessionScripts: readonly AnyLuaScript[] = [
   ...sweepScripts,
   ...watchScripts,
 ];
+
+/**
+ * What a caller relies on once it is answered. A validation is not among it: what it writes is when a session was last seen,
+ * and to lose that costs some idle time.
+ */
+export const heldSessionScripts: readonly AnyLuaScript[] = [...sessionScripts, ...claimScripts, ...tokenScripts].filter(
+  (script) => script !== validateSessionScript,
+);
 
 export function createSessionService(options: SessionServiceOptions): SessionService {
   const { redis, channels, logger } = options;

@@ -69,6 +69,7 @@ export async function startStreamService(options: StreamServiceOptions): Promise
   const rules = { key: text({ minBytes: 1, maxBytes: 512 }), consistency: anything };
   const rejections = new Rejections();
   const invoker = new Invoker({
+    tracing: undefined,
     rateGateOf: () => gate,
     observerOf: () => ({ ended: (code) => codes.push(code) }),
     maxInFlight: 1,
