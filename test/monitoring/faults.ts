@@ -49,7 +49,7 @@ async function lookAgain({ redis, service }: Place): Promise<void> {
 /** Writes what is nobody's until something is evicted for it. */
 async function evict(redis: RedisServer): Promise<void> {
   const evicted = async (): Promise<string> =>
-    String(await redis.command('INFO', 'stats')).match(/evicted_keys:\d+/)?.[0] ?? '';
+    /evicted_keys:\d+/.exec(String(await redis.command('INFO', 'stats')))?.[0] ?? '';
   const before = await evicted();
   do {
     const write = (): Promise<unknown> => redis.command('SET', `x:${String(Math.random())}`, LARGE);
