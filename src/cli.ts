@@ -2,11 +2,12 @@
 import { parseArgs } from 'node:util';
 import { ownVersion } from './version.js';
 
-/** The command `shardkeep`: the service, which is set by environment variables alone. */
+/** The command `shardkeep`: the service, which is set by environment variables alone, and a look at one. */
 
 /** sysexits.h EX_USAGE. */
 const EXIT_USAGE = 64;
 const USAGE = `usage: shardkeep [--help | --version]
+       shardkeep healthcheck [--help] [options]
 
 Serves cache, sessions, locks and rate limits over gRPC until SIGTERM or Ctrl-C. Settings are environment variables, all
 optional; README.md names them. The usual ones:
@@ -29,7 +30,16 @@ function optionsOrExit(): { readonly help: boolean; readonly version: boolean } 
   }
 }
 
-const { help, version } = optionsOrExit();
-if (help) process.stdout.write(USAGE);
-else if (version) process.stdout.write(`${ownVersion()}\n`);
-else await import('./main.js');
+async function serveOrTell(): Promise<void> {
+  const { help, version } = optionsOrExit();
+  if (help) process.stdout.write(USAGE);
+  else if (version) process.stdout.write(`${ownVersion()}\n`);
+  else await import('./main.js');
+}
+
+const [command, ...rest] = process.argv.slice(2);
+if (command === 'healthcheck') {
+  // a probe comes often, and needs little of what the service needs
+  const { healthcheck } = await import('./healthcheck.js');
+  process.exitCode = await healthcheck(rest, process.env);
+} else await serveOrTell();
