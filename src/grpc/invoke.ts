@@ -6,6 +6,7 @@ import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import { FailureLog } from './failure-log.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
+import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
@@ -41,7 +42,8 @@ export const OVERLOAD_RETRY_MS = 100;
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
- * rate policy → handler → error mapping → log, within the call's deadline. A stream goes the same way, each of its requests
+ * rate policy → handler → error mapping → log, within the call's deadline; who calls is known by then, and admission asks
+ * whether they may. A stream goes the same way, each of its requests
  * through decoding and validation and the first one through the rate policy. Validation comes before the rate policy: a
  * wrong request writes nothing, and the policy's subjects are fields of the request.
  *
@@ -112,11 +114,13 @@ export class Invoker implements Parking {
     // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED; counted before it starts,
     // because a handler may park at once
     this.inFlight++;
+    const { load } = call.principal;
+    if (load !== undefined) load.callsInFlight++;
     call.parking = this;
     try {
       work = start(call, bytes, from, to);
     } catch (error) {
-      this.inFlight--;
+      this.done(call);
       this.fail(call, error);
       return;
     }
@@ -124,11 +128,11 @@ export class Invoker implements Parking {
     call.onEarlyEnd = this.endEarly;
     work.then(
       (response) => {
-        this.inFlight--;
+        this.done(call);
         this.succeed(call, response);
       },
       (error: unknown) => {
-        this.inFlight--;
+        this.done(call);
         this.fail(call, error);
       },
     );
@@ -145,6 +149,8 @@ export class Invoker implements Parking {
       return;
     }
     this.streams.add(call);
+    const { load } = call.principal;
+    if (load !== undefined) load.streams++;
     if (Number.isFinite(call.deadlineAt)) this.deadlines.add(call);
     call.onEarlyEnd = this.endEarly;
     const fail = (error: unknown): void => {
@@ -156,15 +162,31 @@ export class Invoker implements Parking {
       }, fail)
       .then(() => {
         this.streams.delete(call);
+        if (load !== undefined) load.streams--;
         call.released();
       });
+  }
+
+  /** Refuses a call before it was begun, or ends a stream, for what the transport knows of it. */
+  reject(call: TransportCall, error: DomainError): void {
+    this.fail(call, error);
+  }
+
+  private done({ principal: { load } }: SingleCall): void {
+    this.inFlight--;
+    if (load !== undefined) load.callsInFlight--;
   }
 
   private admit(call: SingleCall): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
       this.options.rejections.count('overload');
-      throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
+      throw overloaded('too many calls in flight');
+    }
+    const { load } = call.principal;
+    if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {
+      this.options.rejections.count('overload');
+      throw overloaded('too many calls of this principal in flight');
     }
   }
 
@@ -172,8 +194,9 @@ export class Invoker implements Parking {
     this.admitAny(call);
     if (this.streams.size >= this.options.maxStreams) {
       this.options.rejections.count('overload');
-      throw new DomainError('OVERLOADED', 'too many streams open', { retryAfterMs: OVERLOAD_RETRY_MS });
+      throw overloaded('too many streams open');
     }
+    admitStreamOf(call.principal);
   }
 
   private admitAny(call: TransportCall): void {
@@ -182,6 +205,8 @@ export class Invoker implements Parking {
       this.options.rejections.count('draining');
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
+    const { rpcs } = call.principal;
+    if (rpcs !== undefined && !rpcs.has(call.prepared.rpc.name)) throw notAllowed('rpc');
   }
 
   private finish(call: StreamCall): void {
@@ -221,10 +246,21 @@ export class Invoker implements Parking {
   }
 }
 
+function overloaded(message: string): DomainError {
+  return new DomainError('OVERLOADED', message, { retryAfterMs: OVERLOAD_RETRY_MS });
+}
+
+/** Throws OVERLOADED where a principal has as many streams open as it may. */
+export function admitStreamOf({ load }: Principal): void {
+  if (load !== undefined && load.streams >= load.maxStreams)
+    throw overloaded('too many streams of this principal open');
+}
+
 /** Decodes, validates, charges, hands over. Throws, or rejects, with what the caller did wrong. */
 function start(call: SingleCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
   const { rpc, gate } = call.prepared;
   const request = decodeRequest(rpc, bytes, from, to);
+  rpc.permit?.(request, call.principal);
   try {
     rpc.check(request);
   } catch (error) {

@@ -1,5 +1,6 @@
-import { CallContext, type EarlyEnd, type Principal } from './call-context.js';
+import { CallContext, type EarlyEnd } from './call-context.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import type { Principal } from './principal.js';
 import type { Rpc, UnaryRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import type { Carried, RpcTrace } from './tracing.js';
