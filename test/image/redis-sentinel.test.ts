@@ -142,8 +142,8 @@ withImage(
 
       await first?.kill();
       await until(async () => {
-        const roles = await Promise.all(others.map((pod) => pod.ask('role')));
-        return roles.some((role) => role.startsWith('master'));
+        const roles = await Promise.all(others.map((pod) => pod.ask('info', 'replication')));
+        return roles.some((role) => role.includes('role:master'));
       });
       await until(serves);
       expect(await first?.start()).toMatch(/the master is redis-[12]\.redis\.shardkeep\.svc/);

@@ -11,6 +11,7 @@ const SETS: readonly (readonly [folder: string, ...components: string[]])[] = [
   ['shared'],
   ['shared', 'components/network-policy', 'components/monitoring', 'components/tls'],
   ['shared', 'components/plaintext-mesh'],
+  ['shared', 'monitoring'],
   ['sidecar'],
   ['sidecar', 'components/monitoring-sidecar'],
   ['redis-sentinel'],
@@ -19,7 +20,7 @@ const SETS: readonly (readonly [folder: string, ...components: string[]])[] = [
 /** Those that an operator makes, as docs/operations/deploy.md says. */
 const SECRETS = /^(shardkeep-(redis|tls|credentials|settings)|redis-secrets|redis-cluster-secrets)$/;
 /** Settings that are on their way into .env.example. */
-const ANNOUNCED = ['CREDENTIALS_FILE', 'ALLOW_ANONYMOUS', 'REDIS_USERNAME', 'REDIS_PASSWORD_FILE'];
+const ANNOUNCED = ['REDIS_USERNAME', 'REDIS_PASSWORD_FILE'];
 const ENV_EXAMPLE = readFileSync('.env.example', 'utf8');
 const SETTINGS = new Set([
   ...[...ENV_EXAMPLE.matchAll(/^#([A-Z][A-Z0-9_]*)=/gm)].map(([, name = '']) => name),
