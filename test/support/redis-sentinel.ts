@@ -96,11 +96,7 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
   return setup;
 }
 
-function sentinelConfig(
-  port: number,
-  masterPort: number,
-  dir: string,
-): string {
+function sentinelConfig(port: number, masterPort: number, dir: string): string {
   return [
     `port ${String(port)}`,
     'bind 127.0.0.1',
