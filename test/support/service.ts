@@ -28,6 +28,9 @@ export interface TestService {
 
 export type Environment = Readonly<Record<string, string>>;
 
+/** What a busy machine may take from a Redis for a moment is no outage; tests of outages say how long one is. */
+export const PATIENT_TIMEOUT: Environment = { REDIS_TIMEOUT_MS: '5000' };
+
 /** A namespace that no other test uses. */
 export function randomNamespace(): string {
   return `t-${randomUUID().slice(0, 13)}`;
@@ -39,7 +42,13 @@ export async function startTestService(
 ): Promise<TestService> {
   const namespace = env.NAMESPACE ?? randomNamespace();
   mustUseServiceUser(env);
-  const config = loadConfig({ NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env });
+  const config = loadConfig({
+    NODE_ENV: 'test',
+    GRPC_LISTEN: '127.0.0.1:0',
+    NAMESPACE: namespace,
+    ...PATIENT_TIMEOUT,
+    ...env,
+  });
   const service = await startService({
     config,
     logger,
