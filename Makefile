@@ -21,7 +21,7 @@ BENCH_BUILT := dist/bench/.built
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test bench lint docs types proto contract previous-release package client-size image image-test sbom manifests demo examples clean
+.PHONY: help install redis gen build run try test bench chaos lint docs types proto contract previous-release package client-size image image-test sbom manifests demo examples clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -50,6 +50,9 @@ bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers;
 
 bench-%: ## one suite of the benchmark, such as bench-unary
 	@$(MAKE) --no-print-directory bench SUITE=$*
+
+chaos: install redis gen build ## the fault matrix under load, for docs/operations/faults.md; ROW picks some, CHECK=dir judges kept histories
+	@ROW=$(ROW) SEED=$(SEED) CHECK=$(CHECK) KEEP=$(KEEP) MAIN=$(MAIN) $(BIN)/tsx test/chaos/main.ts
 
 lint: gen ## eslint, formatting, import rules, length of files, licences of dependencies
 	$(BIN)/eslint --max-warnings=0 .

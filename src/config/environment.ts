@@ -51,6 +51,8 @@ export const environmentSchema = z.object({
   DRAIN_TIMEOUT_MS: count(0, 600_000).default(DEFAULTS.drainTimeoutMs),
 
   NAMESPACE: text.optional(),
+  CREDENTIALS_FILE: text.optional(),
+  ALLOW_ANONYMOUS: flag.default(false),
   POLICIES_FILE: text.optional(),
   NEAR_CACHE_MAX_BYTES: count(0, 2 ** 40).default(DEFAULTS.nearCacheMaxBytes),
   NEAR_CACHE_TTL_MS: count(1, 600_000).default(DEFAULTS.nearCacheTtlMs),

@@ -161,6 +161,11 @@ export class Redis {
   /** Runs a script: one round trip, atomic. Throws domain errors; what a caller may not see passes as it is. */
   run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     if (hasEnded(call)) return Promise.reject(endedBefore());
+    if (call.trace === undefined) return this.runScript(bound, call);
+    return call.trace.operation('EVALSHA', bound.script.name, () => this.runScript(bound, call));
+  }
+
+  private runScript<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     const { script, keys, args } = bound;
     if (this.batches !== undefined && script.batch !== undefined) return this.batches.run(bound);
     return this.evaluate(script, keys, args, call).then(script.parse);
@@ -170,14 +175,20 @@ export class Redis {
   get<Value>(key: string, parse: (value: unknown) => Value | Promise<Value>, call: Call): Promise<Value> {
     // no look at the clock: the call's own timer ends it
     if (call.ended) return Promise.reject(endedBefore());
-    if (this.reads !== undefined) return this.reads.get(key, parse);
-    return this.read(key, ['GET', key], call).then(parse);
+    const { reads } = this;
+    if (reads === undefined) return this.read(key, ['GET', key], call).then(parse);
+    return call.trace === undefined
+      ? reads.get(key, parse)
+      : call.trace.operation('GET', undefined, () => reads.get(key, parse));
   }
 
   /** Sends one plain reading command to where the key is. */
   read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
     if (call.ended) return Promise.reject(endedBefore());
-    return this.perform({ name: command[0], routingKey, command, script: undefined }, call);
+    const [name] = command;
+    const operation = { name, routingKey, command, script: undefined };
+    if (call.trace === undefined) return this.perform(operation, call);
+    return call.trace.operation(name, undefined, () => this.perform(operation, call));
   }
 
   /** Every master, to be asked by itself; one that is away fails what is sent to it. */

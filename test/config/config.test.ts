@@ -169,7 +169,7 @@ describe('defaults', () => {
     ['[::]:1', false],
     ['10.0.0.7:1', false],
   ])('turn reflection on %s to %s', (listen, reflection) => {
-    const env = { ...LOCAL, GRPC_LISTEN: listen, ALLOW_PLAINTEXT: '1' };
+    const env = { ...LOCAL, GRPC_LISTEN: listen, ALLOW_PLAINTEXT: '1', ALLOW_ANONYMOUS: '1' };
     expect(loadConfig(env).grpc.reflection).toBe(reflection);
     expect(loadConfig({ ...env, REFLECTION: String(!reflection) }).grpc.reflection).toBe(!reflection);
   });

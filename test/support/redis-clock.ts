@@ -1,100 +1,12 @@
-import { Buffer } from 'node:buffer';
-import { spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { describe } from '@jest/globals';
 import { RedisClock } from '../../src/redis/clock.js';
 import type { NodeCommand } from '../../src/redis/connection.js';
-import { startRedis, type RedisServer } from './redis-server.js';
+import { canCompile } from './clocked-redis.js';
 
-/**
- * A Redis whose clock is the test's: scripts decide by Redis's TIME, so what takes an hour is tried in a step. Made by a
- * library that is preloaded into redis-server (redis-clock.c), compiled by the machine's `cc`.
- */
-
-const SOURCE = fileURLToPath(new URL('./redis-clock.c', import.meta.url));
-const US_A_MS = 1_000;
-/** Below it the file says an offset, above it a time of day. */
-const STANDS_STILL_US = 2 ** 50;
+export { startClockedRedis, SteppedClock, type ClockedRedis } from './clocked-redis.js';
 
 /** Where no compiler makes the library, these tests are skipped, and counted as such. */
 export const describeWithRedisClock = canCompile() ? describe : describe.skip;
-
-function canCompile(): boolean {
-  return process.platform === 'linux' && spawnSync('cc', ['--version'], { stdio: 'ignore' }).status === 0;
-}
-
-export interface ClockedRedis {
-  readonly server: RedisServer;
-  readonly clock: SteppedClock;
-  /** Stops it and removes what belongs to it. */
-  remove(): Promise<void>;
-}
-
-/** A Redis of its own whose clock stands still, at first at the machine's time, until it is stepped. */
-export async function startClockedRedis(flags: readonly string[] = []): Promise<ClockedRedis> {
-  const folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-clock-'));
-  const library = join(folder, 'redis-clock.so');
-  const compiled = spawnSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, SOURCE], { encoding: 'utf8' });
-  if (compiled.status !== 0) throw new Error(`the clock does not compile: ${compiled.stderr}`);
-  const file = join(folder, 'clock');
-  const clock = new SteppedClock(file);
-  const server = await startRedis(flags, { ...process.env, LD_PRELOAD: library, CLOCK_FILE: file });
-  return {
-    server,
-    clock,
-    remove: async () => {
-      await server.remove();
-      clock.close();
-      rmSync(folder, { recursive: true, force: true });
-    },
-  };
-}
-
-/** The clock of a Redis: it stands still and is stepped, or goes on at an offset from the machine's. */
-export class SteppedClock {
-  private readonly file: number;
-  private standsAtUs = 0;
-
-  constructor(path: string) {
-    this.file = openSync(path, 'w+');
-    this.stopAt(Date.now());
-  }
-
-  /** Unix milliseconds at which the clock stands; the same in every script until it is stepped. */
-  get nowMs(): number {
-    return Math.floor(this.standsAtUs / US_A_MS);
-  }
-
-  /** Stops the clock at this time of day. */
-  stopAt(timeMs: number): void {
-    this.standsAtUs = timeMs * US_A_MS;
-    if (this.standsAtUs < STANDS_STILL_US) throw new RangeError('the clock cannot stand still that long ago');
-    this.write(this.standsAtUs);
-  }
-
-  /** Steps a clock that stands still; back with a number below 0. */
-  step(ms: number): void {
-    this.stopAt(this.nowMs + ms);
-  }
-
-  /** Lets the clock go on, so much ahead of the machine's. */
-  runAt(offsetMs: number): void {
-    this.write(offsetMs * US_A_MS);
-  }
-
-  close(): void {
-    closeSync(this.file);
-  }
-
-  private write(setting: number): void {
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(BigInt(setting));
-    writeSync(this.file, bytes, 0, bytes.length, 0);
-  }
-}
 
 /**
  * The copies of Redis's clock that the services of this process keep, of those that were started since. They are refreshed

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { TestChannel } from './client.js';
+import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './namespace.js';
 import { mustUseServiceUser } from './redis-user.js';
-import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './service.js';
 
 /** The built service (`make build`) as a process of its own, for what cannot be seen from inside: exits, signals, crashes. */
 

@@ -1,7 +1,3 @@
-import { randomUUID } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe } from '@jest/globals';
 import { pino, type Logger } from 'pino';
 import { loadConfig } from '../../src/config/config.js';
@@ -11,7 +7,10 @@ import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ra
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { startService, type Service } from '../../src/service.js';
 import { TestChannel, type PromiseClient } from './client.js';
+import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './namespace.js';
 import { mustUseServiceUser } from './redis-user.js';
+
+export { policiesFile, randomNamespace, type Environment } from './namespace.js';
 
 /** A running service in this process, with a client of every API. */
 export interface TestService {
@@ -24,16 +23,6 @@ export interface TestService {
   readonly rateLimits: PromiseClient<typeof RateLimitServiceService>;
   readonly service: Service;
   stop(): Promise<void>;
-}
-
-export type Environment = Readonly<Record<string, string>>;
-
-/** What a busy machine may take from a Redis for a moment is no outage; tests of outages say how long one is. */
-export const PATIENT_TIMEOUT: Environment = { REDIS_TIMEOUT_MS: '5000' };
-
-/** A namespace that no other test uses. */
-export function randomNamespace(): string {
-  return `t-${randomUUID().slice(0, 13)}`;
 }
 
 export async function startTestService(
@@ -104,11 +93,4 @@ export function onEachTopology(
       return running;
     }, topology);
   });
-}
-
-/** Writes a policies file (JSON is YAML) and answers its path. */
-export function policiesFile(policies: object): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'shardkeep-test-policies-')), 'policies.yaml');
-  writeFileSync(path, JSON.stringify(policies));
-  return path;
 }

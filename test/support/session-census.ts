@@ -6,7 +6,7 @@ import { asOurselves } from './redis-user.js';
 const FORMAT_SESSION = 1;
 const ENDS = new Set(['destroyed', 'expired', 'evicted', 'theft']);
 /** What goes with its last member or is there for good; every other key needs an expiry. */
-const WITHOUT_EXPIRY = /:(?:user:\{|sessions:\{[^}]*\}:(?:deadlines|counters)$|meta$)/;
+const WITHOUT_EXPIRY = /:(?:tags:\{|user:\{|sessions:\{[^}]*\}:(?:deadlines|counters)$|meta$)/;
 
 export interface SessionEventEntry {
   readonly id: string;

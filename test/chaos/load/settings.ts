@@ -1,0 +1,36 @@
+import { z } from 'zod';
+
+/** What the process of the load is told when it starts, and says and hears later. */
+export const loadSettings = z.object({
+  seed: z.number(),
+  /** Where its records go. */
+  file: z.string(),
+  /** One of each service, or of whoever stands before them. */
+  addresses: z.array(z.string()),
+  /** Clients of each address. */
+  clientsEach: z.number(),
+  timeoutMs: z.number(),
+  /** The deadline of the service for calls without one; undefined where nobody shall rely on it. */
+  serviceDeadlineMs: z.number().optional(),
+  /** Actors of each kind. */
+  actors: z.object({
+    sessions: z.number(),
+    locks: z.number(),
+    holders: z.number(),
+    limits: z.number(),
+    caches: z.number(),
+  }),
+  restMs: z.number(),
+});
+export type LoadSettings = z.output<typeof loadSettings>;
+
+export const loadRequest = z.enum(['stop', 'verify', 'quit']);
+export type LoadRequest = z.output<typeof loadRequest>;
+
+/** `calls` is told once a moment; the others answer a request. */
+export const loadNews = z.discriminatedUnion('news', [
+  z.object({ news: z.literal('calls'), calls: z.number() }),
+  z.object({ news: z.literal('stopped') }),
+  z.object({ news: z.literal('verified') }),
+]);
+export type LoadNews = z.output<typeof loadNews>;

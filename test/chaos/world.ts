@@ -1,0 +1,236 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
+import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
+import { randomNamespace, type Environment } from '../support/namespace.js';
+import { asOurselves } from '../support/redis-user.js';
+import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { SeededRandom } from '../support/seeded-random.js';
+import { Balancer } from './balancer.js';
+import { FaultProxy } from './fault-proxy.js';
+import { nowMs, type HistoryFile } from './history.js';
+import { chaosPolicies } from './load/policies.js';
+import type { LoadProcess } from './load-process.js';
+import type { Setup } from './setup.js';
+import { ServiceUnderChaos } from './service-under-chaos.js';
+
+/** The services cut every deadline to it, which is how they are seen to keep theirs: callers without a clock name none. */
+export const SERVICE_DEADLINE_MS = 2_000;
+
+const PERSISTENCE = {
+  none: [],
+  'aof-always': ['--appendonly', 'yes', '--appendfsync', 'always'],
+  'aof-everysec': ['--appendonly', 'yes', '--appendfsync', 'everysec'],
+} as const;
+
+export interface WorldOptions {
+  readonly setup: Setup;
+  readonly seed: number;
+  readonly file: HistoryFile;
+  /** Another build of the service than dist/. */
+  readonly main?: string | undefined;
+}
+
+/** The system of one row: Redis, services, what is between them, and what can be done to them. */
+export class World {
+  readonly namespace = randomNamespace();
+  readonly random: SeededRandom;
+  readonly services: ServiceUnderChaos[] = [];
+  readonly policiesPath = chaosPolicies();
+  private readonly file: HistoryFile;
+  private readonly cleanups: (() => Promise<unknown>)[] = [];
+  private parts: { redis?: RedisServer; cluster?: RedisCluster; network?: FaultProxy; clock?: SteppedClock } = {};
+  private balancing: Balancer | undefined;
+  private calling: LoadProcess | undefined;
+
+  private constructor(private readonly options: WorldOptions) {
+    this.random = new SeededRandom(options.seed);
+    this.file = options.file;
+  }
+
+  static async start(options: WorldOptions): Promise<World> {
+    const world = new World(options);
+    try {
+      await world.build();
+      return world;
+    } catch (error) {
+      await world.remove();
+      throw error;
+    }
+  }
+
+  get redis(): RedisServer {
+    return there(this.parts.redis, 'one Redis');
+  }
+
+  get cluster(): RedisCluster {
+    return there(this.parts.cluster, 'Cluster');
+  }
+
+  get network(): FaultProxy {
+    return there(this.parts.network, 'network');
+  }
+
+  get clock(): SteppedClock {
+    return there(this.parts.clock, 'clock');
+  }
+
+  get balancer(): Balancer {
+    return there(this.balancing, 'balancer');
+  }
+
+  get load(): LoadProcess {
+    return there(this.calling, 'load');
+  }
+
+  /** Where the clients call. */
+  get addresses(): string[] {
+    return this.balancing === undefined ? this.services.map(({ address }) => address) : [this.balancing.address];
+  }
+
+  /** Who takes writes now. */
+  async masterUrls(): Promise<string[]> {
+    const { redis, cluster } = this.parts;
+    const nodes = cluster === undefined ? [there(redis, 'one Redis')] : [...cluster.masters, ...cluster.replicas];
+    const roles = await Promise.all(nodes.map((node) => node.command('ROLE').catch(() => [])));
+    return nodes
+      .filter((_, index) => String((roles[index] as unknown[])[0]) === 'master')
+      .map(({ url }) => asOurselves(url));
+  }
+
+  loadedBy(load: LoadProcess): void {
+    this.calling = load;
+  }
+
+  /** From now on something is wrong. */
+  begin(what: string): void {
+    this.mark('begin', what);
+  }
+
+  /** From now on it is not, and calls are to succeed soon. */
+  end(what: string): void {
+    this.mark('end', what);
+  }
+
+  /** The whole of a fault: done, left for so long, undone. */
+  async fault(what: string, { inject, undo, forMs = 0 }: Fault): Promise<void> {
+    this.begin(what);
+    await inject();
+    await sleep(forMs);
+    await undo();
+    this.end(what);
+  }
+
+  /** Something that this row alone promises. */
+  claim(what: string, holds: boolean): void {
+    this.file.add({ kind: 'claim', what, holds });
+  }
+
+  figure(what: string, value: number | string): void {
+    this.file.add({ kind: 'figure', what, value: String(value) });
+  }
+
+  /** So many more calls, and at least so long. */
+  async calm(ms: number): Promise<void> {
+    await Promise.all([this.load.more(100), sleep(ms)]);
+  }
+
+  /** Ends all processes and removes what they wrote. */
+  async remove(): Promise<void> {
+    for (const cleanup of this.cleanups.splice(0).reverse()) await cleanup();
+  }
+
+  /** Another client of one of the services, closed at the end. */
+  client(index: number, options: ConnectOptions = {}): ShardkeepClient {
+    const address = this.addresses[index % this.addresses.length] ?? '';
+    const client = connect(address, { logger: false, ...options });
+    this.onEnd(() => client.close());
+    return client;
+  }
+
+  onEnd(cleanup: () => Promise<unknown>): void {
+    this.cleanups.push(cleanup);
+  }
+
+  private mark(phase: 'begin' | 'end', what: string): void {
+    this.file.add({ kind: 'fault', phase, what, atMs: nowMs() });
+  }
+
+  private async build(): Promise<void> {
+    const { setup } = this.options;
+    const { persistence = 'none', redisFlags = [], clusterMasters, services = 2 } = setup;
+    const url =
+      clusterMasters === undefined
+        ? await this.startRedis([...PERSISTENCE[persistence], ...redisFlags])
+        : await this.startCluster(clusterMasters);
+    const env = {
+      REDIS_URL: setup.redisUrl?.(url) ?? url,
+      NAMESPACE: this.namespace,
+      POLICIES_FILE: this.policiesPath,
+      DEFAULT_DEADLINE_MS: String(SERVICE_DEADLINE_MS),
+      MAX_DEADLINE_MS: String(SERVICE_DEADLINE_MS),
+      ...this.serviceClockEnv(),
+      ...setup.serviceEnv,
+    };
+    const { main } = this.options;
+    const options = { nodeArgs: setup.nodeArgs ?? [], ...(main === undefined ? {} : { main }) };
+    for (let number = 0; number < services; number++) {
+      const service = await ServiceUnderChaos.start(number, env, options);
+      this.services.push(service);
+      this.onEnd(() => service.stop('SIGKILL'));
+    }
+    if (setup.balanced !== true) return;
+    this.balancing = await Balancer.start();
+    for (const { port } of this.services) this.balancing.add(port);
+    this.onEnd(() => this.balancer.close());
+  }
+
+  /** The library that sets the clock of a Redis works for any process. */
+  private serviceClockEnv(): Environment {
+    if (this.options.setup.steppedServiceClock !== true) return {};
+    const { env, clock, remove } = makeSteppedClock();
+    clock.runAt(0);
+    this.parts = { ...this.parts, clock };
+    this.onEnd(() => {
+      remove();
+      return Promise.resolve();
+    });
+    return env;
+  }
+
+  private async startRedis(flags: readonly string[]): Promise<string> {
+    const { setup } = this.options;
+    if (setup.steppedClock === true) {
+      const clocked = await startClockedRedis(flags);
+      clocked.clock.runAt(0);
+      this.parts = { redis: clocked.server, clock: clocked.clock };
+      this.onEnd(() => clocked.remove());
+    } else {
+      const redis = await startRedis(flags);
+      this.parts = { redis };
+      this.onEnd(() => redis.remove());
+    }
+    if (setup.network !== true) return this.redis.url;
+    const network = await FaultProxy.start(this.redis.port);
+    this.parts = { ...this.parts, network };
+    this.onEnd(() => network.close());
+    return network.url;
+  }
+
+  private async startCluster(masters: number): Promise<string> {
+    const cluster = await startCluster(masters, 1);
+    this.parts = { cluster };
+    this.onEnd(() => cluster.remove());
+    return cluster.url;
+  }
+}
+
+function there<Part>(part: Part | undefined, name: string): Part {
+  if (part === undefined) throw new Error(`this row has no ${name}`);
+  return part;
+}
+
+interface Fault {
+  readonly inject: () => unknown;
+  readonly undo: () => unknown;
+  readonly forMs?: number;
+}
