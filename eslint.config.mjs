@@ -43,7 +43,15 @@ export default defineConfig(
       'jest/no-standalone-expect': [
         'error',
         {
-          additionalTestBlockFunctions: ['onLinux', 'withPython', 'withGo', 'withImage', 'withKubectl', 'withCompose'],
+          additionalTestBlockFunctions: [
+            'onLinux',
+            'withPython',
+            'withGo',
+            'withPromtool',
+            'withImage',
+            'withKubectl',
+            'withCompose',
+          ],
         },
       ],
       // a test against a model expects what the model says

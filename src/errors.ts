@@ -30,6 +30,10 @@ export const ERROR_CODES = [
   'VERSION_MISMATCH',
   /** Slots that a stream held were reset, or their lease ran out. */
   'SLOTS_LOST',
+  /** No credential, or none that is valid; nothing was done, or a stream whose credential ended does. */
+  'BAD_CREDENTIAL',
+  /** The credential does not allow the RPC, the namespace, or what the request asks for; nothing was done. */
+  'NOT_ALLOWED',
   /** The rate policy of the RPC denied the call; nothing was done. */
   'RATE_LIMITED',
   /** The service has as many calls or streams in flight as it may; nothing was done. */

@@ -4,12 +4,12 @@ import type { ServiceHealth } from './admin/health-report.js';
 import { processMetrics } from './admin/process-metrics.js';
 import { startAdminServer } from './admin/server.js';
 import { ConfigError, ListenError, loadConfig, type Config } from './config/config.js';
-import { PoliciesCopy } from './config/policies-copy.js';
+import { FileCopy } from './config/file-copy.js';
 import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
 import type { ProcessHealthOptions } from './service-health.js';
 import { startService, type Service } from './service.js';
-import { POLICIES_COPY, startSupervisor } from './supervisor.js';
+import { CREDENTIALS_COPY, POLICIES_COPY, startSupervisor } from './supervisor.js';
 import { ownVersion } from './version.js';
 import type { WorkerMessage, WorkerQuestion } from './worker-message.js';
 
@@ -20,13 +20,21 @@ const EXIT_FAILURE = 1;
 
 function configOrExit(): Config {
   try {
-    const copy = cluster.isWorker ? process.env[POLICIES_COPY] : undefined;
-    return loadConfig(process.env, { policiesCopy: copy === undefined ? undefined : new PoliciesCopy(copy) });
+    return loadConfig(process.env, {
+      policiesCopy: copyAt(POLICIES_COPY),
+      credentialsCopy: copyAt(CREDENTIALS_COPY),
+    });
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     process.stderr.write(`shardkeep: ${error.message}\n`);
     process.exit(EXIT_CONFIG);
   }
+}
+
+/** A worker's; undefined where it has none. */
+function copyAt(name: string): FileCopy | undefined {
+  const path = cluster.isWorker ? process.env[name] : undefined;
+  return path === undefined ? undefined : new FileCopy(path);
 }
 
 /** What serves in this process, or looks after those that do. */

@@ -19,13 +19,17 @@ import { ChangeFeed } from './cache/watch/change-feed.js';
 import { EvictionCounter } from './cache/watch/eviction-counter.js';
 import { Watcher } from './cache/watch/watcher.js';
 import type { Config } from './config/config.js';
-import { PoliciesReload } from './config/policies-reload.js';
+import { namespacesOf } from './config/credentials-source.js';
+import { ConfigError } from './config/config-error.js';
+import { SettingsReload } from './config/settings-reload.js';
+import { authorityOf } from './grpc/authority-of.js';
 import { callMetrics } from './grpc/call-metrics.js';
 import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
 import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
+import { Tracing } from './grpc/tracing.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
 import { createRedlockLocks } from './lock/redlock/create-redlock-locks.js';
@@ -34,14 +38,18 @@ import { createRateLimitService } from './ratelimit/rate-limit-service.js';
 import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
+import { FormatMismatchError } from './redis/format.js';
+import { redisMetrics } from './redis/redis-metrics.js';
 import { OperationTimer } from './redis/operation-timer.js';
 import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
+import { allSessionScripts, createSessionService, heldSessionScripts } from './session/session-service.js';
 import { createHealthReport, type ReportHealth } from './service-health.js';
-import { allSessionScripts, createSessionService } from './session/session-service.js';
+
+import { ownVersion } from './version.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -76,9 +84,13 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       ],
       limit: [...rateLimitScripts, ...statsScripts],
     },
-    namespace: config.namespace,
+    namespaces: config.namespaces,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timeoutMs: config.redis.timeoutMs,
+    ...(config.redis.stateReplicas === undefined
+      ? {}
+      : { replicated: { ...config.redis.stateReplicas, scripts: [...allLockScripts, ...heldSessionScripts] } }),
     timer,
     logger,
     onUnusable,
@@ -96,13 +108,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
           keepsMissing: roles.cache.topology === 'standalone',
         });
   const cacheStats = new CacheStats();
-  // so that its metrics are there before its first call
-  cacheStats.of(config.namespace);
   const statsStore = new StatsStore(roles.cache, cacheStats, logger);
   const rateLimits = createRateLimitService({
     redis: roles.limit,
     target: roles.targets.limit,
-    namespace: config.namespace,
     served: config,
     auditLog: config.auditLog,
     logger,
@@ -120,7 +129,6 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const sessions = createSessionService({
     redis: roles.state,
     channels: stateChannels,
-    namespace: config.namespace,
     profiles: config.profiles,
     auditLog: config.auditLog,
     onSweeping: (namespace) => {
@@ -145,7 +153,6 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     channels: stateChannels,
     tracking: stateTracking,
     createBroadcast: (events) => new KeyBroadcast(roles.targets.state, logger.child({ roles: ['state'] }), events),
-    namespace: config.namespace,
     fenceRetentionMs: config.lock.fenceRetentionMs,
     remote: remoteLocks,
     auditLog: config.auditLog,
@@ -167,6 +174,26 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     ...locks.rpcs,
     ...rateLimits.rpcs,
   ];
+  const serve = (namespace: string): void => {
+    // so that its metrics are there before its first call
+    cacheStats.of(namespace);
+    for (const part of [sessions, locks, rateLimits]) part.serve(namespace);
+  };
+  for (const namespace of config.namespaces) serve(namespace);
+  const served = authorityOf(config.credentials, config.namespace, rpcs);
+  const credentialsReload = new SettingsReload({
+    name: 'credentials',
+    setting: 'CREDENTIALS_FILE',
+    source: config.credentialsSource,
+    apply: async (file) => {
+      const namespaces = namespacesOf(file);
+      // callers come into a namespace when all of it works
+      for (const namespace of namespaces) await roles.addNamespace(namespace).catch(toConfigError);
+      for (const namespace of namespaces) serve(namespace);
+      served.replace(file);
+    },
+    logger,
+  });
   const health = new Health({
     services: {
       'envoy.service.ratelimit.v3.RateLimitService': roles.limit,
@@ -180,13 +207,15 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const { limiter, policies } = rateLimits;
   const rateGates = new RpcGates({ limiter, policies, rpcLimits: config.rpcLimits, rpcs });
-  const policiesReload = new PoliciesReload({
+  const policiesReload = new SettingsReload({
+    name: 'policies',
+    setting: 'POLICIES_FILE',
     source: config.policiesSource,
-    apply: (served) => {
+    apply: (others) => {
       // the one that can refuse is the first
-      rateGates.replace(served.rpcLimits);
-      rateLimits.replacePolicies(served);
-      sessions.replaceProfiles(served.profiles);
+      rateGates.replace(others.rpcLimits);
+      rateLimits.replacePolicies(others);
+      sessions.replaceProfiles(others.profiles);
     },
     onCurrent: (isCurrent) => {
       health.setPoliciesCurrent(isCurrent);
@@ -195,9 +224,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   });
   const rejections = new Rejections();
   const metrics = new Metrics();
+  for (const metric of redisMetrics(roles)) metrics.register(metric);
   metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
+  const parts = [sessions, locks, rateLimits, policiesReload, credentialsReload, served, timer, roleMetrics];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.gateOf(rpc),
@@ -205,6 +235,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    tracing: Tracing.ofProcess(ownVersion()),
     rejections,
     logger,
   });
@@ -214,7 +245,7 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     invoker,
     rejections,
     health,
-    principal: { name: 'default', namespace: config.namespace },
+    authority: served.authority,
     logger,
   });
   const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
@@ -238,8 +269,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   statsStore.start();
   rateLimits.start();
   locks.start();
-  sessions.sweeper.start();
+  sessions.start();
   policiesReload.start();
+  credentialsReload.start();
   roleMetrics.start();
   logger.info({ address }, 'listening');
 
@@ -250,14 +282,16 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     ready,
     drain: async () => {
       policiesReload.close();
+      credentialsReload.close();
+      const sweepersClosed = sessions.close();
       roleMetrics.close();
-      const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();
       parkedCalls.drain();
       locks.drain();
       const finished = await server.drain(config.grpc.drainTimeoutMs);
-      await sweeperClosed;
+      await sweepersClosed;
+      served.close();
       await Promise.all([statsStore.close(), locks.close(), rateLimits.close()]);
       feed.close();
       await cacheTracking.close();
@@ -267,4 +301,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       return finished;
     },
   };
+}
+
+/** A namespace that cannot be served is a mistake in the file that names it. */
+function toConfigError(error: unknown): never {
+  if (error instanceof FormatMismatchError) throw new ConfigError([`CREDENTIALS_FILE: ${error.message}`]);
+  throw error;
 }

@@ -1,14 +1,15 @@
 import type { Logger } from 'pino';
 import type { ServiceHealth } from './admin/health-report.js';
 import type { Config } from './config/config.js';
-import { PoliciesCopy } from './config/policies-copy.js';
+import { FileCopy } from './config/file-copy.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
 import type { ProcessHealthOptions } from './service-health.js';
 import { ownVersion } from './version.js';
 import { Workers } from './workers.js';
 
-/** Tells a worker where the copy of the policies file is; no setting, since only this process knows. */
+/** Tell a worker where the copies of the files are; no settings, since only this process knows. */
 export const POLICIES_COPY = 'SHARDKEEP_POLICIES_COPY';
+export const CREDENTIALS_COPY = 'SHARDKEEP_CREDENTIALS_COPY';
 
 export interface SupervisorOptions {
   readonly config: Config;
@@ -37,13 +38,15 @@ export interface Supervisor {
 export async function startSupervisor({ config, logger, onUnusable }: SupervisorOptions): Promise<Supervisor> {
   const { plan } = config.redis;
   const embedded = plan.kind === 'embedded' ? startEmbeddedRoles(plan, logger) : undefined;
-  const policies = config.policiesSource && PoliciesCopy.create(config.policiesSource.text);
+  const policies = config.policiesSource && FileCopy.create('policies', config.policiesSource.text);
+  const credentials = config.credentialsSource && FileCopy.create('credentials', config.credentialsSource.text);
   const workers = new Workers({
     count: config.workers,
     drainTimeoutMs: config.grpc.drainTimeoutMs,
     environment: {
       ...(embedded && environmentOf(embedded.targets)),
       ...(policies && { [POLICIES_COPY]: policies.path }),
+      ...(credentials && { [CREDENTIALS_COPY]: credentials.path }),
     },
     logger,
     onUnusable,

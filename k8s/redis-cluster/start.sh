@@ -5,6 +5,6 @@ umask 077
 {
   cat /settings/redis.conf
   echo "cluster-announce-ip $POD_IP"
-  echo "masteruser replication"
-  echo "masterauth $(cat /secrets/replication-password)"
+  echo "masteruser replica"
+  echo "masterauth $(cat /secrets/replica-password)"
 } >/config/redis.conf

@@ -17,8 +17,8 @@ umask 077
 {
   cat /settings/redis.conf
   echo "replica-announce-ip $self"
-  echo "masteruser replication"
-  echo "masterauth $(cat /secrets/replication-password)"
+  echo "masteruser replica"
+  echo "masterauth $(cat /secrets/replica-password)"
   [ "$master" = "$self" ] || echo "replicaof $master 6379"
 } >/config/redis.conf
 

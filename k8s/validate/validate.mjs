@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse, parseAllDocuments } from 'yaml';
@@ -19,10 +20,11 @@ const MODELS = {
   'cert-manager.io': '@kubernetes-models/cert-manager',
 };
 
-const folders = readdirSync(k8s, { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('kustomization.yaml') && !file.includes('node_modules'))
-  .map((file) => dirname(file))
-  .sort();
+const folders = ['.', 'components'].flatMap((parent) =>
+  readdirSync(join(k8s, parent))
+    .map((name) => join(parent, name))
+    .filter((folder) => existsSync(join(k8s, folder, 'kustomization.yaml'))),
+);
 const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;
 
 /** A component is part of whatever takes it in: here the form it is made for. */
@@ -34,8 +36,9 @@ function isComponent(folder) {
 
 function rendered(folder) {
   if (!isComponent(folder)) return kustomize(join(k8s, folder));
-  // inside k8s/: kustomize takes no folder by an absolute path
-  const overlay = mkdtempSync(join(k8s, '.overlay-'));
+  const overlay = mkdtempSync(join(realpathSync(tmpdir()), 'shardkeep-overlay-'));
+  // kustomize takes no folder by an absolute path
+  const up = relative(overlay, k8s);
   try {
     const host = HOSTS[folder] ?? 'shared';
     writeFileSync(
@@ -44,8 +47,8 @@ function rendered(folder) {
         apiVersion: 'kustomize.config.k8s.io/v1beta1',
         kind: 'Kustomization',
         namespace: 'shardkeep',
-        resources: [`../${host}`],
-        components: [`../${folder}`],
+        resources: [join(up, host)],
+        components: [join(up, folder)],
       }),
     );
     return kustomize(overlay);

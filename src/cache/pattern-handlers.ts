@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DomainError } from '../errors.js';
 import type { DeletePatternRequest, DeletePatternResponse } from '../gen/shardkeep/cache/v1/cache.js';
+import { notAllowed } from '../grpc/principal.js';
 import type { ServerStreamMethod, StreamContext } from '../grpc/rpc.js';
 import { anything, text, type Rule } from '../grpc/rules.js';
 import { KeyPattern, patternProblem } from './key-pattern.js';
@@ -22,6 +23,9 @@ export function deletePatternMethod(
   store: PatternStore,
 ): ServerStreamMethod<DeletePatternRequest, DeletePatternResponse> {
   return {
+    permit: ({ allowAll }, { isAdmin }) => {
+      if (allowAll && !isAdmin) throw notAllowed('allow_all');
+    },
     rules: { pattern: patternRule, allowAll: anything, dryRun: anything },
     onDrain: 'finish',
     handle: (request, call) => deletePattern(store, request, call),

@@ -28,6 +28,7 @@ export function statsMethods({
 }: StatsHandlerOptions): Pick<Implementation<typeof CacheServiceService>, 'getCacheStats'> {
   return {
     getCacheStats: {
+      access: 'admin',
       rules: {
         minutes: integer({ min: 0, max: MAX_MINUTES }),
         hotKeyLimit: optional(integer({ min: 0, max: MAX_HOT_KEYS })),

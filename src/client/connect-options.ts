@@ -66,5 +66,6 @@ export const CONNECT_CHECKS = {
   logger: optional(either(oneOf(false), thing('a logger with debug, warn and error', 'debug', 'warn', 'error'))),
   onBoot: optional(callable),
   tls: optional(either(flag, shape<TlsOptions>({ ca: pem, cert: pem, key: pem, serverName: optional(nonEmptyText) }))),
+  traceContext: optional(callable),
   token: optional(either(callable, text('a text', /^/))),
 };

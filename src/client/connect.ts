@@ -21,6 +21,7 @@ import { StreamChannel } from './rpc/stream-channel.js';
 import { Sessions } from './sessions/sessions.js';
 import { PipelineTransport } from './transport/pipeline-transport.js';
 import { RetryingTransport, type RetryOptions } from './transport/retrying-transport.js';
+import { withTraceContext, type TraceContext } from './transport/trace-context.js';
 import { UnaryTransport } from './transport/unary-transport.js';
 import { loggerOf } from './warning-logger.js';
 
@@ -36,6 +37,11 @@ export interface ConnectOptions extends CredentialOptions {
    * said. By default warnings and errors are warnings of the process (`ShardkeepWarning`), each at most once a minute.
    */
   readonly logger?: Logger | false;
+  /**
+   * The headers of the trace that is going on, as OpenTelemetry's `propagation.inject` fills them. Asked for each stream and
+   * each call outside the pipeline, where calls share what they carry.
+   */
+  readonly traceContext?: TraceContext;
   /**
    * Runs once, when the service first says that it serves, to warm the cache for example. Nothing waits for it; what it throws
    * is logged. Its signal aborts when the client closes.
@@ -96,7 +102,9 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     // a connection of its own: clients of one process would share one, and so one worker of the service
     'grpc.use_local_subchannel_pool': 1,
   });
-  const unary = new UnaryTransport(client, { defaultTimeoutMs, metadata });
+  const { traceContext } = options;
+  const traced = traceContext === undefined ? metadata : withTraceContext(metadata, traceContext);
+  const unary = new UnaryTransport(client, { defaultTimeoutMs, metadata: traced });
   const closing = new AbortController();
   // every load that runs listens to it
   setMaxListeners(0, closing.signal);
@@ -108,7 +116,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
   const pipeline =
     kind === 'unary' ? undefined : new PipelineTransport(client, { defaultTimeoutMs, metadata, unary, onOpen });
   const transport = new RetryingTransport(pipeline ?? unary, defaultTimeoutMs, options.retry);
-  const streams = new StreamChannel(client, metadata);
+  const streams = new StreamChannel(client, traced);
   const rpc = rpcOver(transport, unary, streams);
   const deletions = new Deletions({ rpc: rpc.cache, degrading, closing: closing.signal });
   const nearOptions = options.cache?.nearCache;

@@ -66,6 +66,7 @@ export * as RpcEnums from './rpc/enums.js';
 export type { Rpc } from './rpc/rpc.js';
 export type { CallOptions } from './transport/method.js';
 export type { RetryOptions } from './transport/retrying-transport.js';
+export type { TraceContext } from './transport/trace-context.js';
 export type {
   CharacterClaim,
   CharacterClaimCheck,

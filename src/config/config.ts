@@ -1,15 +1,19 @@
 import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
 import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
+import type { ReplicaTerms } from '../redis/connection.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import { ConfigError } from './config-error.js';
-import { checkListen, isLocal } from './listen-address.js';
+import { namespacesOf, CredentialsSource } from './credentials-source.js';
+import type { CredentialsFile } from './credentials.js';
+import { checkListen, isListenAddress, isLocal } from './listen-address.js';
 import { planLocks } from './lock-plan.js';
-import type { PoliciesCopy } from './policies-copy.js';
+import type { FileCopy } from './file-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { planRedis } from './redis-plan.js';
+import { planReplicas } from './replicas-plan.js';
 import { planTransport, type TransportPlan } from './transport-plan.js';
 
 export { ConfigError } from './config-error.js';
@@ -20,7 +24,14 @@ export interface Config extends ServedPolicies {
   readonly auditLog: boolean;
   /** Processes that serve; above 1 this one only looks after them. */
   readonly workers: number;
+  /** Of callers where there is no credentials file, and of what belongs to the process itself. */
   readonly namespace: string;
+  /** All that callers work in when the service starts; never none. */
+  readonly namespaces: readonly string[];
+  /** Where `credentials` came from, and may change; undefined as they are. */
+  readonly credentialsSource: CredentialsSource | undefined;
+  /** Who may call; undefined: everybody who can reach the service, in `namespace`, and everything. */
+  readonly credentials: CredentialsFile | undefined;
   /** `host:port` of the HTTP side port; undefined: there is none. */
   readonly adminListen: string | undefined;
   readonly grpc: {
@@ -48,6 +59,9 @@ export interface Config extends ServedPolicies {
     readonly plan: RedisPlan;
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
+    readonly timeoutMs: number;
+    /** For sessions and locks; undefined: the master alone answers for them. */
+    readonly stateReplicas: ReplicaTerms | undefined;
     /** From which duration on an operation is logged; 0: none is. */
     readonly slowOperationMs: number;
   };
@@ -84,12 +98,14 @@ const SMALLEST_MESSAGE_LIMIT = 4_194_304;
 
 export interface ConfigOptions {
   /** The policies that came into force last. */
-  readonly policiesCopy?: PoliciesCopy | undefined;
+  readonly policiesCopy?: FileCopy | undefined;
+  /** The credentials that did. */
+  readonly credentialsCopy?: FileCopy | undefined;
 }
 
 export function loadConfig(
   env: Readonly<Record<string, string | undefined>>,
-  { policiesCopy }: ConfigOptions = {},
+  { policiesCopy, credentialsCopy }: ConfigOptions = {},
 ): Config {
   const problems: string[] = [];
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
@@ -119,7 +135,13 @@ export function loadConfig(
     if (settings.ADMIN_LISTEN.startsWith('unix:')) problems.push('ADMIN_LISTEN: must be host:port');
   }
   const namespace = namespaceOf(settings, problems);
+  const credentialsSource = readCredentials(settings, credentialsCopy, problems);
+  const credentials = credentialsSource?.parse(credentialsSource.text);
+  if (credentials !== undefined && settings.NAMESPACE !== undefined) {
+    warnings.push('NAMESPACE names no namespace of callers: CREDENTIALS_FILE does');
+  }
   const plan = planRedis(settings, problems);
+  const stateReplicas = planReplicas(settings, plan, problems);
   const locks = planLocks(settings, namespace, problems);
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
@@ -129,6 +151,9 @@ export function loadConfig(
     workers: settings.WORKERS,
     adminListen: settings.ADMIN_LISTEN,
     namespace,
+    namespaces: credentials === undefined ? [namespace] : namespacesOf(credentials),
+    credentialsSource,
+    credentials,
     grpc: {
       listen: settings.GRPC_LISTEN,
       healthListen: settings.HEALTH_LISTEN,
@@ -149,6 +174,8 @@ export function loadConfig(
       plan,
       maxRetries: settings.REDIS_MAX_RETRIES,
       strictEviction: settings.STRICT_EVICTION,
+      timeoutMs: settings.REDIS_TIMEOUT_MS,
+      stateReplicas,
       slowOperationMs: settings.SLOW_OPERATION_MS,
     },
     cache: {
@@ -179,6 +206,31 @@ function readPolicies(
     if (!(error instanceof ConfigError)) throw error;
     problems.push(...error.problems);
     return { policiesSource: undefined, policies: shipped };
+  }
+}
+
+/** Undefined where there is no file, or none that can be used. */
+function readCredentials(
+  settings: EnvironmentSettings,
+  copy: FileCopy | undefined,
+  problems: string[],
+): CredentialsSource | undefined {
+  const { CREDENTIALS_FILE: path, GRPC_LISTEN: listen, ALLOW_ANONYMOUS: allowAnonymous } = settings;
+  if (path === undefined) {
+    if (!allowAnonymous && isListenAddress(listen) && !isLocal(listen)) {
+      problems.push(
+        'CREDENTIALS_FILE: must name a file where GRPC_LISTEN is an address that other machines reach, or ' +
+          'ALLOW_ANONYMOUS=1 let all of them do everything',
+      );
+    }
+    return undefined;
+  }
+  try {
+    return CredentialsSource.read(path, { copy, oneNamespace: settings.LOCK_COMPATIBLE !== undefined });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    problems.push(...error.problems);
+    return undefined;
   }
 }
 

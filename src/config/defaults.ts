@@ -56,6 +56,11 @@ export const DEFAULTS = {
   /** A master of a quorum that restarted is kept out for so long and twice the skew. */
   lockQuorumMaxTtlMs: MINUTE_MS,
   lockQuorumMaxClockSkewMs: 500,
+  /** A Redis that answers nothing for so long is given up until it is back. */
+  redisTimeoutMs: SECOND_MS,
+  /** Sessions and locks are answered for as soon as the master has them. */
+  stateReplicas: 0,
+  stateReplicasTimeoutMs: 500,
   embeddedCacheMb: 256,
   embeddedStateMb: 512,
 } as const;

@@ -2,11 +2,12 @@
 
 /** Names the setting among the problems when nothing can listen there. */
 export function checkListen(name: string, listen: string, problems: string[]): void {
-  const port = /^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen)?.[1];
-  const valid = listen.startsWith('unix:') ? /^unix:(?:\/\/)?\/.+$/.test(listen) : Number(port) <= 65_535;
-  if (!valid) {
-    problems.push(`${name}: must be host:port or unix:/path`);
-  }
+  if (!isListenAddress(listen)) problems.push(`${name}: must be host:port or unix:/path`);
+}
+
+export function isListenAddress(listen: string): boolean {
+  if (listen.startsWith('unix:')) return /^unix:(?:\/\/)?\/.+$/.test(listen);
+  return Number(/^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen)?.[1]) <= 65_535;
 }
 
 /** True where only this machine can connect: what is said there crosses no network. */

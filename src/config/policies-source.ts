@@ -6,11 +6,12 @@ import { readerOf } from '../ratelimit/request-field.js';
 import { DEFAULT_IPV6_PREFIX } from '../ratelimit/subject.js';
 import { ConfigError } from './config-error.js';
 import { checkEnvoyDomains, type EnvoyDomainSettings } from './envoy-domains.js';
-import type { PoliciesCopy } from './policies-copy.js';
-import { parsePoliciesFile, readPoliciesFile, type Complain } from './policies-file.js';
+import type { FileCopy } from './file-copy.js';
+import { parsePoliciesFile, readPoliciesFile } from './policies-file.js';
 import type { PoliciesFile, ProfileSettings, RpcLimitSettings } from './policies.js';
 import { ALL, type RatePolicySettings } from './rate-policy.js';
 import { SHIPPED_RATE_POLICIES, SHIPPED_RPC_LIMITS, shippedProfiles } from './shipped-policies.js';
+import type { Complain } from './yaml-file.js';
 
 /** What the service goes by: what ships, with what the policies file puts in its place. */
 export interface ServedPolicies {
@@ -52,7 +53,7 @@ export class PoliciesSource {
     readonly text: string,
     private readonly sessionDefaults: SessionDefaults,
     /** What came into force last. */
-    readonly copy: PoliciesCopy | undefined,
+    readonly copy: FileCopy | undefined,
     readonly isCopied: boolean,
   ) {}
 
@@ -60,7 +61,7 @@ export class PoliciesSource {
    * Throws ConfigError for a file that cannot be used. `copy`: what is taken in its place; whoever watches the file then
    * finds that it is another.
    */
-  static read(path: string, sessionDefaults: SessionDefaults, copy?: PoliciesCopy): PoliciesSource {
+  static read(path: string, sessionDefaults: SessionDefaults, copy?: FileCopy): PoliciesSource {
     try {
       const source = new PoliciesSource(path, readPoliciesFile(path), sessionDefaults, copy, false);
       source.parse(source.text);

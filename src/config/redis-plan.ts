@@ -103,19 +103,28 @@ export function parseTarget(name: string, url: string, problems: string[]): Redi
   }
 }
 
-/** REDIS_PASSWORD and REDIS_DB hold for every URL that names none. */
+/** REDIS_PASSWORD and REDIS_DB hold for every URL that names none, the login of sentinels for all of them. */
 export function withSeedSettings(
   target: RedisTarget | undefined,
-  { REDIS_PASSWORD, REDIS_DB }: EnvironmentSettings,
+  settings: EnvironmentSettings,
   problems: string[],
 ): RedisTarget | undefined {
+  const { REDIS_PASSWORD, REDIS_DB } = settings;
   if (target === undefined) return undefined;
+  const known = target.topology === 'sentinel' ? { ...target, ...sentinelLogin(settings) } : target;
   const login =
-    target.password === undefined && REDIS_PASSWORD !== undefined ? { ...target, password: REDIS_PASSWORD } : target;
+    known.password === undefined && REDIS_PASSWORD !== undefined ? { ...known, password: REDIS_PASSWORD } : known;
   if (REDIS_DB === undefined) return login;
   if (login.topology === 'cluster') {
     if (REDIS_DB !== 0) problems.push('REDIS_DB: a Cluster has no databases; take it away');
     return login;
   }
   return login.database === 0 ? { ...login, database: REDIS_DB } : login;
+}
+
+function sentinelLogin({ REDIS_SENTINEL_USERNAME, REDIS_SENTINEL_PASSWORD }: EnvironmentSettings) {
+  return {
+    ...(REDIS_SENTINEL_USERNAME === undefined ? {} : { sentinelUsername: REDIS_SENTINEL_USERNAME }),
+    ...(REDIS_SENTINEL_PASSWORD === undefined ? {} : { sentinelPassword: REDIS_SENTINEL_PASSWORD }),
+  };
 }

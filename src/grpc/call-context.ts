@@ -1,12 +1,6 @@
 import type { ParkableCall } from '../redis/call.js';
 import { NO_SLOT, type Timed } from '../wire/deadline-wheel.js';
-
-/** Who calls, as far as the service knows. */
-export interface Principal {
-  readonly name: string;
-  /** The only namespace the principal works in. */
-  readonly namespace: string;
-}
+import type { Principal } from './principal.js';
 
 /** `draining`: the service goes away, and the stream does not wait for its work. */
 export type EndReason = 'answered' | 'deadline' | 'cancelled' | 'draining';

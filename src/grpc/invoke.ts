@@ -1,14 +1,17 @@
 import { performance } from 'node:perf_hooks';
+import { status as Code } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
+import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
 import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
 import type { StreamCall } from './stream-call.js';
+import type { Tracing } from './tracing.js';
 import type { Parking, SingleCall, TransportCall } from './transport-call.js';
 
 export interface InvokerOptions {
@@ -20,6 +23,8 @@ export interface InvokerOptions {
   readonly maxParked: number;
   /** Open streams, counted apart from calls in flight. */
   readonly maxStreams: number;
+  /** Undefined: nobody collects traces. */
+  readonly tracing: Tracing | undefined;
   readonly rejections: Rejections;
   readonly logger: Logger;
 }
@@ -33,11 +38,11 @@ export interface CallLoad {
 
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
-const OK = 0;
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
- * rate policy → handler → error mapping → log, within the call's deadline. A stream goes the same way, each of its requests
+ * rate policy → handler → error mapping → log, within the call's deadline; who calls is known by then, and admission asks
+ * whether they may. A stream goes the same way, each of its requests
  * through decoding and validation and the first one through the rate policy. Validation comes before the rate policy: a
  * wrong request writes nothing, and the policy's subjects are fields of the request.
  *
@@ -96,6 +101,7 @@ export class Invoker implements Parking {
   /** The request is a part of `bytes`. */
   invoke(call: SingleCall, bytes: Buffer, from: number, to: number): void {
     let work: Promise<unknown>;
+    call.trace = this.options.tracing?.begin(call);
     try {
       this.admit(call);
     } catch (error) {
@@ -105,11 +111,13 @@ export class Invoker implements Parking {
     // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED; counted before it starts,
     // because a handler may park at once
     this.inFlight++;
+    const { load } = call.principal;
+    if (load !== undefined) load.callsInFlight++;
     call.parking = this;
     try {
       work = start(call, bytes, from, to);
     } catch (error) {
-      this.inFlight--;
+      this.done(call);
       this.fail(call, error);
       return;
     }
@@ -117,11 +125,11 @@ export class Invoker implements Parking {
     call.onEarlyEnd = this.endEarly;
     work.then(
       (response) => {
-        this.inFlight--;
+        this.done(call);
         this.succeed(call, response);
       },
       (error: unknown) => {
-        this.inFlight--;
+        this.done(call);
         this.fail(call, error);
       },
     );
@@ -129,6 +137,7 @@ export class Invoker implements Parking {
 
   /** The same for a stream, which is open until its handler is done: that may be after the caller got its status. */
   invokeStream(call: StreamCall): void {
+    call.trace = this.options.tracing?.begin(call);
     try {
       this.admitStream(call);
     } catch (error) {
@@ -137,6 +146,8 @@ export class Invoker implements Parking {
       return;
     }
     this.streams.add(call);
+    const { load } = call.principal;
+    if (load !== undefined) load.streams++;
     if (Number.isFinite(call.deadlineAt)) this.deadlines.add(call);
     call.onEarlyEnd = this.endEarly;
     const fail = (error: unknown): void => {
@@ -148,15 +159,31 @@ export class Invoker implements Parking {
       }, fail)
       .then(() => {
         this.streams.delete(call);
+        if (load !== undefined) load.streams--;
         call.released();
       });
+  }
+
+  /** Refuses a call before it was begun, or ends a stream, for what the transport knows of it. */
+  reject(call: TransportCall, error: DomainError): void {
+    this.fail(call, error);
+  }
+
+  private done({ principal: { load } }: SingleCall): void {
+    this.inFlight--;
+    if (load !== undefined) load.callsInFlight--;
   }
 
   private admit(call: SingleCall): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
       this.options.rejections.count('overload');
-      throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
+      throw overloaded('too many calls in flight');
+    }
+    const { load } = call.principal;
+    if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {
+      this.options.rejections.count('overload');
+      throw overloaded('too many calls of this principal in flight');
     }
   }
 
@@ -164,8 +191,9 @@ export class Invoker implements Parking {
     this.admitAny(call);
     if (this.streams.size >= this.options.maxStreams) {
       this.options.rejections.count('overload');
-      throw new DomainError('OVERLOADED', 'too many streams open', { retryAfterMs: OVERLOAD_RETRY_MS });
+      throw overloaded('too many streams open');
     }
+    admitStreamOf(call.principal);
   }
 
   private admitAny(call: TransportCall): void {
@@ -174,13 +202,16 @@ export class Invoker implements Parking {
       this.options.rejections.count('draining');
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
+    const { rpcs } = call.principal;
+    if (rpcs !== undefined && !rpcs.has(call.prepared.rpc.name)) throw notAllowed('rpc');
   }
 
   private finish(call: StreamCall): void {
     if (!call.end('answered')) return;
     this.deadlines.remove(call);
     call.finish();
-    call.prepared.observer.ended(OK, undefined);
+    call.trace?.end(Code.OK);
+    call.prepared.observer.ended(Code.OK, undefined);
   }
 
   private succeed(call: SingleCall, response: unknown): void {
@@ -192,7 +223,8 @@ export class Invoker implements Parking {
       this.refuse(call, toStatus(error));
       return;
     }
-    call.prepared.observer.ended(OK, performance.now() - call.arrivedAt);
+    call.trace?.end(Code.OK);
+    call.prepared.observer.ended(Code.OK, performance.now() - call.arrivedAt);
   }
 
   private fail(call: TransportCall, error: unknown): void {
@@ -210,15 +242,27 @@ export class Invoker implements Parking {
       logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
     }
     call.fail(status);
+    call.trace?.end(status.code);
     this.failures.set(status.reason, (this.failures.get(status.reason) ?? 0) + 1);
     observer.ended(status.code, rpc.kind === 'unary' ? performance.now() - call.arrivedAt : undefined);
   }
+}
+
+function overloaded(message: string): DomainError {
+  return new DomainError('OVERLOADED', message, { retryAfterMs: OVERLOAD_RETRY_MS });
+}
+
+/** Throws OVERLOADED where a principal has as many streams open as it may. */
+export function admitStreamOf({ load }: Principal): void {
+  if (load !== undefined && load.streams >= load.maxStreams)
+    throw overloaded('too many streams of this principal open');
 }
 
 /** Decodes, validates, charges, hands over. Throws, or rejects, with what the caller did wrong. */
 function start(call: SingleCall, bytes: Buffer, from: number, to: number): Promise<unknown> {
   const { rpc, gate } = call.prepared;
   const request = decodeRequest(rpc, bytes, from, to);
+  rpc.permit?.(request, call.principal);
   try {
     rpc.check(request);
   } catch (error) {

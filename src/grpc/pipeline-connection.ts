@@ -1,11 +1,14 @@
 import { Metadata, type handleBidiStreamingCall } from '@grpc/grpc-js';
 import { connectionOf } from './connection.js';
-import type { Pipeline } from './pipeline.js';
 import { TOO_MANY_PIPELINES } from './pipeline-refusals.js';
+import type { PipelineStreams } from './pipeline-streams.js';
 import type { Rejections } from './rejections.js';
 
 /** A stream of the pipeline moves when its connection is to go, and a connection has only so many. */
-export function onItsConnection(pipeline: Pipeline, rejections: Rejections): handleBidiStreamingCall<Buffer, Buffer> {
+export function onItsConnection(
+  pipeline: PipelineStreams,
+  rejections: Rejections,
+): handleBidiStreamingCall<Buffer, Buffer> {
   return (grpcCall) => {
     const connection = connectionOf(grpcCall.metadata);
     if (connection === undefined) throw new Error('a stream of the pipeline came on no connection');
@@ -17,8 +20,10 @@ export function onItsConnection(pipeline: Pipeline, rejections: Rejections): han
       grpcCall.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
       return;
     }
+    const stream = pipeline.open(grpcCall);
+    if (stream === undefined) return;
     connection.pipelines++;
-    const letGo = connection.hold(pipeline.open(grpcCall));
+    const letGo = connection.hold(stream);
     grpcCall.on('cancelled', () => {
       connection.pipelines--;
       letGo();

@@ -12,17 +12,16 @@ import {
 import { MalformedMessageError } from '../wire/byte-reader.js';
 import { ByteWriter } from '../wire/byte-writer.js';
 import { MAX_METHODS, readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
-import type { Lasting } from './connection.js';
+import type { Followed } from './authority.js';
 import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
 import { REQUEST_TOO_LARGE, STREAM_IS_FULL } from './pipeline-refusals.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import type { Principal } from './principal.js';
 import type { UnaryRpc } from './rpc.js';
-import { unimplemented, type RpcStatus } from './status.js';
+import { toStatus, unimplemented, type RpcStatus } from './status.js';
+import type { Carried } from './tracing.js';
 import { SingleCall, timeoutMsOf, withoutPort } from './transport-call.js';
 import type { TransportOptions } from './unary.js';
-
-/** `package.Service/Method`. */
-export const PIPELINE_RPC = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
 
 export interface PipelineOptions extends TransportOptions {
   readonly invoker: Invoker;
@@ -31,6 +30,7 @@ export interface PipelineOptions extends TransportOptions {
 }
 
 type Stream = ServerDuplexStream<Buffer, Buffer>;
+type LastStatus = Pick<RpcStatus, 'code' | 'message'> & Partial<RpcStatus>;
 
 const MAX_REQUEST_BYTES = 262_144;
 /** A frame is closed at this size; a longer answer goes alone. */
@@ -47,36 +47,10 @@ const MAX_UNSENT_BYTES_IN_ALL = 268_435_456;
 const SMALL_ANSWER_BYTES = 4_096;
 /** How long a stream without calls stays open in a drain, for its caller to end it. */
 const DRAIN_QUIET_MS = 500;
+/** How long calls may go on that were begun before their credential ended. */
+const REVOKED_MS = 1_000;
 
-/** All streams of PipelineService/Pipeline. */
-export class Pipeline {
-  readonly streams = new Set<PipelineStream>();
-  /** Of all streams. */
-  readonly unsent = { bytes: 0 };
-  private draining = false;
-
-  constructor(private readonly options: PipelineOptions) {}
-
-  /** Serves a stream, and answers what ends it in peace. */
-  open(grpcCall: Stream): Lasting {
-    const stream = new PipelineStream(grpcCall, this.options, this.unsent);
-    this.streams.add(stream);
-    this.options.openCalls.opened();
-    grpcCall.on('cancelled', () => {
-      this.streams.delete(stream);
-      stream.closed();
-      this.options.openCalls.closed();
-    });
-    if (this.draining) stream.drain();
-    return stream;
-  }
-
-  /** Tells the callers to go elsewhere. */
-  drain(): void {
-    this.draining = true;
-    for (const stream of this.streams) stream.drain();
-  }
-}
+const GOING_AWAY: LastStatus = { code: Code.UNAVAILABLE, message: 'the service is going away' };
 
 class PipelineCall extends SingleCall {
   constructor(
@@ -85,8 +59,9 @@ class PipelineCall extends SingleCall {
     prepared: PreparedRpc<UnaryRpc>,
     arrivedAt: number,
     deadlineAt: number,
+    override readonly carried: Carried,
   ) {
-    super(prepared, stream.options.principal, arrivedAt, deadlineAt);
+    super(prepared, stream.principal, arrivedAt, deadlineAt);
   }
 
   override get peer(): string {
@@ -106,26 +81,32 @@ class PipelineCall extends SingleCall {
  * One stream: decodes frames into calls, brings each to the invoker and gathers the answers of a tick in one frame. A
  * caller that does not read its answers is not read either.
  */
-class PipelineStream {
+export class PipelineStream {
   private readonly methods: { readonly name: string; readonly prepared: PreparedRpc<UnaryRpc> | undefined }[] = [];
   private readonly inFlight = new Map<number, PipelineCall>();
   private readonly frame = new ByteWriter(INITIAL_FRAME_BYTES);
   private readonly flushSoon: () => void;
+  private readonly carried: Carried;
   private flushScheduled = false;
   private answersInFrame = 0;
   private unsentBytes = 0;
   private gone = false;
   /** No more calls are read: the caller ended its half, or broke the protocol. */
   private closing = false;
-  private violation: string | undefined;
+  private violation: LastStatus | undefined;
+  /** What calls are refused with that come now. */
+  private refusal: RpcStatus | undefined;
   private draining = false;
   private quietTimer: NodeJS.Timeout | undefined;
+  private revokedTimer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly stream: Stream,
     readonly options: PipelineOptions,
+    private readonly opened: Pick<Followed, 'principal'>,
     private readonly unsent: { bytes: number },
   ) {
+    this.carried = { metadata: stream.metadata, isShared: true };
     this.flushSoon = () => {
       this.flushScheduled = false;
       this.flush();
@@ -146,6 +127,11 @@ class PipelineStream {
     this.flush();
   }
 
+  /** What holds for calls that begin now. */
+  get principal(): Principal {
+    return this.opened.principal;
+  }
+
   get peer(): string {
     return withoutPort(this.stream.getPeer());
   }
@@ -157,12 +143,25 @@ class PipelineStream {
     this.endWhenQuiet();
   }
 
+  /**
+   * The credential that the stream was opened with has ended: no call begins any more. A caller that has another by now is
+   * told to open a stream by it, and those it has in flight are answered meanwhile.
+   */
+  revoke(error: DomainError): void {
+    this.refusal = toStatus(error);
+    this.drain();
+    this.revokedTimer = setTimeout(() => {
+      if (this.stream.writable) this.endWith(this.refusal ?? GOING_AWAY);
+    }, REVOKED_MS);
+  }
+
   /** The stream is gone, in whatever way: nobody waits for what is still in flight. */
   closed(): void {
     this.closing = true;
     this.gone = true;
     this.unsent.bytes -= this.unsentBytes;
     clearTimeout(this.quietTimer);
+    clearTimeout(this.revokedTimer);
     const calls = [...this.inFlight.values()];
     this.inFlight.clear();
     for (const call of calls) call.end('cancelled');
@@ -238,6 +237,10 @@ class PipelineStream {
   private start({ id, method, timeoutMs, requestFrom, requestTo }: FramedCall, frame: Buffer, arrivedAt: number): void {
     const { options } = this;
     const { name, prepared } = this.methods[method] ?? { name: '', prepared: undefined };
+    if (this.refusal !== undefined) {
+      this.fail(id, this.refusal);
+      return;
+    }
     if (prepared === undefined) {
       this.fail(id, unimplemented(`no unary RPC has the name ${name}`));
       return;
@@ -253,7 +256,7 @@ class PipelineStream {
       return;
     }
     const deadlineAt = arrivedAt + timeoutMsOf(timeoutMs === 0 ? undefined : timeoutMs, options);
-    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt);
+    const call = new PipelineCall(id, this, prepared, arrivedAt, deadlineAt, this.carried);
     this.inFlight.set(id, call);
     options.invoker.invoke(call, frame, requestFrom, requestTo);
   }
@@ -313,14 +316,14 @@ class PipelineStream {
 
   private refuseFrame(problem: string): void {
     this.closing = true;
-    this.violation = problem;
+    this.violation = { code: Code.INVALID_ARGUMENT, message: problem };
     this.endWhenDone();
   }
 
   private endWhenDone(): void {
     if (!this.closing || this.inFlight.size > 0 || this.frame.length > 0 || !this.stream.writable) return;
     if (this.violation === undefined) this.stream.end();
-    else this.endWith(Code.INVALID_ARGUMENT, this.violation);
+    else this.endWith(this.violation);
   }
 
   /** A caller that does not know of draining must not hold the drain. */
@@ -332,13 +335,14 @@ class PipelineStream {
     }
     // one that goes on sending is only told again: that is no reason to wait
     this.quietTimer ??= setTimeout(() => {
-      if (this.inFlight.size === 0 && this.stream.writable) this.endWith(Code.UNAVAILABLE, 'the service is going away');
+      if (this.inFlight.size === 0 && this.stream.writable) this.endWith(this.refusal ?? GOING_AWAY);
     }, DRAIN_QUIET_MS);
   }
 
-  private endWith(code: Code, message: string): void {
+  private endWith({ code, message, details }: LastStatus): void {
     this.closing = true;
     const metadata = new Metadata();
+    if (details !== undefined) metadata.set('grpc-status-details-bin', details);
     this.stream.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
   }
 }

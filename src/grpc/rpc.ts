@@ -1,6 +1,7 @@
 import { ByteWriter } from '../wire/byte-writer.js';
 import type { Call } from '../redis/call.js';
-import type { CallContext, EndReason, Principal } from './call-context.js';
+import type { CallContext, EndReason } from './call-context.js';
+import type { Principal } from './principal.js';
 import { checkerOf, type Rules } from './rules.js';
 
 /** Writes a response without building its message first; for RPCs where that would cost more than the work. */
@@ -19,13 +20,17 @@ interface AnyRpc {
   readonly name: string;
   /** `package.Service`. */
   readonly service: string;
+  /** `admin`: only for principals that are. */
+  readonly access: 'admin' | undefined;
   /** Reads the request that is a part of `bytes`. */
   readonly decode: (bytes: Buffer, from: number, to: number) => unknown;
   readonly encode: (response: unknown) => Buffer;
+  /** Throws NOT_ALLOWED where the principal may call the RPC, but not with this request, which is not checked yet. */
+  readonly permit: ((request: unknown, principal: Principal) => void) | undefined;
   /** Throws INVALID_FIELD naming the wrong fields. */
   readonly check: (request: unknown) => void;
   /** Told of a request that `check` threw at. */
-  readonly refused: ((request: unknown, context: Pick<CallContext, 'peer'>) => void) | undefined;
+  readonly refused: ((request: unknown, context: Pick<CallContext, 'peer' | 'namespace'>) => void) | undefined;
 }
 
 export interface UnaryRpc extends AnyRpc {
@@ -84,11 +89,15 @@ type RequestOf<Method> = Method extends { requestDeserialize: (bytes: Buffer) =>
 type ResponseOf<Method> = Method extends { responseDeserialize: (bytes: Buffer) => infer Response } ? Response : never;
 
 interface RequestRules<Request> {
+  /** Absent: for all principals. */
+  readonly access?: 'admin';
+  /** Throws NOT_ALLOWED for what only some principals may ask; runs before the rules, of which nothing is known yet. */
+  readonly permit?: (request: Request, principal: Principal) => void;
   readonly rules: Rules<Request>;
   /** What no single field can tell; runs after the rules and throws INVALID_FIELD. */
   readonly check?: (request: Request) => void;
   /** Told of a unary request that was refused with INVALID_FIELD; must not throw. */
-  readonly onRefused?: (request: Request, context: Pick<CallContext, 'peer'>) => void;
+  readonly onRefused?: (request: Request, context: Pick<CallContext, 'peer' | 'namespace'>) => void;
 }
 
 interface MethodImplementation<Request, Response> extends RequestRules<Request> {
@@ -149,14 +158,16 @@ export function implement<Service extends ServiceDefinition>(
 ): readonly Rpc[] {
   return Object.entries(service).map(([method, definition]): Rpc => {
     const implemented = implementation[method as keyof Service] as unknown as AnyMethod;
-    const { rules, check, onRefused } = implemented;
+    const { access, permit, rules, check, onRefused } = implemented;
     const checkFields = checkerOf(rules);
     const name = definition.path.slice(1);
     const rpc: AnyRpc = {
       name,
       service: name.slice(0, name.indexOf('/')),
+      access,
       decode: (bytes, from, to) => definition.requestDeserialize(bytes.subarray(from, to)),
       encode: definition.responseSerialize as (response: unknown) => Buffer,
+      permit: permit as AnyRpc['permit'],
       check: (request) => {
         checkFields(request as never);
         check?.(request as never);

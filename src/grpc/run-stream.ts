@@ -45,6 +45,7 @@ async function* checkedRequests(call: StreamCall, refuse: (error: unknown) => vo
     let request: unknown;
     try {
       request = decodeRequest(rpc, bytes, 0, bytes.length);
+      rpc.permit?.(request, call.principal);
       rpc.check(request);
       if (isFirst) await gate?.(request, call);
     } catch (error) {

@@ -8,19 +8,19 @@ import {
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
-import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProtoPath } from 'grpc-health-check';
 import type { Logger } from 'pino';
 import type { MetricDefinition } from '../admin/metrics.js';
 import type { ConnectionLimits, TransportPlan } from '../config/transport-plan.js';
-import type { Principal } from './call-context.js';
+import type { Authority } from './authority.js';
 import { Connections } from './connections.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
 import { Listener } from './listener.js';
 import { isUnary, type PreparedRpc } from './prepared-rpc.js';
-import { Pipeline, PIPELINE_RPC } from './pipeline.js';
+import { PIPELINE_RPC, PipelineStreams } from './pipeline-streams.js';
 import { onItsConnection } from './pipeline-connection.js';
+import { addReflection } from './reflection.js';
 import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { certificateMetrics, ServerCertificates } from './server-certificates.js';
@@ -31,7 +31,7 @@ export interface GrpcServerOptions {
   readonly rpcs: readonly Rpc[];
   readonly invoker: Invoker;
   readonly health: Health;
-  readonly principal: Principal;
+  readonly authority: Authority;
   readonly listen: string;
   readonly healthListen: string | undefined;
   readonly transport: TransportPlan;
@@ -76,7 +76,7 @@ export class GrpcServer {
   private readonly connections: Connections[] = [];
   private readonly listeners: Listener[] = [];
   private readonly openCalls = new OpenCalls();
-  private readonly pipeline: Pipeline;
+  private readonly pipeline: PipelineStreams;
 
   constructor(private readonly options: GrpcServerOptions) {
     const { transport, logger } = options;
@@ -88,7 +88,7 @@ export class GrpcServer {
       ...boundsOf(transport.limits),
     });
     const prepared = options.rpcs.map((rpc) => options.invoker.prepare(rpc));
-    this.pipeline = new Pipeline({
+    this.pipeline = new PipelineStreams({
       ...options,
       openCalls: this.openCalls,
       rpcs: new Map(prepared.filter(isUnary).map((each) => [each.rpc.name, each])),
@@ -203,7 +203,7 @@ export class GrpcServer {
     const names = [...this.options.rpcs.map(({ name }) => name), PIPELINE_RPC];
     const files = [...new Set(names.map((name) => protoFileOf(name)))];
     const services = loadSync(files, { includeDirs: [PROTO_DIR] });
-    new ReflectionService({ ...services, ...loadSync(healthProtoPath) }).addToServer(this.server);
+    addReflection(this.server, { ...services, ...loadSync(healthProtoPath) }, this.options.authority);
   }
 }
 

@@ -69,6 +69,10 @@ export function codeOf(code: ErrorCode): Code {
       return Code.FAILED_PRECONDITION;
     case 'SESSION_NOT_FOUND':
       return Code.NOT_FOUND;
+    case 'BAD_CREDENTIAL':
+      return Code.UNAUTHENTICATED;
+    case 'NOT_ALLOWED':
+      return Code.PERMISSION_DENIED;
     case 'VERSION_MISMATCH':
     case 'SLOTS_LOST':
       return Code.ABORTED;

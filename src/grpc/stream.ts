@@ -6,12 +6,15 @@ import {
   type ServerDuplexStream,
   type ServerWritableStream,
 } from '@grpc/grpc-js';
+import { answerTooLarge, DomainError } from '../errors.js';
+import { refusalOr, type Followed } from './authority.js';
 import { connectionOf } from './connection.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import { NOBODY, type Principal } from './principal.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
-import { answerTooLarge } from '../errors.js';
+import type { Carried } from './tracing.js';
 import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
 
@@ -31,7 +34,7 @@ export function serverStreamHandler(
   options: TransportOptions,
 ): handleServerStreamingCall<Buffer, Buffer> {
   return (grpcStream) => {
-    serve(new GrpcStreamCall(prepared, grpcStream, only(grpcStream.request), options), grpcStream, options);
+    begin(prepared, grpcStream, only(grpcStream.request), options);
   };
 }
 
@@ -42,13 +45,35 @@ export function bidiStreamHandler(
   return (grpcStream) => {
     // a handler that stops reading must still be able to answer
     const requests = grpcStream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-    serve(new GrpcStreamCall(prepared, grpcStream, requests, options), grpcStream, options);
+    begin(prepared, grpcStream, requests, options);
   };
 }
 
-/** The stream ends, as its RPC declares, with the service or when its connection is to go. */
-function serve(call: GrpcStreamCall, grpcStream: GrpcStream, { invoker }: TransportOptions): void {
+function begin(
+  prepared: PreparedRpc<StreamRpc>,
+  grpcStream: GrpcStream,
+  requests: AsyncIterable<Buffer>,
+  options: TransportOptions,
+): void {
+  const { authority, invoker } = options;
+  const followed: Followed | DomainError = refusalOr(() =>
+    authority.follow(grpcStream, prepared.rpc.name, (error) => {
+      invoker.reject(call, error);
+    }),
+  );
+  const isKnown = !(followed instanceof DomainError);
+  const principal = isKnown ? followed.principal : NOBODY;
+  const call = new GrpcStreamCall(prepared, principal, grpcStream, requests, options);
+  if (!isKnown) {
+    invoker.reject(call, followed);
+    call.released();
+    return;
+  }
+  call.whenEnded(() => {
+    followed.release();
+  });
   invoker.invokeStream(call);
+  // it ends, as its RPC declares, with the service or when its connection is to go
   const letGo = connectionOf(grpcStream.metadata)?.hold(call);
   if (letGo !== undefined) grpcStream.on('cancelled', letGo);
 }
@@ -69,13 +94,14 @@ class GrpcStreamCall extends StreamCall {
 
   constructor(
     prepared: PreparedRpc<StreamRpc>,
+    principal: Principal,
     private readonly grpcStream: GrpcStream,
     readonly requests: AsyncIterable<Buffer>,
     private readonly options: TransportOptions,
   ) {
     const arrivedAt = performance.now();
     const timeoutMs = remainingMs(grpcStream.getDeadline()) ?? Number.POSITIVE_INFINITY;
-    super(prepared, options.principal, arrivedAt, arrivedAt + timeoutMs);
+    super(prepared, principal, arrivedAt, arrivedAt + timeoutMs);
     options.openCalls.opened();
     this.whenEnded(() => {
       this.hasRoom?.();
@@ -93,6 +119,10 @@ class GrpcStreamCall extends StreamCall {
 
   override get peer(): string {
     return withoutPort(this.grpcStream.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcStream.metadata, isShared: false };
   }
 
   override send(response: Buffer): Promise<void> | undefined {

@@ -1,7 +1,9 @@
-import { CallContext, type EarlyEnd, type Principal } from './call-context.js';
+import { CallContext, type EarlyEnd } from './call-context.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import type { Principal } from './principal.js';
 import type { Rpc, UnaryRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
+import type { Carried, RpcTrace } from './tracing.js';
 
 /** Counts the calls that wait for something other than Redis. */
 export interface Parking {
@@ -18,6 +20,9 @@ export abstract class TransportCall<Kind extends Rpc = Rpc> extends CallContext 
   /** Set by the invoker while it works for the call. */
   parking: Parking | undefined = undefined;
 
+  /** Set by the invoker where the call is traced. */
+  trace: RpcTrace | undefined = undefined;
+
   constructor(
     readonly prepared: PreparedRpc<Kind>,
     principal: Principal,
@@ -31,6 +36,9 @@ export abstract class TransportCall<Kind extends Rpc = Rpc> extends CallContext 
   get rpc(): string {
     return this.prepared.rpc.name;
   }
+
+  /** What the caller sent beside the request. */
+  abstract readonly carried: Carried;
 
   abstract fail(status: RpcStatus): void;
 

@@ -1,18 +1,20 @@
 import { performance } from 'node:perf_hooks';
 import { Metadata, type handleUnaryCall, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
-import { answerTooLarge } from '../errors.js';
-import type { Principal } from './call-context.js';
+import { answerTooLarge, DomainError } from '../errors.js';
+import { refusalOr, type Authority } from './authority.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import { NOBODY, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
+import type { Carried } from './tracing.js';
 import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
 
 /** What every transport needs. */
 export interface TransportOptions extends DeadlineLimits {
   readonly invoker: Invoker;
-  readonly principal: Principal;
+  readonly authority: Authority;
   readonly maxMessageBytes: number;
   /** Counts calls from their start until their stream is closed, so that a drain knows when all answers are out. */
   readonly openCalls: OpenCalls;
@@ -44,17 +46,22 @@ export class OpenCalls {
 class UnaryCall extends SingleCall {
   constructor(
     prepared: PreparedRpc<UnaryRpc>,
+    principal: Principal,
     arrivedAt: number,
     deadlineAt: number,
     private readonly options: TransportOptions,
     private readonly grpcCall: ServerUnaryCall<Buffer, Buffer>,
     private readonly callback: sendUnaryData<Buffer>,
   ) {
-    super(prepared, options.principal, arrivedAt, deadlineAt);
+    super(prepared, principal, arrivedAt, deadlineAt);
   }
 
   override get peer(): string {
     return withoutPort(this.grpcCall.getPeer());
+  }
+
+  override get carried(): Carried {
+    return { metadata: this.grpcCall.metadata, isShared: false };
   }
 
   override succeed(response: unknown): void {
@@ -78,14 +85,18 @@ export function unaryHandler(
   return (grpcCall, callback) => {
     const arrivedAt = performance.now();
     const deadlineAt = arrivedAt + timeoutMsOf(remainingMs(grpcCall.getDeadline()), options);
-    const call = new UnaryCall(prepared, arrivedAt, deadlineAt, options, grpcCall, callback);
+    const caller = refusalOr(() => options.authority.principalOf(grpcCall));
+    const isKnown = !(caller instanceof DomainError);
+    const principal = isKnown ? caller : NOBODY;
+    const call = new UnaryCall(prepared, principal, arrivedAt, deadlineAt, options, grpcCall, callback);
     options.openCalls.opened();
     // grpc-js emits 'cancelled' when the stream closes, after every call; a call keeps its first end
     grpcCall.on('cancelled', () => {
       call.end('cancelled');
       options.openCalls.closed();
     });
-    options.invoker.invoke(call, grpcCall.request, 0, grpcCall.request.length);
+    if (isKnown) options.invoker.invoke(call, grpcCall.request, 0, grpcCall.request.length);
+    else options.invoker.reject(call, caller);
   };
 }
 

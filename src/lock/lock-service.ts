@@ -43,7 +43,6 @@ export interface LockServiceOptions {
   readonly tracking: KeyTracking;
   /** Of beginnings of keys of the same Redis. */
   readonly createBroadcast: (events: BroadcastEvents) => KeyBroadcast;
-  readonly namespace: string;
   /** How long the fencing token of a resource is remembered after its last lease. */
   readonly fenceRetentionMs: number;
   readonly remote: RemoteLocks | undefined;
@@ -57,6 +56,8 @@ export interface LockService {
   readonly metrics: readonly MetricDefinition[];
   /** Whether locks can be taken. */
   readonly readiness: Readiness;
+  /** Serves a namespace, from now on or already: so that its metrics are there before its first call. */
+  serve(namespace: string): void;
   /** For the one process that looks after a namespace, often: counts the locks that are held when it is time to. */
   lookAfter(namespace: string): void;
   /** Begins to connect to masters of its own, and to send what is counted. */
@@ -82,8 +83,6 @@ const NEEDS_QUEUES = new Set([
 export function createLockService(options: LockServiceOptions): LockService {
   const { redis, channels, tracking, createBroadcast, fenceRetentionMs, remote, logger } = options;
   const stats = new LockStats();
-  // so that its metrics are there before its first call
-  stats.of(options.namespace);
   const wakes = new WakeChannels(channels, redis.topology);
   const store = new LockStore({ redis, wakes, stats, fenceRetentionMs });
   const locks = remote?.locks ?? store;
@@ -105,6 +104,9 @@ export function createLockService(options: LockServiceOptions): LockService {
     rpcs: remote === undefined ? rpcs : rpcs.map(refuseWithoutQueues),
     metrics: [...lockMetrics(stats, feed), ...held.metrics, ...(remote?.metrics ?? [])],
     readiness: remote?.locks ?? redis,
+    serve: (namespace) => {
+      stats.of(namespace);
+    },
     lookAfter: (namespace) => {
       if (remote === undefined) void held.lookAfter(namespace);
     },

@@ -63,6 +63,7 @@ export function operationRpcs({ operations, stats, audit, openLockWatcher }: Ope
       handle: (selection, call) => watch(openLockWatcher(call.principal.namespace, selection), call),
     },
     forceReleaseLock: {
+      access: 'admin',
       rules: {
         resource: fields.resource,
         reason: text({ minBytes: 1, maxBytes: 256 }),
@@ -81,6 +82,7 @@ export function operationRpcs({ operations, stats, audit, openLockWatcher }: Ope
       },
     },
     cleanupExpiredLocks: {
+      access: 'admin',
       rules: {},
       handle: async (_, call) => {
         const { scanned, expiredHolders, expiredWaiters } = await operations.cleanupExpiredLocks(call);
@@ -92,6 +94,7 @@ export function operationRpcs({ operations, stats, audit, openLockWatcher }: Ope
       },
     },
     getLockStats: {
+      access: 'admin',
       rules: { hottestCount: integer({ min: 0, max: MAX_HOTTEST }) },
       handle: async ({ hottestCount }, call) => {
         const [counted, held] = await Promise.all([stats.getLockStats(hottestCount, call), operations.countHeld(call)]);

@@ -8,6 +8,7 @@ import {
   type LimitState,
   type Subjects,
 } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
+import { notAllowed, type Principal } from '../grpc/principal.js';
 import { integer, list, map, message, oneOf, oneOfValues, optional, text, type Rule } from '../grpc/rules.js';
 import { isNear } from './decision.js';
 import { headersOf, remainingOf } from './headers.js';
@@ -100,6 +101,12 @@ export interface Asked {
   readonly minCost?: number | undefined;
   readonly chargeDenied?: boolean;
   readonly isOneEnough?: boolean;
+}
+
+/** Throws NOT_ALLOWED where a principal gives a policy with its request that may not. */
+export function permitInline({ limits: asked }: Pick<Asked, 'limits'>, { hasInlinePolicies }: Principal): void {
+  if (hasInlinePolicies || !asked.some(({ policy }) => policy?.$case === 'inlinePolicy')) return;
+  throw notAllowed('inline_policy');
 }
 
 /** The terms of a request; throws INVALID_FIELD for what the rules of its fields cannot see. `at`: in front of its fields. */

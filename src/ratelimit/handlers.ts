@@ -9,6 +9,7 @@ import {
   cost,
   limits,
   minCost,
+  permitInline,
   requestId,
   toAnswer,
   toResponse,
@@ -84,6 +85,7 @@ export function rateLimitRpcs(options: RateLimitHandlerOptions): readonly Rpc[] 
   return implement(RateLimitServiceService, {
     checkRateLimit: handWritten({
       decode: decodeCheckRateLimitRequest,
+      permit: permitInline,
       rules: { limits, cost, minCost, chargeDenied: anything, requestId, wantHeaders: anything },
       check: (request) => {
         if (request.requestId === '') check(request);
@@ -93,6 +95,9 @@ export function rateLimitRpcs(options: RateLimitHandlerOptions): readonly Rpc[] 
       writer: checkRateLimitResponseWriter,
     }),
     checkManyRateLimits: {
+      permit: ({ checks }, principal) => {
+        for (const one of checks) permitInline(one, principal);
+      },
       rules: { checks: list(message<Check>({ limits, cost, minCost }), { min: 1, max: MAX_CHECKS }) },
       check: ({ checks }) => {
         checks.forEach((one, index) => {
@@ -107,6 +112,7 @@ export function rateLimitRpcs(options: RateLimitHandlerOptions): readonly Rpc[] 
       },
     },
     peekRateLimit: {
+      permit: permitInline,
       rules: { limits, cost, wantHeaders: anything },
       check,
       handle: async (request, call) => {
@@ -122,6 +128,7 @@ export function rateLimitRpcs(options: RateLimitHandlerOptions): readonly Rpc[] 
       },
     },
     reserveRateLimit: {
+      permit: permitInline,
       rules: {
         ...{ limits, cost, minCost, chargeDenied: anything, requestId, wantHeaders: anything },
         ttlMs: integer({ min: 0n, max: MAX_RESERVATION_TTL_MS }),

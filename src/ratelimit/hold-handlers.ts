@@ -6,7 +6,7 @@ import type {
 } from '../gen/shardkeep/ratelimit/v1/ratelimit.js';
 import type { Implementation, StreamContext } from '../grpc/rpc.js';
 import type { Slots } from './concurrency-store.js';
-import { askOf, checkAsked, cost, limits, toAnswer, toResponse } from './fields.js';
+import { askOf, checkAsked, cost, limits, permitInline, toAnswer, toResponse } from './fields.js';
 import type { HeldSlots } from './hold/held-slots.js';
 import type { RatePolicies } from './policies.js';
 import type { RateLimitCounts, RateLimitStats } from './stats.js';
@@ -30,6 +30,7 @@ export function holdRpcs({
 }: HoldHandlerOptions): Pick<Implementation<typeof RateLimitServiceService>, 'holdConcurrency'> {
   return {
     holdConcurrency: {
+      permit: permitInline,
       rules: { limits, cost },
       check: (request) => {
         const terms = checkAsked(policies, request);

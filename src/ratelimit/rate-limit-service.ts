@@ -34,7 +34,6 @@ export interface RateLimitServiceOptions {
   readonly redis: Redis;
   /** Where that Redis is, for a connection that listens. */
   readonly target: RedisTarget;
-  readonly namespace: string;
   readonly served: ServedRatePolicies;
   readonly auditLog: boolean;
   readonly logger: Logger;
@@ -47,6 +46,8 @@ export interface RateLimitService {
   /** For the limits of RPCs. */
   readonly limiter: RateLimiter;
   readonly policies: RatePolicies;
+  /** Serves a namespace, from now on or already: so that its metrics are there before its first call. */
+  serve(namespace: string): void;
   /** From now on these. */
   replacePolicies(served: ServedRatePolicies): void;
   /** Begins to send what is counted. */
@@ -60,8 +61,6 @@ export function createRateLimitService(options: RateLimitServiceOptions): RateLi
   let { envoyDomains } = options.served;
   const policies = new RatePolicies(options.served.ratePolicies, options.served.ipv6Prefix);
   const stats = new RateLimitStats((policy) => policies.has(policy));
-  // so that its metrics are there before its first call
-  stats.of(options.namespace);
   const statsStore = new RateLimitStatsStore(redis, stats, logger);
   const store = new RateLimitStore(redis, logger);
   const nowMs = (): number => redis.clock.nowMs();
@@ -97,6 +96,9 @@ export function createRateLimitService(options: RateLimitServiceOptions): RateLi
     metrics: limitMetrics({ stats, limiter, policies }),
     limiter,
     policies,
+    serve: (namespace) => {
+      stats.of(namespace);
+    },
     replacePolicies: (served) => {
       policies.replace(served.ratePolicies, served.ipv6Prefix);
       ({ envoyDomains } = served);

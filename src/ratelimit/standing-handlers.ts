@@ -4,7 +4,7 @@ import type { Implementation } from '../grpc/rpc.js';
 import { bytes, integer, text } from '../grpc/rules.js';
 import { decodeListToken, encodeListToken, MAX_PAGE_TOKEN_BYTES, type ListScope } from '../redis/list-token.js';
 import type { RateLimitAudit } from './audit.js';
-import { checkAsked, limits, MAX_LIMIT, policyName, subject } from './fields.js';
+import { checkAsked, limits, MAX_LIMIT, permitInline, policyName, subject } from './fields.js';
 import type { RatePolicies } from './policies.js';
 import type { BannedSubject, StandingStore } from './standing-store.js';
 import type { RateLimitStats } from './stats.js';
@@ -41,6 +41,8 @@ export function standingRpcs({ standings, policies, stats, audit }: StandingHand
 
   return {
     resetRateLimit: {
+      access: 'admin',
+      permit: permitInline,
       rules: { limits },
       check: (request) => {
         checkAsked(policies, { ...request, isOneEnough: true });
@@ -54,6 +56,7 @@ export function standingRpcs({ standings, policies, stats, audit }: StandingHand
       },
     },
     overrideRateLimit: {
+      access: 'admin',
       rules: { subject, policyName, limit: integer({ min: 0, max: MAX_LIMIT }), ttlMs },
       check: ({ subject: who, policyName: name, limit }) => {
         const { policy } = namedTerms(name, who);
@@ -73,6 +76,7 @@ export function standingRpcs({ standings, policies, stats, audit }: StandingHand
       },
     },
     ban: {
+      access: 'admin',
       rules: {
         subject,
         policyName: policyNameOrNone,
@@ -91,6 +95,7 @@ export function standingRpcs({ standings, policies, stats, audit }: StandingHand
       },
     },
     unban: {
+      access: 'admin',
       rules: { subject, policyName: policyNameOrNone },
       handle: async ({ subject: who, policyName: name }, call) => {
         const countedAs = policies.countedAs(who);
@@ -100,6 +105,7 @@ export function standingRpcs({ standings, policies, stats, audit }: StandingHand
       },
     },
     listBans: {
+      access: 'admin',
       rules: {
         subjectPrefix: text({ minBytes: 0, maxBytes: 256 }),
         pageSize: integer({ min: 0, max: MAX_PAGE_SIZE }),

@@ -11,6 +11,7 @@ export function statsRpcs(
 ): Pick<Implementation<typeof RateLimitServiceService>, 'getRateLimitStats'> {
   return {
     getRateLimitStats: {
+      access: 'admin',
       rules: { hottestCount: integer({ min: 0, max: MAX_HOTTEST }) },
       handle: async ({ hottestCount }, call) => {
         const { policies, minutes, hottest } = await stats.getRateLimitStats(hottestCount, call);

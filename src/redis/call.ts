@@ -1,9 +1,17 @@
+/** Where it is written down what was done for a call. */
+export interface CallTrace {
+  /** Runs `work`, which asks Redis by this command; `script` is the name of what the command runs. */
+  operation<Result>(command: string, script: string | undefined, work: () => Promise<Result>): Promise<Result>;
+}
+
 /** What a store needs to know of the RPC it works for. */
 export interface Call {
   /** The caller's tenant; part of every key. */
   readonly namespace: string;
   /** `package.Service/Method`; undefined for what no RPC asked for. */
   readonly rpc?: string | undefined;
+  /** Undefined where nobody wants to know. */
+  readonly trace?: CallTrace | undefined;
   /** When the caller stops waiting, on the clock of `performance.now()`. */
   readonly deadlineAt: number;
   /**

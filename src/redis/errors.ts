@@ -110,6 +110,13 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
   });
 }
 
+/** The write is done, but could be lost with its master. */
+export function tooFewReplicas(): DomainError {
+  return new DomainError('OUTCOME_UNKNOWN', 'too few replicas have the write; it may or may not be kept', {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
+}
+
 export function wrongType(cause?: unknown): DomainError {
   return new DomainError('WRONG_TYPE', 'the key holds another kind of thing', { cause });
 }

@@ -39,6 +39,12 @@ export async function readInfo(node: NodeCommand, section?: string): Promise<Rea
   );
 }
 
+/** Throws where a server says that it is a replica. By INFO, which is needed anyway, and not by ROLE. */
+export async function checkIsMaster(node: NodeCommand): Promise<void> {
+  const role = (await readInfo(node, 'replication')).get('role') ?? 'unknown';
+  if (role !== 'master') throw new Error(`the server is no master; its role is ${role}`);
+}
+
 const OLDEST_MAJOR_VERSION = 7;
 
 /** Why a node cannot be served from; undefined where it can. */

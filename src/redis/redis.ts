@@ -7,13 +7,15 @@ import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
 import { CommandCounts } from './command-counts.js';
-import {
-  createConnection,
-  type MasterNode,
-  type NodeCommand,
-  type RedisConnection,
-  type RedisTarget,
+import type {
+  ConnectionStatus,
+  MasterNode,
+  NodeCommand,
+  RedisConnection,
+  RedisTarget,
+  ReplicaTerms,
 } from './connection.js';
+import { createConnection } from './create-connection.js';
 import { isSlotMoving, neverSent, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
@@ -31,6 +33,10 @@ export interface RedisOptions {
   readonly logger: Logger;
   /** How often one call is sent again while its slot moves; undefined: until its deadline. */
   readonly maxRetries?: number;
+  /** A node that answers nothing for so long is given up, and calls for it fail at once until it is back. */
+  readonly timeoutMs?: number | undefined;
+  /** Scripts that are answered when so many replicas have what they wrote. */
+  readonly replicated?: ReplicaTerms & { readonly scripts: readonly AnyLuaScript[] };
   /** Told how long each operation took; undefined: nobody wants to know. */
   readonly timer?: OperationTimer;
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
@@ -53,7 +59,7 @@ interface Operation {
   readonly routingKey: string;
   readonly command: readonly ScriptArg[];
   /** Undefined for a plain read. */
-  readonly script: Pick<AnyLuaScript, 'source' | 'readOnly'> | undefined;
+  readonly script: Pick<AnyLuaScript, 'source' | 'sha1' | 'readOnly'> | undefined;
 }
 
 /** Stands for calls that share a command. Only a Cluster, where none do, makes a script wait; so nothing is waited for. */
@@ -87,9 +93,13 @@ export class Redis {
   private readonly reads: BatchedReads | undefined;
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
+  /** Digests of the scripts whose answers wait for replicas. */
+  private readonly held: ReadonlySet<string>;
 
   constructor(private readonly options: RedisOptions) {
     this.errorLog = new ErrorLog(options.logger);
+    const writing = (options.replicated?.scripts ?? []).filter(({ readOnly }) => !readOnly);
+    this.held = new Set(writing.flatMap(({ sha1, batch }) => (batch === undefined ? [sha1] : [sha1, batch.sha1])));
     this.timer = options.timer ?? new OperationTimer(0);
     this.slowLog = new SlowLog(options.logger);
     this.connection = createConnection(
@@ -100,7 +110,7 @@ export class Redis {
           this.setReady(ready);
         },
       },
-      options.logger,
+      { logger: options.logger, timeoutMs: options.timeoutMs, replicas: options.replicated },
     );
     if (this.connection.topology === 'standalone') {
       this.reads = new BatchedReads(
@@ -129,6 +139,10 @@ export class Redis {
     return this.ready;
   }
 
+  get status(): ConnectionStatus {
+    return this.connection.status;
+  }
+
   /** Calls back on every change of `isReady`. */
   onStateChange(listener: (ready: boolean) => void): void {
     this.listeners.push(listener);
@@ -147,6 +161,11 @@ export class Redis {
   /** Runs a script: one round trip, atomic. Throws domain errors; what a caller may not see passes as it is. */
   run<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     if (hasEnded(call)) return Promise.reject(endedBefore());
+    if (call.trace === undefined) return this.runScript(bound, call);
+    return call.trace.operation('EVALSHA', bound.script.name, () => this.runScript(bound, call));
+  }
+
+  private runScript<Reply>(bound: BoundScript<Reply>, call: Call): Promise<Reply> {
     const { script, keys, args } = bound;
     if (this.batches !== undefined && script.batch !== undefined) return this.batches.run(bound);
     return this.evaluate(script, keys, args, call).then(script.parse);
@@ -156,14 +175,20 @@ export class Redis {
   get<Value>(key: string, parse: (value: unknown) => Value | Promise<Value>, call: Call): Promise<Value> {
     // no look at the clock: the call's own timer ends it
     if (call.ended) return Promise.reject(endedBefore());
-    if (this.reads !== undefined) return this.reads.get(key, parse);
-    return this.read(key, ['GET', key], call).then(parse);
+    const { reads } = this;
+    if (reads === undefined) return this.read(key, ['GET', key], call).then(parse);
+    return call.trace === undefined
+      ? reads.get(key, parse)
+      : call.trace.operation('GET', undefined, () => reads.get(key, parse));
   }
 
   /** Sends one plain reading command to where the key is. */
   read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
     if (call.ended) return Promise.reject(endedBefore());
-    return this.perform({ name: command[0], routingKey, command, script: undefined }, call);
+    const [name] = command;
+    const operation = { name, routingKey, command, script: undefined };
+    if (call.trace === undefined) return this.perform(operation, call);
+    return call.trace.operation(name, undefined, () => this.perform(operation, call));
   }
 
   /** Every master, to be asked by itself; one that is away fails what is sent to it. */
@@ -243,7 +268,7 @@ export class Redis {
     const { counts } = this;
     counts.pending++;
     const sentAt = performance.now();
-    return this.connection.send(operation.routingKey, operation.command).then(
+    return this.dispatch(operation).then(
       (reply) => {
         counts.pending--;
         this.timed(operation, sentAt, call);
@@ -256,6 +281,12 @@ export class Redis {
         return onError(error);
       },
     );
+  }
+
+  private dispatch({ script, routingKey, command }: Operation): Promise<unknown> {
+    const { connection, held } = this;
+    if (held.size === 0 || script === undefined || !held.has(script.sha1)) return connection.send(routingKey, command);
+    return connection.sendHeld(routingKey, command);
   }
 
   private timed({ name, routingKey }: Operation, sentAt: number, call: Call): void {
@@ -298,6 +329,7 @@ export class Redis {
 
   private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
+    if (replyCode(error) === 'READONLY') this.connection.distrust();
     return toDomainError(error, options);
   }
 

@@ -6,7 +6,7 @@ import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js
 import type { AnyLuaScript } from './lua-script.js';
 import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
 import type { OperationTimer } from './operation-timer.js';
-import { Redis } from './redis.js';
+import { Redis, type RedisOptions } from './redis.js';
 
 /**
  * What a Redis is for. `cache` may lose anything at any time; `state` (sessions, locks) must not be evicted; `limit`
@@ -29,8 +29,13 @@ export type RedisPlan =
 export interface RolesOptions {
   readonly plan: RedisPlan;
   readonly scripts: Readonly<Record<Role, readonly AnyLuaScript[]>>;
-  readonly namespace: string;
+  /** All that data is served of; more may be added. */
+  readonly namespaces: readonly string[];
   readonly maxRetries: number | undefined;
+  /** A node that answers nothing for so long is given up until it is back. */
+  readonly timeoutMs: number;
+  /** Scripts of the role `state` that are answered when so many replicas have what they wrote. */
+  readonly replicated?: RedisOptions['replicated'];
   /** Refuse, instead of warn, when sessions could be evicted. */
   readonly strictEviction: boolean;
   readonly timer: OperationTimer;
@@ -42,6 +47,11 @@ export interface RolesOptions {
 export interface Roles extends Readonly<Record<Role, Redis>> {
   /** Where each role's Redis is, for connections of another kind. */
   readonly targets: Readonly<Record<Role, RedisTarget>>;
+  /**
+   * Serves another namespace from now on. Throws FormatMismatchError, and does not, where its data cannot be read. Of a Redis
+   * that is away the data is looked at when it is back, as that of the others.
+   */
+  addNamespace(namespace: string): Promise<void>;
   /** Begins to connect; ready states arrive by `Redis.onStateChange`. */
   connect(): void;
   /** Waits for replies, closes connections, ends embedded children. */
@@ -82,11 +92,15 @@ export function createRoles(options: RolesOptions): Roles {
       : { targets: plan.targets, serving: () => Promise.resolve(), stop: () => Promise.resolve() };
   const { targets } = running;
 
+  const namespaces = new Set(options.namespaces);
   const byTarget = new Map<string, Redis>();
   let closed = false;
+  // what waits for replicas has a connection of its own, since all that is behind it there waits too
+  const connectionOf = (role: Role): string =>
+    JSON.stringify([targets[role], role === 'state' && options.replicated !== undefined]);
   const connect = (role: Role): Redis => {
-    const id = JSON.stringify(targets[role]);
-    const rolesHere = ROLES.filter((other) => JSON.stringify(targets[other]) === id);
+    const id = connectionOf(role);
+    const rolesHere = ROLES.filter((other) => connectionOf(other) === id);
     const redis =
       byTarget.get(id) ??
       new Redis({
@@ -94,8 +108,10 @@ export function createRoles(options: RolesOptions): Roles {
         scripts: [checkFormatScript, ...rolesHere.flatMap((other) => options.scripts[other])],
         timer: options.timer,
         logger: options.logger.child({ roles: rolesHere }),
+        timeoutMs: options.timeoutMs,
+        ...(role === 'state' && options.replicated !== undefined ? { replicated: options.replicated } : {}),
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
-        onNode: (report, self) => admitNode(report, self, rolesHere, options),
+        onNode: (report, self) => admitNode(report, self, rolesHere, { ...options, namespaces: [...namespaces] }),
       });
     byTarget.set(id, redis);
     return redis;
@@ -105,6 +121,12 @@ export function createRoles(options: RolesOptions): Roles {
   return {
     ...roles,
     targets,
+    addNamespace: async (namespace) => {
+      if (namespaces.has(namespace)) return;
+      const ready = [...byTarget.values()].filter(({ isReady }) => isReady);
+      await Promise.all(ready.map((redis) => checkFormatOf(redis, namespace).catch(onlyMismatch)));
+      namespaces.add(namespace);
+    },
     connect: () => {
       for (const [redis, role] of new Map(ROLES.map((each) => [roles[each], each]))) {
         // a child that has yet to load its data is not away
@@ -130,7 +152,7 @@ async function admitNode(
   roles: readonly Role[],
   options: RolesOptions,
 ): Promise<void> {
-  const { logger, onUnusable, namespace } = options;
+  const { logger, onUnusable, namespaces } = options;
   const refuse = (message: string): never => {
     const error = new Error(`Redis at ${report.address}: ${message}`);
     onUnusable(error);
@@ -144,15 +166,24 @@ async function admitNode(
     if (options.strictEviction) refuse(risk);
     logger.error({ address: report.address, roles: mustKeep, maxmemoryPolicy: report.maxmemoryPolicy }, risk);
   }
-  const call: Call = { namespace, deadlineAt: performance.now() + FORMAT_CHECK_MS, ended: false };
   try {
-    await checkFormat(redis, call);
+    await Promise.all(namespaces.map((namespace) => checkFormatOf(redis, namespace)));
   } catch (error) {
     if (error instanceof FormatMismatchError) refuse(error.message);
     // the master of the format key may be the one that is away: the others serve their slots meanwhile
     if (redis.topology === 'standalone') throw error;
     logger.warn({ address: report.address, err: error }, 'data format not checked');
   }
+}
+
+function checkFormatOf(redis: Redis, namespace: string): Promise<void> {
+  const call: Call = { namespace, deadlineAt: performance.now() + FORMAT_CHECK_MS, ended: false };
+  return checkFormat(redis, call);
+}
+
+/** For an error that is to be passed over unless it says that data cannot be read. */
+function onlyMismatch(error: unknown): void {
+  if (error instanceof FormatMismatchError) throw error;
 }
 
 /** Names every role's Redis for the log, without credentials. */

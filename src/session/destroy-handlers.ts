@@ -8,20 +8,20 @@ import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
 import type { SessionStore } from './store.js';
 import type { SweepStore } from './sweep-store.js';
-import type { Sweeper } from './sweeper.js';
+import type { Sweepers } from './sweepers.js';
 import { partitionOf } from './token.js';
 
 export interface DestroyHandlerOptions {
   readonly store: SessionStore;
   readonly sweeps: SweepStore;
-  readonly sweeper: Pick<Sweeper, 'comeBack'>;
+  readonly sweepers: Pick<Sweepers, 'comeBack'>;
   readonly audit: SessionAudit;
 }
 
 export function destroyMethods({
   store,
   sweeps,
-  sweeper,
+  sweepers,
   audit,
 }: DestroyHandlerOptions): Pick<
   Implementation<typeof SessionServiceService>,
@@ -39,7 +39,9 @@ export function destroyMethods({
         const { sessionId, reason, message } = request;
         const effectiveInMs = optionalNumber(request.effectiveInMs);
         const destroyed = await store.destroySession(sessionId, { reason, message, effectiveInMs }, call);
-        if (destroyed && effectiveInMs !== undefined) sweeper.comeBack(partitionOf(sessionId), effectiveInMs);
+        if (destroyed && effectiveInMs !== undefined) {
+          sweepers.comeBack(call.namespace, partitionOf(sessionId), effectiveInMs);
+        }
         if (destroyed) {
           audit.record({ event: 'destroyed', sessionId, reason, effectiveInMs: effectiveInMs ?? 0 }, call);
         }
@@ -68,7 +70,7 @@ export function destroyMethods({
           call,
         );
         if (destroyedCount > 0 && request.effectiveInMs !== undefined) {
-          sweeper.comeBack(partitionOfUser(request.userId), Number(request.effectiveInMs));
+          sweepers.comeBack(call.namespace, partitionOfUser(request.userId), Number(request.effectiveInMs));
         }
         audit.record(
           {
@@ -90,6 +92,7 @@ export function destroyMethods({
       },
     },
     destroyAllSessions: {
+      access: 'admin',
       rules: { reason: fields.reason, message: fields.playerMessage },
       onDrain: 'finish',
       handle: async function* ({ reason, message }, call) {

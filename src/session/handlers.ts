@@ -19,7 +19,7 @@ import { hashClient } from './client-binding.js';
 import { hasExpired, toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
 import { optionalNumber } from './fields.js';
-import type { ForeignTokens } from './foreign-tokens.js';
+import type { NamespacedForeignTokens } from './namespaced-foreign-tokens.js';
 import type { Profiles } from './profiles.js';
 import { rotationMethods } from './rotation-handlers.js';
 import { statsMethods } from './stats-handlers.js';
@@ -28,7 +28,7 @@ import type { SessionStore } from './store.js';
 import type { NotOpened, TokenStore } from './token-store.js';
 import type { SessionStatsStore } from './stats-store.js';
 import type { SweepStore } from './sweep-store.js';
-import type { Sweeper } from './sweeper.js';
+import type { Sweepers } from './sweepers.js';
 import { parseToken } from './token.js';
 import { watchMethods, type WatchHandlerOptions } from './watch-handlers.js';
 import { decodeValidateSessionRequest, validateSessionResponseWriter } from './wire.js';
@@ -42,9 +42,9 @@ export interface SessionHandlerOptions extends WatchHandlerOptions {
   readonly claims: ClaimStore;
   readonly profiles: Profiles;
   readonly sweeps: SweepStore;
-  readonly sweeper: Pick<Sweeper, 'comeBack'>;
+  readonly sweepers: Pick<Sweepers, 'comeBack'>;
   readonly stats: SessionStatsStore;
-  readonly foreignTokens: ForeignTokens;
+  readonly foreignTokens: NamespacedForeignTokens;
   readonly audit: SessionAudit;
 }
 
@@ -107,7 +107,7 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         maxAuthAgeMs: optional(integer({ min: 0n, max: fields.MAX_TTL_MS })),
       },
       onRefused: (request, call) => {
-        foreignTokens.refused(request, call.peer);
+        foreignTokens.of(call.namespace).refused(request, call.peer);
       },
       handle: async (request, call) => {
         const token = parseToken(request.sessionToken);
@@ -115,7 +115,7 @@ export function sessionRpcs(options: SessionHandlerOptions): readonly Rpc[] {
         const { client, maxAuthAgeMs } = request;
         const options = { client: client && hashClient(client), maxAuthAgeMs: optionalNumber(maxAuthAgeMs) };
         const result = await tokens.validateSession(token, options, call);
-        if (result.status === 'unknown') foreignTokens.count('unknown', request, call.peer);
+        if (result.status === 'unknown') foreignTokens.of(call.namespace).count('unknown', request, call.peer);
         else if (result.status === 'ended' && result.isTheft) {
           audit.record({ event: 'theft', sessionId: token.sessionId, reason: result.end.reason }, call);
         }

@@ -10,13 +10,13 @@ import type { SessionAudit } from './audit.js';
 import { hashBoundClient, hashClient } from './client-binding.js';
 import { hasExpired, toSessionEnd } from './end-message.js';
 import * as fields from './fields.js';
-import type { ForeignTokens } from './foreign-tokens.js';
+import type { NamespacedForeignTokens } from './namespaced-foreign-tokens.js';
 import type { RotateSessionResult, TokenStore } from './token-store.js';
 import { parseToken } from './token.js';
 
 export interface RotationHandlerOptions {
   readonly tokens: TokenStore;
-  readonly foreignTokens: ForeignTokens;
+  readonly foreignTokens: NamespacedForeignTokens;
   readonly audit: SessionAudit;
 }
 
@@ -29,7 +29,7 @@ export function rotationMethods({
     rotateSession: {
       rules: { sessionToken: fields.sessionToken, reauthenticated: anything, client: fields.client },
       onRefused: (request, call) => {
-        foreignTokens.refused(request, call.peer);
+        foreignTokens.of(call.namespace).refused(request, call.peer);
       },
       handle: async (request, call) => {
         const { sessionToken, client, reauthenticated } = request;
@@ -39,7 +39,7 @@ export function rotationMethods({
         const hash = reauthenticated ? hashBoundClient : hashClient;
         const options = { client: client && hash(client), reauthenticated };
         const result = await tokens.rotateSession(token, options, call);
-        if (result.status === 'unknown') foreignTokens.count('unknown', request, call.peer);
+        if (result.status === 'unknown') foreignTokens.of(call.namespace).count('unknown', request, call.peer);
         else if (result.status === 'rotated' && !result.isRepeated) {
           audit.record({ event: 'rotated', sessionId, userId: result.session.userId, reauthenticated }, call);
         } else if (result.status === 'ended' && result.isTheft) {

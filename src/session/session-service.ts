@@ -8,7 +8,7 @@ import type { ShardChannels } from '../redis/shard-channels.js';
 import { SessionAudit } from './audit.js';
 import { claimScripts } from './claim-scripts.js';
 import { ClaimStore } from './claim-store.js';
-import { ForeignTokens } from './foreign-tokens.js';
+import { NamespacedForeignTokens } from './namespaced-foreign-tokens.js';
 import { sessionRpcs } from './handlers.js';
 import { LoginStore } from './login-store.js';
 import { Profiles } from './profiles.js';
@@ -21,7 +21,8 @@ import { SweepLease } from './sweep-lease.js';
 import { sweepScripts } from './sweep-scripts.js';
 import { SweepStore } from './sweep-store.js';
 import { Sweeper } from './sweeper.js';
-import { tokenScripts } from './token-scripts.js';
+import { Sweepers } from './sweepers.js';
+import { tokenScripts, validateSessionScript } from './token-scripts.js';
 import { TokenStore } from './token-store.js';
 import { TouchGuesses } from './touch-guesses.js';
 import { watchScripts } from './watch-scripts.js';
@@ -33,7 +34,6 @@ import { watchMetrics } from './watch/watch-metrics.js';
 export interface SessionServiceOptions {
   readonly redis: Redis;
   readonly channels: ShardChannels;
-  readonly namespace: string;
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
   readonly auditLog: boolean;
   /** Called again and again with a namespace for as long as this process is the one that sweeps it. */
@@ -45,8 +45,11 @@ export interface SessionServiceOptions {
 export interface SessionService {
   readonly rpcs: readonly Rpc[];
   readonly metrics: readonly MetricDefinition[];
-  /** Ends what runs out, from when it is started. */
-  readonly sweeper: Sweeper;
+  /** Serves a namespace, from now on or already. */
+  serve(namespace: string): void;
+  /** Begins to end what runs out. */
+  start(): void;
+  close(): Promise<void>;
   /** For sessions that are created from now on. */
   replaceProfiles(profiles: SessionServiceOptions['profiles']): void;
 }
@@ -59,23 +62,33 @@ export const allSessionScripts: readonly AnyLuaScript[] = [
   ...watchScripts,
 ];
 
+/**
+ * What a caller relies on once it is answered. A validation is not among it: what it writes is when a session was last seen,
+ * and to lose that costs some idle time.
+ */
+export const heldSessionScripts: readonly AnyLuaScript[] = [...sessionScripts, ...claimScripts, ...tokenScripts].filter(
+  (script) => script !== validateSessionScript,
+);
+
 export function createSessionService(options: SessionServiceOptions): SessionService {
-  const { redis, channels, namespace, logger } = options;
+  const { redis, channels, logger } = options;
   const profiles = new Profiles(options.profiles);
   const touches = new TouchGuesses();
   const store = new SessionStore(redis, logger);
   const tokens = new TokenStore(redis, touches);
   const audit = new SessionAudit(options.auditLog ? logger : undefined);
-  const foreignTokens = new ForeignTokens(logger);
+  const foreignTokens = new NamespacedForeignTokens(logger);
   const sweeps = new SweepStore(redis);
-  const lease = new SweepLease(sweeps, namespace);
   const stats = new SessionStatsStore(redis);
   const sampler = new SessionSampler(stats);
-  const onTurn = (): void => {
-    void sampler.sweeping(namespace);
-    options.onSweeping(namespace);
-  };
-  const sweeper = new Sweeper({ store: sweeps, redis, namespace, lease, audit, onTurn, logger });
+  const sweepers = new Sweepers((namespace) => {
+    const lease = new SweepLease(sweeps, namespace);
+    const onTurn = (): void => {
+      void sampler.sweeping(namespace);
+      options.onSweeping(namespace);
+    };
+    return new Sweeper({ store: sweeps, redis, namespace, lease, audit, onTurn, logger });
+  });
   const events = new SessionEventStore(redis);
   const feed = new SessionFeed({ store: events, channels });
   return {
@@ -86,14 +99,20 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       claims: new ClaimStore(redis, logger),
       profiles,
       sweeps,
-      sweeper,
+      sweepers,
       stats,
       foreignTokens,
       audit,
       openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, feed, events, cursor),
     }),
-    metrics: [...sessionMetrics({ audit, foreignTokens, sweeper }), ...sampler.metrics, ...watchMetrics(feed)],
-    sweeper,
+    metrics: [...sessionMetrics({ audit, foreignTokens, sweepers }), ...sampler.metrics, ...watchMetrics(feed)],
+    serve: (namespace) => {
+      sweepers.add(namespace);
+    },
+    start: () => {
+      sweepers.start();
+    },
+    close: () => sweepers.close(),
     replaceProfiles: (others) => {
       profiles.replace(others);
     },

@@ -3,13 +3,14 @@ import type { Implementation } from '../grpc/rpc.js';
 import type { SessionAudit } from './audit.js';
 import { toEndCause } from './end-message.js';
 import type { ForeignTokens } from './foreign-tokens.js';
+import type { NamespacedForeignTokens } from './namespaced-foreign-tokens.js';
 import type { SessionStats, SessionStatsStore } from './stats-store.js';
 import { countCauses, type SweepStore } from './sweep-store.js';
 
 export interface StatsHandlerOptions {
   readonly stats: SessionStatsStore;
   readonly sweeps: SweepStore;
-  readonly foreignTokens: ForeignTokens;
+  readonly foreignTokens: NamespacedForeignTokens;
   readonly audit: SessionAudit;
 }
 
@@ -26,10 +27,12 @@ export function statsMethods({
 > {
   return {
     getSessionStats: {
+      access: 'admin',
       rules: {},
-      handle: async (_, call) => toResponse(await stats.getSessionStats(call), foreignTokens),
+      handle: async (_, call) => toResponse(await stats.getSessionStats(call), foreignTokens.of(call.namespace)),
     },
     cleanupExpiredSessions: {
+      access: 'admin',
       rules: {},
       handle: async (_, call) => {
         const ended = await sweeps.cleanup(call);

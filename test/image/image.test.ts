@@ -1,10 +1,15 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
+import { stringify } from 'yaml';
 import { productionPackages } from '../../scripts/production-packages.mjs';
 import { ContainerNetwork, docker, exitOf, healthy, waitFor } from '../support/docker.js';
+import { manifestsOf } from '../support/manifests.js';
 
 /** The container image, as `make image-test` builds and names it. */
 
@@ -17,14 +22,24 @@ const withImage = isThere ? test : test.skip;
 
 const MOST_BYTES = 220_000_000;
 const NODE = '/nodejs/bin/node';
+const PROBE = '/usr/local/bin/grpc_health_probe';
 /** As a careful operator runs it. */
 const CONFINED = ['--read-only', '--cap-drop', 'ALL', '--security-opt', 'no-new-privileges'];
 /** A network of its own, on which nobody else is. */
 const UNGUARDED = ['--env', 'ALLOW_PLAINTEXT=1', '--env', 'ALLOW_ANONYMOUS=1'];
-const ON_REDIS = ['--env', 'REDIS_URL=redis://redis:6379', '--env', 'ALLOW_REDIS_WITHOUT_PASSWORD=1'];
-const SERVING = [...CONFINED, ...UNGUARDED, ...ON_REDIS, '--health-interval', '1s'];
+const ON_REDIS = [
+  'REDIS_URL=redis://redis:6379',
+  'ALLOW_REDIS_WITHOUT_PASSWORD=1',
+  'REDIS_USERNAME=',
+  'REDIS_PASSWORD_FILE=',
+].flatMap((setting) => ['--env', setting]);
+const PROBED = ['--health-interval', '1s'];
+const SERVING = [...CONFINED, ...UNGUARDED, ...ON_REDIS, ...PROBED];
+
+const TOKEN = randomBytes(32).toString('hex');
 
 let network: ContainerNetwork;
+const folders: string[] = [];
 
 if (isThere) {
   beforeEach(async () => {
@@ -32,6 +47,28 @@ if (isThere) {
     await network.start('redis', redisImage);
   });
   afterEach(() => network.remove());
+  afterAll(() => {
+    for (const folder of folders) rmSync(folder, { recursive: true });
+  });
+}
+
+/** The Secrets of the shared form, in a folder, with a certificate for these names. */
+function secretFiles(names: readonly string[]): string {
+  const folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-image-'));
+  folders.push(folder);
+  for (const name of ['tls', 'credentials', 'redis']) mkdirSync(join(folder, name));
+  const subject = ['-subj', '/CN=shardkeep', '-addext', `subjectAltName=${names.map((name) => `DNS:${name}`).join()}`];
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'tls.key'];
+  execFileSync('openssl', ['req', '-x509', '-days', '2', ...key, ...subject, '-out', 'tls.crt'], {
+    cwd: join(folder, 'tls'),
+    stdio: 'ignore',
+  });
+  const sha256 = createHash('sha256').update(TOKEN).digest('hex');
+  const principals = [{ name: 'game', namespaces: ['aeturnis'], tokens: [{ sha256 }] }];
+  writeFileSync(join(folder, 'credentials', 'credentials.yaml'), stringify({ principals }));
+  writeFileSync(join(folder, 'redis', 'password'), 'of-redis');
+  execFileSync('chmod', ['-R', 'a+rX', folder]);
+  return folder;
 }
 
 /** What the code prints, as JSON, that runs in a container of the image. */
@@ -46,7 +83,7 @@ withImage('is described, is nobody, is small, and leaves it to its user to open 
   expect(Size).toBeLessThan(MOST_BYTES);
   expect(Config.User).toBe('65532:65532');
   expect(Config.StopSignal).toBe('SIGTERM');
-  expect(Config.Healthcheck).toMatchObject({ Test: expect.arrayContaining(['/usr/local/bin/grpc_health_probe']) });
+  expect(Config.Healthcheck).toMatchObject({ Test: expect.arrayContaining([PROBE]) });
   expect(Object.keys(Config.Labels as object)).toEqual(
     expect.arrayContaining(
       ['title', 'description', 'version', 'revision', 'source', 'licenses', 'base.name'].map(
@@ -105,8 +142,53 @@ withImage('serves confined, answers its probes from inside, and exits 0 on TERM'
   const id = await network.start('shardkeep', ...SERVING, image);
   await healthy(id);
   for (const address of ['-addr=127.0.0.1:50051', '-addr=127.0.0.1:50052']) {
-    await docker('exec', id, '/usr/local/bin/grpc_health_probe', address, '-service=readiness');
+    await docker('exec', id, PROBE, address, '-service=readiness');
   }
+  await docker('kill', '--signal', 'TERM', id);
+  expect(await waitFor(id)).toBe(0);
+});
+
+withImage(
+  'as the sidecar of k8s/sidecar: on its socket for its neighbour, without leave to be open, also after a kill',
+  async () => {
+    const { data = {} } = manifestsOf('sidecar').find(({ kind }) => kind === 'ConfigMap') ?? {};
+    const settings = Object.entries(data).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+    const volume = network.name;
+    // what an emptyDir in memory with the fsGroup of the Pod is
+    const asEmptyDir = ['--opt', 'type=tmpfs', '--opt', 'device=tmpfs', '--opt', 'o=uid=65532,gid=65532'];
+    await docker('volume', 'create', ...asEmptyDir, volume);
+    const mount = ['--volume', `${volume}:/run/shardkeep`];
+    // the socket is all that the two have in common
+    const probe = ['run', '--rm', '--network', 'none', ...CONFINED, ...mount, '--entrypoint', PROBE, image];
+    const ask = (): Promise<string> =>
+      docker(...probe, '-addr=unix:///run/shardkeep/shardkeep.sock', '-service=readiness');
+
+    const id = await network.start('sidecar', ...CONFINED, ...settings, ...ON_REDIS, ...mount, ...PROBED, image);
+    await healthy(id);
+    await ask();
+    await docker('kill', '--signal', 'KILL', id);
+    expect(await waitFor(id)).toBe(137);
+    // a container that is restarted finds the socket that was left
+    await docker('start', id);
+    await healthy(id);
+    await ask();
+    await docker('kill', '--signal', 'TERM', id);
+    expect(await waitFor(id)).toBe(0);
+  },
+);
+
+withImage('as the shared form of k8s/: by TLS only, with the Secrets where its settings look for them', async () => {
+  const { data = {} } = manifestsOf('shared').find(({ kind }) => kind === 'ConfigMap') ?? {};
+  const settings = Object.entries(data).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+  const secrets = secretFiles(['shardkeep']);
+  const mounts = ['--volume', `${secrets}:/etc/shardkeep:ro`];
+  const id = await network.start('shardkeep', ...CONFINED, ...settings, ...ON_REDIS, ...mounts, ...PROBED, image);
+  await healthy(id);
+
+  const probe = ['run', '--rm', '--network', network.name, ...CONFINED, ...mounts, '--entrypoint', PROBE, image];
+  const address = '-addr=shardkeep:50051';
+  await docker(...probe, address, '-tls', '-tls-ca-cert=/etc/shardkeep/tls/tls.crt', '-service=readiness');
+  await expect(docker(...probe, address)).rejects.toMatchObject({ code: 2 });
   await docker('kill', '--signal', 'TERM', id);
   expect(await waitFor(id)).toBe(0);
 });

@@ -37,10 +37,10 @@ test('its probes: what restarts it is its own state only, and never that of Redi
 test('the API is on a socket that both containers mount, and nobody else has', () => {
   const path = '/run/shardkeep';
   expect(settings).toMatchObject({ GRPC_LISTEN: `unix:${path}/shardkeep.sock` });
-  const volume = only(pod.volumes);
+  const volume = only(pod.volumes?.filter(({ emptyDir }) => emptyDir !== undefined));
   expect(volume).toEqual({ name: volume.name, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } });
   for (const container of [sidecar, shard]) {
-    expect(only(container.volumeMounts)).toEqual({ name: volume.name, mountPath: path });
+    expect(container.volumeMounts).toContainEqual({ name: volume.name, mountPath: path });
     // of one user, as only the user of a socket may connect to it
     expect(container.securityContext).not.toHaveProperty('runAsUser');
   }
@@ -51,6 +51,14 @@ test('the API is on a socket that both containers mount, and nobody else has', (
     { name: 'health', containerPort: 50_052 },
     { name: 'metrics', containerPort: 9_464 },
   ]);
+});
+
+test('the password of Redis is a file that the sidecar has, and its shard has not', () => {
+  const secret = only(pod.volumes?.filter(({ secret }) => secret !== undefined));
+  const mounts = (container: Container): readonly string[] => (container.volumeMounts ?? []).map(({ name }) => name);
+  expect(mounts(sidecar)).toContain(secret.name);
+  expect(mounts(shard)).not.toContain(secret.name);
+  expect(settings).toMatchObject({ REDIS_PASSWORD_FILE: '/etc/shardkeep/redis/password' });
 });
 
 test('on its socket it needs neither TLS nor credentials, and is not told to do without', () => {
@@ -76,8 +84,8 @@ withKubectl('in a mesh it says so, and mounts neither', () => {
     TLS_KEY_FILE: '',
     CREDENTIALS_FILE: '',
   });
-  expect(meshed.volumes ?? []).toEqual([]);
-  expect(only(meshed.containers).volumeMounts ?? []).toEqual([]);
+  expect(meshed.volumes?.map(({ name }) => name)).toEqual(['redis']);
+  expect(only(meshed.containers).volumeMounts?.map(({ name }) => name)).toEqual(['redis']);
 });
 
 withKubectl('how many there are is the autoscaler’s', () => {

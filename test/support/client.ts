@@ -31,11 +31,32 @@ export type PromiseClient<Service extends Readonly<Record<string, Method>>> = {
   ]: (request: Partial<RequestOf<Service[Name]>>, options?: CallOptions) => Promise<ResponseOf<Service[Name]>>;
 };
 
+/** What a caller shows of itself. */
+export interface Caller {
+  readonly token?: string | undefined;
+  readonly namespace?: string | undefined;
+}
+
+export function metadataOf({ token, namespace }: Caller): Metadata {
+  const metadata = new Metadata();
+  if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
+  if (namespace !== undefined) metadata.set('shardkeep-namespace', namespace);
+  return metadata;
+}
+
 /** Connects all clients of one test over one channel. */
 export class TestChannel {
   readonly client: Client;
 
-  constructor(address: string, channelCredentials: ChannelCredentials = credentials.createInsecure()) {
+  /** Goes with every call. */
+  readonly metadata: Metadata;
+
+  constructor(
+    address: string,
+    channelCredentials: ChannelCredentials = credentials.createInsecure(),
+    { metadata = new Metadata() }: { readonly metadata?: Metadata } = {},
+  ) {
+    this.metadata = metadata;
     // a connection of its own: channels of one process to one address would share one
     this.client = new Client(address, channelCredentials, { 'grpc.use_local_subchannel_pool': 1 });
   }
@@ -67,7 +88,7 @@ export class TestChannel {
     return new Promise((resolve, reject) => {
       const identity = (bytes: Buffer): Buffer => bytes;
       const messages: Buffer[] = [];
-      const stream = this.client.makeBidiStreamRequest(path, identity, identity, new Metadata());
+      const stream = this.client.makeBidiStreamRequest(path, identity, identity, this.metadata);
       stream.on('data', (message: Buffer) => {
         messages.push(message);
         if (messages.length < count) return;
@@ -97,7 +118,7 @@ export class TestChannel {
         else if (reply === undefined) reject(new Error('no reply'));
         else resolve(reply);
       };
-      this.client.makeUnaryRequest(path, identity, identity, payload, new Metadata(), options, done);
+      this.client.makeUnaryRequest(path, identity, identity, payload, this.metadata, options, done);
     });
   }
 }

@@ -23,7 +23,7 @@ export async function exitOf(args: readonly string[]): Promise<{ readonly code: 
   }
 }
 
-/** A network of a test with its containers; `remove` leaves nothing of them. */
+/** A network of a test with its containers, and a volume of its name if there is one; `remove` leaves nothing of them. */
 export class ContainerNetwork {
   private readonly containers: string[] = [];
 
@@ -44,6 +44,7 @@ export class ContainerNetwork {
 
   async remove(): Promise<void> {
     if (this.containers.length > 0) await docker('rm', '--force', '--volumes', ...this.containers);
+    await docker('volume', 'rm', '--force', this.name);
     await docker('network', 'rm', this.name);
   }
 }

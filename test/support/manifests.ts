@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
 import { parse, parseAllDocuments, stringify } from 'yaml';
 
 /** The objects of k8s/, as kubectl renders them or, where there is none, as they are written: then without patches. */
@@ -83,9 +84,10 @@ export const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status =
 /** The objects of a folder of k8s/ with these components. */
 export function manifestsOf(folder: string, components: readonly string[] = []): readonly Manifest[] {
   if (!hasKubectl) return [folder, ...components.map((name) => join('components', name))].flatMap(asWritten);
-  if (components.length === 0) return documentsOf(kustomize(join(K8S, folder)));
-  // inside k8s/: kustomize takes no folder by an absolute path
-  const overlay = mkdtempSync(join(K8S, '.overlay-'));
+  if (components.length === 0) return renderKustomization(join(K8S, folder));
+  const overlay = mkdtempSync(join(realpathSync(tmpdir()), 'shardkeep-test-overlay-'));
+  // kustomize takes no folder by an absolute path
+  const k8s = relative(overlay, K8S);
   try {
     writeFileSync(
       join(overlay, 'kustomization.yaml'),
@@ -93,20 +95,21 @@ export function manifestsOf(folder: string, components: readonly string[] = []):
         apiVersion: 'kustomize.config.k8s.io/v1beta1',
         kind: 'Kustomization',
         namespace: 'shardkeep',
-        resources: [`../${folder}`],
-        components: components.map((name) => `../components/${name}`),
+        resources: [join(k8s, folder)],
+        components: components.map((name) => join(k8s, 'components', name)),
       }),
     );
-    return documentsOf(kustomize(overlay));
+    return renderKustomization(overlay);
   } finally {
     rmSync(overlay, { recursive: true });
   }
 }
 
-function kustomize(path: string): string {
+/** The objects of a folder with a kustomization; needs kubectl. */
+export function renderKustomization(path: string): readonly Manifest[] {
   const { status, stdout, stderr } = spawnSync('kubectl', ['kustomize', path], { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);
-  return stdout;
+  return documentsOf(stdout);
 }
 
 function documentsOf(text: string): Manifest[] {

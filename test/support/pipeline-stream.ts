@@ -36,11 +36,11 @@ export class RawPipeline {
   private over = false;
 
   /** Opens a stream on a connection of its own, or on that of a client. */
-  constructor(at: string | Client) {
+  constructor(at: string | Client, metadata = new Metadata()) {
     const ownsClient = typeof at === 'string';
     this.client = ownsClient ? connect(at) : at;
     const identity = (bytes: Buffer): Buffer => bytes;
-    this.stream = this.client.makeBidiStreamRequest(PATH, identity, identity, new Metadata(), {});
+    this.stream = this.client.makeBidiStreamRequest(PATH, identity, identity, metadata, {});
     this.stream.on('data', (bytes: Buffer) => {
       const frame = PipelineResponse.decode(bytes);
       this.frames.push(frame);

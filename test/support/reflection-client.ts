@@ -16,11 +16,15 @@ export interface ReflectionAnswer {
 }
 
 /** Asks one question and answers the answer. */
-export function reflect(client: Client, question: Readonly<Record<string, string>>): Promise<ReflectionAnswer> {
+export function reflect(
+  client: Client,
+  question: Readonly<Record<string, string>>,
+  metadata = new Metadata(),
+): Promise<ReflectionAnswer> {
   return new Promise((resolve, reject) => {
     const identity = (bytes: Buffer): Buffer => bytes;
     const path = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
-    const stream = client.makeBidiStreamRequest(path, identity, identity, new Metadata());
+    const stream = client.makeBidiStreamRequest(path, identity, identity, metadata);
     stream.on('data', (bytes: Buffer) => {
       resolve(Response.toObject(Response.decode(bytes)));
       stream.cancel();

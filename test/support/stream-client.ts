@@ -1,4 +1,4 @@
-import { Metadata, status as Code, type CallOptions, type ClientDuplexStream } from '@grpc/grpc-js';
+import { status as Code, type CallOptions, type ClientDuplexStream } from '@grpc/grpc-js';
 import type { Method, RequestOf, ResponseOf, TestChannel } from './client.js';
 
 /** A call of a stream RPC, as a generated client would make it. */
@@ -21,7 +21,7 @@ export class TestStream<Request, Response> {
       method.path,
       method.requestSerialize as (request: Request) => Buffer,
       method.responseDeserialize as (bytes: Buffer) => Response,
-      new Metadata(),
+      channel.metadata,
       options,
     );
     this.stream.on('data', (message: Response) => {

@@ -1,11 +1,13 @@
 import { pino } from 'pino';
 import { GetRequest, KeyTtl } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { OpenAuthority } from '../../src/grpc/authority.js';
 import { loadConfig } from '../../src/config/config.js';
 import { Health } from '../../src/grpc/health.js';
 import { Invoker } from '../../src/grpc/invoke.js';
 import { Rejections } from '../../src/grpc/rejections.js';
 import { implement, type BidiStreamMethod, type OnDrain, type ServerStreamMethod } from '../../src/grpc/rpc.js';
 import { anything, text } from '../../src/grpc/rules.js';
+import { everybody } from '../../src/grpc/principal.js';
 import { GrpcServer } from '../../src/grpc/server.js';
 import type { RateGate } from '../../src/grpc/prepared-rpc.js';
 import { TestChannel } from './client.js';
@@ -67,6 +69,7 @@ export async function startStreamService(options: StreamServiceOptions): Promise
   const rules = { key: text({ minBytes: 1, maxBytes: 512 }), consistency: anything };
   const rejections = new Rejections();
   const invoker = new Invoker({
+    tracing: undefined,
     rateGateOf: () => gate,
     observerOf: () => ({ ended: (code) => codes.push(code) }),
     maxInFlight: 1,
@@ -79,7 +82,7 @@ export async function startStreamService(options: StreamServiceOptions): Promise
     rpcs: implement(StreamService, { list: { rules, onDrain, handle: list }, talk: { rules, onDrain, handle: talk } }),
     invoker,
     health: new Health({ services: {}, sidecar: true, readinessGraceMs: 0 }),
-    principal: { name: 'default', namespace: 'streams' },
+    authority: new OpenAuthority(everybody('streams')),
     listen: '127.0.0.1:0',
     healthListen: undefined,
     transport: loadConfig({}).grpc.transport,

@@ -7,6 +7,7 @@ import {
   type RateLimitRequest,
   type Unit,
 } from '../../gen/envoy/service/ratelimit/v3/ratelimit.js';
+import { notAllowed } from '../../grpc/principal.js';
 import { implement, type Rpc } from '../../grpc/rpc.js';
 import { anything, integer, list, message, oneOfValues, optional, text } from '../../grpc/rules.js';
 import type { RateLimiter } from '../limiter.js';
@@ -48,6 +49,10 @@ export function envoyRpcs({ limiter, policies, domainOf, nowMs }: EnvoyHandlerOp
 
   return implement(RateLimitServiceService, {
     shouldRateLimit: {
+      permit: ({ descriptors }, { hasInlinePolicies }) => {
+        if (!hasInlinePolicies && descriptors.some(({ limit }) => limit !== undefined))
+          throw notAllowed('inline_policy');
+      },
       rules: {
         domain: text({ minBytes: 1, maxBytes: 256 }),
         descriptors: list(

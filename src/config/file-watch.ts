@@ -3,7 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 
-export interface PoliciesWatchOptions {
+export interface FileWatchOptions {
+  /** What the log calls it. */
+  readonly name: string;
   readonly path: string;
   /** What was read of it already. */
   readonly text: string;
@@ -21,7 +23,7 @@ const POLL_MS = 2_000;
  * Tells what is in a file whenever that is another. It is the folder that is watched: editors rename a new file over the old
  * one, and Kubernetes renames the link to the folder that a ConfigMap's files are in.
  */
-export class PoliciesWatch {
+export class FileWatch {
   private seen: string;
   private watcher: FSWatcher | undefined;
   private pollTimer: NodeJS.Timeout | undefined;
@@ -32,21 +34,21 @@ export class PoliciesWatch {
   private touches = 0;
   private closed = false;
 
-  constructor(private readonly options: PoliciesWatchOptions) {
+  constructor(private readonly options: FileWatchOptions) {
     this.seen = options.text;
   }
 
   start(): void {
-    const { path, logger } = this.options;
+    const { name, path, logger } = this.options;
     try {
       this.watcher = watch(dirname(path), { persistent: false }, () => {
         this.look();
       });
       this.watcher.on('error', (error) => {
-        logger.warn({ err: error }, 'policies file is only polled');
+        logger.warn({ file: name, err: error }, 'file is only polled');
       });
     } catch (error) {
-      logger.warn({ err: error }, 'policies file is only polled');
+      logger.warn({ file: name, err: error }, 'file is only polled');
     }
     this.pollTimer = setInterval(() => {
       this.look();

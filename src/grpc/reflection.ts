@@ -1,0 +1,32 @@
+import type { handleBidiStreamingCall, Server } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { DomainError } from '../errors.js';
+import { refusalOr, type Authority } from './authority.js';
+import { endRefused } from './end-refused.js';
+import { notAllowed } from './principal.js';
+
+type Handler = handleBidiStreamingCall<unknown, unknown>;
+
+/** Tells admins what is served: everybody, where everybody is one. */
+export function addReflection(server: Server, services: PackageDefinition, authority: Authority): void {
+  new ReflectionService(services).addToServer({
+    addService: (definition, handlers) => {
+      const guarded = Object.entries(handlers).map(([name, handler]) => [
+        name,
+        forAdmins(handler as Handler, authority),
+      ]);
+      server.addService(definition, Object.fromEntries(guarded) as Record<string, Handler>);
+    },
+  });
+}
+
+function forAdmins(handler: Handler, authority: Authority): Handler {
+  return (grpcCall) => {
+    const refusal = refusalOr(() => {
+      if (!authority.principalOf(grpcCall).isAdmin) throw notAllowed('rpc');
+    });
+    if (refusal instanceof DomainError) endRefused(grpcCall, refusal);
+    else handler(grpcCall);
+  };
+}
