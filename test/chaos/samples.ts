@@ -2,7 +2,7 @@ import { nowMs, type HistoryFile } from './history.js';
 import type { ServiceUnderChaos } from './service-under-chaos.js';
 
 const TICK_MS = 50;
-const STALLED_MS = 10;
+const STALLED_MS = 2;
 const TICKS_A_WEIGHING = 20;
 
 /** Writes down what the services weigh, and when the machine gave them no processor. */

@@ -5,6 +5,8 @@ export interface Setup {
   readonly redisFlags?: readonly string[];
   /** Masters of a Cluster, each with a replica, in place of one Redis. */
   readonly clusterMasters?: number;
+  /** Replicas of a master that three sentinels watch, in place of one Redis. */
+  readonly sentinelReplicas?: number;
   /** A Redis whose clock can be set. */
   readonly steppedClock?: boolean;
   /** A network between the services and Redis that can fail. */

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
+import { startSentinel, type SentinelSetup } from '../support/redis-sentinel.js';
 import { randomNamespace, type Environment } from '../support/namespace.js';
-import { asOurselves } from '../support/redis-user.js';
+import { asOurselves, SERVICE_LOGIN } from '../support/redis-user.js';
 import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { Balancer } from './balancer.js';
@@ -38,7 +39,13 @@ export class World {
   readonly policiesPath = chaosPolicies();
   private readonly file: HistoryFile;
   private readonly cleanups: (() => Promise<unknown>)[] = [];
-  private parts: { redis?: RedisServer; cluster?: RedisCluster; network?: FaultProxy; clock?: SteppedClock } = {};
+  private parts: {
+    redis?: RedisServer;
+    cluster?: RedisCluster;
+    sentinel?: SentinelSetup;
+    network?: FaultProxy;
+    clock?: SteppedClock;
+  } = {};
   private balancing: Balancer | undefined;
   private calling: LoadProcess | undefined;
 
@@ -66,6 +73,10 @@ export class World {
     return there(this.parts.cluster, 'Cluster');
   }
 
+  get sentinel(): SentinelSetup {
+    return there(this.parts.sentinel, 'Sentinel');
+  }
+
   get network(): FaultProxy {
     return there(this.parts.network, 'network');
   }
@@ -89,8 +100,12 @@ export class World {
 
   /** Who takes writes now. */
   async masterUrls(): Promise<string[]> {
-    const { redis, cluster } = this.parts;
-    const nodes = cluster === undefined ? [there(redis, 'one Redis')] : [...cluster.masters, ...cluster.replicas];
+    const { redis, cluster, sentinel } = this.parts;
+    const nodes = [
+      ...(redis === undefined ? [] : [redis]),
+      ...(cluster === undefined ? [] : [...cluster.masters, ...cluster.replicas]),
+      ...(sentinel?.servers ?? []),
+    ];
     const roles = await Promise.all(nodes.map((node) => node.command('ROLE').catch(() => [])));
     return nodes
       .filter((_, index) => String((roles[index] as unknown[])[0]) === 'master')
@@ -157,11 +172,14 @@ export class World {
 
   private async build(): Promise<void> {
     const { setup } = this.options;
-    const { persistence = 'none', redisFlags = [], clusterMasters, services = 2 } = setup;
+    const { persistence = 'none', redisFlags = [], clusterMasters, sentinelReplicas, services = 2 } = setup;
+    const flags = [...PERSISTENCE[persistence], ...redisFlags];
     const url =
-      clusterMasters === undefined
-        ? await this.startRedis([...PERSISTENCE[persistence], ...redisFlags])
-        : await this.startCluster(clusterMasters);
+      clusterMasters !== undefined
+        ? await this.startCluster(clusterMasters)
+        : sentinelReplicas !== undefined
+          ? await this.startSentinel(sentinelReplicas, flags)
+          : await this.startRedis(flags);
     const env = {
       REDIS_URL: setup.redisUrl?.(url) ?? url,
       NAMESPACE: this.namespace,
@@ -214,6 +232,13 @@ export class World {
     this.parts = { ...this.parts, network };
     this.onEnd(() => network.close());
     return network.url;
+  }
+
+  private async startSentinel(replicas: number, flags: readonly string[]): Promise<string> {
+    const sentinel = await startSentinel({ replicas, flags });
+    this.parts = { sentinel };
+    this.onEnd(() => sentinel.remove());
+    return sentinel.url.includes('@') ? sentinel.url : sentinel.url.replace('://', `://${SERVICE_LOGIN}`);
   }
 
   private async startCluster(masters: number): Promise<string> {

@@ -31,8 +31,12 @@ export function checkTime(history: History, violations: Violations): TimeFigures
     const overrunMs = call.endMs - deadlineMs;
     worstOverrunMs = Math.max(worstOverrunMs, overrunMs);
     if (overrunMs <= worstOwnOverrunMs) continue;
+    // a service counts from when it read the call, so what kept it from reading counts as well as what kept it from ending
     const stalledMs = stalls
-      .filter(({ fromMs, atMs }) => atMs > deadlineMs && fromMs < call.endMs)
+      .filter(
+        ({ fromMs, atMs }) =>
+          (atMs > deadlineMs && fromMs < call.endMs) || (atMs > call.startMs && fromMs < call.startMs + overrunMs),
+      )
       .reduce((sum, { ms }) => sum + ms, 0);
     const ownMs = Math.max(0, overrunMs - stalledMs);
     worstOwnOverrunMs = Math.max(worstOwnOverrunMs, ownMs);

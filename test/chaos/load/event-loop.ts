@@ -1,7 +1,7 @@
 import { nowMs, type HistoryFile } from '../history.js';
 
 const TICK_MS = 10;
-const STALLED_MS = 10;
+const STALLED_MS = 2;
 
 /** Writes down when this process stood still: what its calls took then says nothing of the service. */
 export function watchEventLoop(file: HistoryFile): () => void {

@@ -7,6 +7,7 @@ import { networkFaults } from './network.js';
 import { redisFrozen } from './redis-frozen.js';
 import { redisRefuses } from './redis-refuses.js';
 import { redisRestarts } from './redis-restarts.js';
+import { sentinelFaults } from './sentinel.js';
 import { serviceEnds } from './service-ends.js';
 import { serviceFrozen } from './service-frozen.js';
 import { settingsFaults } from './settings.js';
@@ -19,6 +20,7 @@ export const ALL_ROWS: readonly Row[] = [
   ...networkFaults,
   ...redisRefuses,
   ...serviceFrozen,
+  ...sentinelFaults,
   ...clusterFaults,
   ...clockJumps,
   ...badClients,

@@ -3,13 +3,13 @@ import type { Row } from '../row.js';
 import type { ServiceUnderChaos } from '../service-under-chaos.js';
 import type { World } from '../world.js';
 
-const KILLS = 8;
+const KILLS = 5;
 
 /** F14 and F16: processes of the service go, by force and in order. */
 export const serviceEnds: readonly Row[] = [
   {
     id: 'F14-kill',
-    what: '2 services, one at a time killed by kill -9 at random moments and started again, 8 times',
+    what: '2 services, one at a time killed by kill -9 at random moments and started again, 5 times',
     setup: { persistence: 'aof-everysec' },
     expect: {},
     inject: async (world) => {
