@@ -19,6 +19,8 @@ const LONG_ANSWER_BYTES = 16_384;
 /** What HTTP/2 adds for each entry where it speaks of the size of a header list. */
 const ENTRY_BYTES = 32;
 const OVERLOAD_RETRY_MS = 1_000;
+/** A timer of Node's may be so much ahead of the wall clock that a deadline is on. */
+const CLOCK_GRAIN_MS = 2;
 
 // made once: whoever sends too much shall not make the service work for it
 const METADATA_TOO_LARGE = toStatus(new DomainError('METADATA_TOO_LARGE', 'the metadata of the call is too large'));
@@ -39,6 +41,8 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
   deadlineAt = 0;
   private listener: Listener | undefined;
   private reservedBytes = 0;
+  /** The request, or nobody waits for it any more. */
+  private isComplete = false;
 
   constructor(
     private readonly method: Method,
@@ -55,9 +59,11 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
 
   onReceiveMetadata(metadata: Metadata): void {
     const { method, connection } = this;
+    connection.arrivals++;
     const { maxMetadataBytes, maxDeadlineMs, requestDeadlines, rejections } = connection.surroundings;
     if (sizeOf(metadata) > maxMetadataBytes) {
       rejections.count('metadata');
+      this.isComplete = true;
       this.refuse(METADATA_TOO_LARGE);
       return;
     }
@@ -71,23 +77,27 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
   }
 
   onReceiveMessage(message: Buffer): void {
+    this.connection.arrivals++;
     this.listener?.onReceiveMessage(message);
   }
 
   onReceiveHalfClose(): void {
+    this.isComplete = true;
     this.connection.surroundings.requestDeadlines.remove(this);
     this.listener?.onReceiveHalfClose();
   }
 
   onCancel(): void {
     this.connection.surroundings.requestDeadlines.remove(this);
+    // grpc-js has ended it at its deadline
+    if (!this.isComplete && (remainingMs(this.call.getDeadline()) ?? Infinity) <= CLOCK_GRAIN_MS) this.tooSlow();
     this.release();
     this.listener?.onCancel();
   }
 
   /** The request is not complete when the longest time of a call is over. */
   expire(): void {
-    this.connection.surroundings.rejections.count('slow_request');
+    this.tooSlow();
     this.refuse(NOT_COMPLETE);
   }
 
@@ -126,6 +136,12 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
 
   override getAuthContext(): ReturnType<ServerInterceptingCall['getAuthContext']> {
     return this.connection.authContext(() => this.call.getAuthContext());
+  }
+
+  private tooSlow(): void {
+    this.isComplete = true;
+    // streams may stay open for as long as they like
+    if (!this.method.requestStream) this.connection.slowRequest();
   }
 
   private refuse({ code, message, details }: RpcStatus): void {

@@ -24,6 +24,9 @@ export interface ConnectionSurroundings {
   readonly onTooMuchUnsent: () => void;
 }
 
+/** What is wrong with a connection that should be closed. */
+export type ConnectionFault = 'slow_reader' | 'flood' | 'ended';
+
 /** Long answers of unary calls, on their way on one connection, from which on another one is given up. */
 const MAX_UNSENT_BYTES = 33_554_432;
 /** The same of all connections together: then the one that holds most of it is closed. */
@@ -32,6 +35,11 @@ const MAX_UNSENT_BYTES_IN_ALL = 268_435_456;
 const MAX_PIPELINES = 64;
 /** A connection that takes less than this in the longest time of a call, while long answers wait, does not read. */
 const MIN_PROGRESS_BYTES = 65_536;
+
+/** Requests that did not become complete in time; each may leave its stream open. With more of them a connection has to go. */
+const MAX_SLOW_REQUESTS = 16;
+/** More than that between two looks, without a call or a message in it, is nothing that a client sends. */
+const MAX_IDLE_BYTES = 67_108_864;
 
 const connections = new WeakMap<Metadata, Connection>();
 
@@ -45,16 +53,23 @@ export class Connection {
   /** `address:port`, or `unknown` for a unix socket. */
   readonly peer: string;
   pipelines = 0;
+  /** Calls and messages that came. */
+  arrivals = 0;
   private readonly lasting = new Set<Lasting>();
   private identity: AuthContext | undefined;
   private retired = false;
   private unsentBytes = 0;
   private answersTaken = 0;
   private progress = { at: 0, answersTaken: 0, bytesWritten: 0 };
+  private slowRequests = 0;
+  private keepers = 0;
+  private looked = { arrivals: 0, bytesRead: 0, hadEnded: false };
 
   constructor(
     private readonly socket: Socket,
     readonly surroundings: ConnectionSurroundings,
+    /** Tells the other side to open another one for its next calls. */
+    private readonly sendAway: () => void,
   ) {
     const { remoteAddress, remotePort } = socket;
     this.peer = remoteAddress === undefined ? 'unknown' : `${remoteAddress}:${String(remotePort)}`;
@@ -88,9 +103,30 @@ export class Connection {
     };
   }
 
-  /** The connection takes no more calls: what lasts on it shall move. */
+  /** Something holds the connection open, however old it is. Answers how to let it go. */
+  keep(): () => void {
+    this.keepers++;
+    return () => {
+      this.keepers--;
+    };
+  }
+
+  get isKept(): boolean {
+    return this.keepers > 0;
+  }
+
+  /** A request was not complete in time. */
+  slowRequest(): void {
+    this.surroundings.rejections.count('slow_request');
+    if (++this.slowRequests === MAX_SLOW_REQUESTS) this.retire();
+  }
+
+  /** The connection takes no more calls, and what lasts on it shall move. */
   retire(): void {
+    if (this.retired) return;
     this.retired = true;
+    // first: what moves must not open its next stream here
+    this.sendAway();
     for (const each of this.lasting) each.drain();
   }
 
@@ -111,19 +147,30 @@ export class Connection {
     this.surroundings.unsent.bytes -= bytes;
   }
 
+  /** Looks at what has become of it since the last look. */
+  faultOf(now: number): ConnectionFault | undefined {
+    const { looked, socket, arrivals } = this;
+    // an HTTP/2 session that failed is over, but its socket waits for the other side
+    if (looked.hadEnded) return 'ended';
+    const isFlood = arrivals === looked.arrivals && socket.bytesRead - looked.bytesRead > MAX_IDLE_BYTES;
+    this.looked = { arrivals, bytesRead: socket.bytesRead, hadEnded: socket.writableEnded };
+    if (isFlood) return 'flood';
+    return this.isStalled(now) ? 'slow_reader' : undefined;
+  }
+
+  /** Closes it as it is: who does not read cannot be told why. */
+  close(): void {
+    this.socket.destroy();
+  }
+
   /** True where long answers wait and the other side has taken next to nothing for the longest time of a call. */
-  isStalled(now: number): boolean {
+  private isStalled(now: number): boolean {
     if (this.unsentBytes === 0) return false;
     const { progress, socket } = this;
     const moved =
       this.answersTaken !== progress.answersTaken || socket.bytesWritten - progress.bytesWritten >= MIN_PROGRESS_BYTES;
     if (moved) this.remember();
     return !moved && now - progress.at >= this.surroundings.maxDeadlineMs;
-  }
-
-  /** Closes it as it is: who does not read cannot be told why. */
-  close(): void {
-    this.socket.destroy();
   }
 
   private remember(): void {

@@ -4,7 +4,7 @@ import { experimental, ServerCredentials, type Server, type ServerInterceptor } 
 import type { ConnectionLimits } from '../config/transport-plan.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { ConnectionCall } from './connection-call.js';
-import { Connection, type ConnectionSurroundings } from './connection.js';
+import { Connection, type ConnectionFault, type ConnectionSurroundings } from './connection.js';
 import type { Rejections } from './rejections.js';
 
 export interface ConnectionsOptions {
@@ -16,8 +16,8 @@ export interface ConnectionsOptions {
 
 /** By how much ages differ, of the age: connections that came together do not go together. */
 const AGE_JITTER = 0.1;
-/** How often it is looked whether answers are taken. */
-const LOOK_MS = 5_000;
+/** How often it is looked what has become of connections. */
+const LOOK_MS = 2_000;
 
 /**
  * The connections of a server. Each is handed to grpc-js by an injector of its own: that is how one connection can be told
@@ -42,7 +42,7 @@ export class Connections {
     };
     this.lookTimer = setInterval(
       () => {
-        this.closeStalled();
+        this.look();
       },
       Math.min(LOOK_MS, maxDeadlineMs),
     ).unref();
@@ -51,26 +51,32 @@ export class Connections {
   /** Serves on a socket that speaks HTTP/2 from its next byte on. */
   add(socket: Socket): void {
     const { server, limits, maxDeadlineMs } = this.options;
-    const connection = new Connection(socket, this.surroundings);
+    let ageTimer: NodeJS.Timeout | undefined;
+    let graceTimer: NodeJS.Timeout | undefined;
+    const connection = new Connection(socket, this.surroundings, () => {
+      // says GOAWAY, and nothing more: the session ends with its last stream
+      injector.destroy();
+      graceTimer = setInterval(() => {
+        if (!connection.isKept) connection.close();
+      }, maxDeadlineMs).unref();
+    });
     const interceptor: ServerInterceptor = (method, call) => new ConnectionCall(method, call, connection);
     const credentials = experimental.createServerCredentialsWithInterceptors(ServerCredentials.createInsecure(), [
       interceptor,
     ]);
     const injector = server.createConnectionInjector(credentials);
     this.open.add(connection);
-    let ageTimer: NodeJS.Timeout | undefined;
     if (limits.maxConnectionAgeMs > 0) {
       const jitter = 1 + AGE_JITTER * (2 * Math.random() - 1);
       ageTimer = setTimeout(() => {
-        // says GOAWAY first: what moves must not open its next stream here
-        injector.drain(maxDeadlineMs);
         connection.retire();
       }, limits.maxConnectionAgeMs * jitter).unref();
     }
     socket.once('close', () => {
       clearTimeout(ageTimer);
+      clearInterval(graceTimer);
       this.open.delete(connection);
-      injector.destroy();
+      if (graceTimer === undefined) injector.destroy();
     });
     injector.injectConnection(socket);
   }
@@ -79,19 +85,22 @@ export class Connections {
     clearInterval(this.lookTimer);
   }
 
-  private closeStalled(): void {
+  private look(): void {
     const now = performance.now();
-    for (const connection of this.open) if (connection.isStalled(now)) this.closeUnread(connection);
+    for (const connection of this.open) {
+      const fault = connection.faultOf(now);
+      if (fault !== undefined) this.end(connection, fault);
+    }
   }
 
   private closeFullest(): void {
     let fullest: Connection | undefined;
     for (const each of this.open) if (fullest === undefined || each.unsent > fullest.unsent) fullest = each;
-    if (fullest !== undefined) this.closeUnread(fullest);
+    if (fullest !== undefined) this.end(fullest, 'slow_reader');
   }
 
-  private closeUnread(connection: Connection): void {
-    this.options.rejections.count('slow_reader');
+  private end(connection: Connection, fault: ConnectionFault): void {
+    if (fault !== 'ended') this.options.rejections.count(fault);
     connection.close();
   }
 }

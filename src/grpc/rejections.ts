@@ -12,6 +12,8 @@ export const REJECT_REASONS = [
   'slow_request',
   /** The caller does not take its answers. */
   'slow_reader',
+  /** A connection on which much comes, and no call or message. */
+  'flood',
   /** As many calls or streams are at work as may be: of the service, of a connection or of a stream of the pipeline. */
   'overload',
   /** The service is going away. */

@@ -49,12 +49,14 @@ export type OnDrain = 'end' | 'finish';
 export interface ServerStreamRpc extends AnyRpc {
   readonly kind: 'server-stream';
   readonly onDrain: OnDrain;
+  readonly holds: boolean;
   readonly handle: (request: unknown, context: StreamContext) => AsyncIterable<unknown>;
 }
 
 export interface BidiStreamRpc extends AnyRpc {
   readonly kind: 'bidi-stream';
   readonly onDrain: OnDrain;
+  readonly holds: boolean;
   readonly handle: (requests: AsyncIterable<unknown>, context: StreamContext) => AsyncIterable<unknown>;
 }
 
@@ -104,14 +106,18 @@ interface MethodImplementation<Request, Response> extends RequestRules<Request> 
   readonly handle: (request: Request, context: CallContext) => Promise<Response>;
 }
 
-export interface ServerStreamMethod<Request, Response> extends RequestRules<Request> {
+interface StreamRules<Request> extends RequestRules<Request> {
   readonly onDrain: OnDrain;
+  /** True where the end of a stream costs its caller what it holds: it stays where it is when its connection gets old. */
+  readonly holds?: boolean;
+}
+
+export interface ServerStreamMethod<Request, Response> extends StreamRules<Request> {
   readonly handle: (request: Request, context: StreamContext) => AsyncIterable<Response>;
 }
 
 /** The rules hold for each request of the stream; a wrong one ends it. */
-export interface BidiStreamMethod<Request, Response> extends RequestRules<Request> {
-  readonly onDrain: OnDrain;
+export interface BidiStreamMethod<Request, Response> extends StreamRules<Request> {
   readonly handle: (requests: AsyncIterable<Request>, context: StreamContext) => AsyncIterable<Response>;
 }
 
@@ -175,11 +181,11 @@ export function implement<Service extends ServiceDefinition>(
       refused: onRefused as AnyRpc['refused'],
     };
     if ('onDrain' in implemented) {
-      const { onDrain } = implemented;
+      const { onDrain, holds = false } = implemented;
       // the proto says which of the two it is, and the compiler holds the handler to it
       return definition.requestStream
-        ? { ...rpc, kind: 'bidi-stream', onDrain, handle: implemented.handle as BidiStreamRpc['handle'] }
-        : { ...rpc, kind: 'server-stream', onDrain, handle: implemented.handle as ServerStreamRpc['handle'] };
+        ? { ...rpc, kind: 'bidi-stream', onDrain, holds, handle: implemented.handle as BidiStreamRpc['handle'] }
+        : { ...rpc, kind: 'server-stream', onDrain, holds, handle: implemented.handle as ServerStreamRpc['handle'] };
     }
     const handle = implemented.handle as UnaryRpc['handle'];
     if (!(HAND_WRITTEN in implemented)) return { ...rpc, kind: 'unary', writer: undefined, handle };

@@ -73,9 +73,11 @@ function begin(
     followed.release();
   });
   invoker.invokeStream(call);
-  // it ends, as its RPC declares, with the service or when its connection is to go
-  const letGo = connectionOf(grpcStream.metadata)?.hold(call);
-  if (letGo !== undefined) grpcStream.on('cancelled', letGo);
+  const connection = connectionOf(grpcStream.metadata);
+  if (connection === undefined) return;
+  const { onDrain, holds } = prepared.rpc;
+  // what only lasts moves when its connection gets old; what holds or does something keeps the connection until it ends
+  grpcStream.on('cancelled', onDrain === 'end' && !holds ? connection.hold(call) : connection.keep());
 }
 
 // eslint-disable-next-line @typescript-eslint/require-await -- what is there already, as if it came

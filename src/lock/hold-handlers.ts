@@ -58,6 +58,7 @@ export function holdRpcs({
         }
       },
       onDrain: 'end',
+      holds: true,
       handle: (requests, call) => hold(openHoldStream(call.principal.namespace), requests, call),
     },
   };

@@ -40,6 +40,7 @@ export function holdRpcs({
         if (!store.isAtomic(terms)) throw invalidField('limits', 'must be of one subject on a Cluster');
       },
       onDrain: 'end',
+      holds: true,
       handle: (request, call) => {
         const { namespace } = call.principal;
         const terms = policies.termsOf(request.limits);

@@ -17,10 +17,15 @@ export interface SilentProxy {
   close(): Promise<void>;
 }
 
-export async function startSilentProxy(serverPort: number): Promise<SilentProxy> {
+export async function startSilentProxy(
+  serverPort: number,
+  /** A client connected. */
+  onConnection: () => void = () => undefined,
+): Promise<SilentProxy> {
   const pairs = new Set<{ readonly client: Socket; readonly server: Socket }>();
   let isSilent = { toServer: false, toClient: false };
   const listener = createServer((client) => {
+    onConnection();
     const server = connect(serverPort, '127.0.0.1');
     const pair = { client, server };
     pairs.add(pair);
