@@ -3,7 +3,7 @@ import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/cl
 import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
 import { startSentinel, type SentinelSetup } from '../support/redis-sentinel.js';
 import { randomNamespace, type Environment } from '../support/namespace.js';
-import { asOurselves, SERVICE_LOGIN } from '../support/redis-user.js';
+import { asOurselves } from '../support/redis-user.js';
 import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { Balancer } from './balancer.js';
@@ -205,14 +205,14 @@ export class World {
   /** The library that sets the clock of a Redis works for any process. */
   private serviceClockEnv(): Environment {
     if (this.options.setup.steppedServiceClock !== true) return {};
-    const { env, clock, remove } = makeSteppedClock();
-    clock.runAt(0);
-    this.parts = { ...this.parts, clock };
+    const made = makeSteppedClock();
+    made.clock.runAt(0);
+    this.parts = { ...this.parts, clock: made.clock };
     this.onEnd(() => {
-      remove();
+      made.remove();
       return Promise.resolve();
     });
-    return env;
+    return made.env;
   }
 
   private async startRedis(flags: readonly string[]): Promise<string> {
@@ -238,7 +238,7 @@ export class World {
     const sentinel = await startSentinel({ replicas, flags });
     this.parts = { sentinel };
     this.onEnd(() => sentinel.remove());
-    return sentinel.url.includes('@') ? sentinel.url : sentinel.url.replace('://', `://${SERVICE_LOGIN}`);
+    return sentinel.url;
   }
 
   private async startCluster(masters: number): Promise<string> {

@@ -55,14 +55,14 @@ export function makeSteppedClock(): MadeClock {
 
 /** A Redis of its own that goes by such a clock. */
 export async function startClockedRedis(flags: readonly string[] = []): Promise<ClockedRedis> {
-  const { env, clock, remove } = makeSteppedClock();
-  const server = await startRedis(flags, { ...process.env, ...env });
+  const made = makeSteppedClock();
+  const server = await startRedis(flags, { ...process.env, ...made.env });
   return {
     server,
-    clock,
+    clock: made.clock,
     remove: async () => {
       await server.remove();
-      remove();
+      made.remove();
     },
   };
 }

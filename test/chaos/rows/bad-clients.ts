@@ -59,7 +59,7 @@ function flood(connections: number): Row {
       let shed = 0;
       const strange: unknown[] = [];
       for (let wave = 0; wave < 3; wave++) {
-        const calls = Array.from({ length: FLOOD_CALLS }, (_, index) =>
+        const calls = Array.from({ length: FLOOD_CALLS }, async (_, index) =>
           clients[index % connections]?.cache.get('flood').then(
             () => answered++,
             (error: unknown) => {

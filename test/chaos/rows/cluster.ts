@@ -82,7 +82,7 @@ async function moveSlot({ cluster, random }: World, slot: number): Promise<void>
   const move = { slot, source, target };
   await beginSlotMove(move);
   for (;;) {
-    const [key] = (await source.command('CLUSTER', 'GETKEYSINSLOT', String(slot), '1')) as readonly unknown[];
+    const [key] = (await source.command('CLUSTER', 'GETKEYSINSLOT', String(slot), '1')) as readonly Buffer[];
     if (key === undefined) break;
     await source.command('MIGRATE', '127.0.0.1', String(target.port), String(key), '0', '5000');
   }
