@@ -9,6 +9,7 @@ import { ownVersion } from './version.js';
 const EXIT_USAGE = 64;
 const USAGE = `usage: shardkeep [--help | --version]
        shardkeep token
+       shardkeep healthcheck [--help] [options]
 
 Serves cache, sessions, locks and rate limits over gRPC until SIGTERM or Ctrl-C. Settings are environment variables, all
 optional; README.md names them. The usual ones:
@@ -18,7 +19,8 @@ optional; README.md names them. The usual ones:
   CREDENTIALS_FILE  who may call, YAML
   LOG_LEVEL       fatal to trace, silent (info)
 
-shardkeep token prints a new token, and the line for the credentials file that lets its bearer in.
+shardkeep token prints a new token, and the line for the credentials file that lets its bearer in. shardkeep healthcheck asks
+a service whether it serves, and tells by its exit status.
 `;
 
 /** Bytes of a token, all of them random. */
@@ -46,8 +48,17 @@ function newToken(): string {
   return `${token}\n- sha256: "${hash}"\n`;
 }
 
-const { help, version, command } = optionsOrExit();
-if (help) process.stdout.write(USAGE);
-else if (version) process.stdout.write(`${ownVersion()}\n`);
-else if (command === 'token') process.stdout.write(newToken());
-else await import('./main.js');
+async function serveOrTell(): Promise<void> {
+  const { help, version, command } = optionsOrExit();
+  if (help) process.stdout.write(USAGE);
+  else if (version) process.stdout.write(`${ownVersion()}\n`);
+  else if (command === 'token') process.stdout.write(newToken());
+  else await import('./main.js');
+}
+
+const [first, ...others] = process.argv.slice(2);
+if (first === 'healthcheck') {
+  // a probe comes often, and needs little of what the service needs
+  const { healthcheck } = await import('./healthcheck.js');
+  process.exitCode = await healthcheck(others, process.env);
+} else await serveOrTell();

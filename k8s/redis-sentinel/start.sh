@@ -2,16 +2,16 @@
 # Writes redis.conf and sentinel.conf of this Pod into /config: who is the master, the sentinels know; when none of them
 # does, it is the first start, and the first Pod is.
 set -eu
-name=$(hostname)
-self=$name.redis
+domain=redis.$POD_NAMESPACE.svc
+self=$(hostname).$domain
 
 known=
 for n in 0 1 2; do
-  known=$(REDISCLI_AUTH=$(cat /secrets/sentinel-password) timeout 3 redis-cli -h "redis-$n.redis" -p 26379 \
+  known=$(REDISCLI_AUTH=$(cat /secrets/sentinel-password) timeout 3 redis-cli -h "redis-$n.$domain" -p 26379 \
     --user shardkeep sentinel get-master-addr-by-name shardkeep 2>/dev/null | head -n 1) || true
   case $known in redis-*) break ;; *) known= ;; esac
 done
-master=${known:-redis-0.redis}
+master=${known:-redis-0.$domain}
 
 umask 077
 {

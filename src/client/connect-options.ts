@@ -68,4 +68,5 @@ export const CONNECT_CHECKS = {
   tls: optional(either(flag, shape<TlsOptions>({ ca: pem, cert: pem, key: pem, serverName: optional(nonEmptyText) }))),
   traceContext: optional(callable),
   token: optional(either(callable, text('a text', /^/))),
+  namespace: optional(text('1 to 32 of a-z, 0-9, _ and -', /^[a-z0-9_-]{1,32}$/)),
 };

@@ -22,6 +22,8 @@ export interface CredentialOptions {
    * Refused without TLS, unless the address is a unix socket or of this machine.
    */
   readonly token?: string | (() => string);
+  /** Which of the credential's namespaces to work in; its first by default. */
+  readonly namespace?: string;
 }
 
 export interface Credentials {
@@ -33,7 +35,7 @@ export interface Credentials {
 
 const LOCAL = /^(unix:|(ipv4:|dns:\/{0,3})?(127\.\d+\.\d+\.\d+|localhost)(:\d+)?$|(ipv6:)?\[::1\](:\d+)?$)/;
 
-export function credentialsOf(address: string, { tls = false, token }: CredentialOptions): Credentials {
+export function credentialsOf(address: string, { tls = false, token, namespace }: CredentialOptions): Credentials {
   const isLocal = LOCAL.test(address);
   if (token !== undefined && tls === false && !isLocal)
     throw invalidArgument('a token to another machine needs tls', ['tls']);
@@ -42,6 +44,7 @@ export function credentialsOf(address: string, { tls = false, token }: Credentia
     const carried = new Metadata();
     const bearer = current();
     if (bearer !== undefined) carried.set('authorization', `Bearer ${bearer}`);
+    if (namespace !== undefined) carried.set('shardkeep-namespace', namespace);
     return carried;
   };
   // what is on this machine is not reached by way of another one

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
+import { FailureLog } from './failure-log.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
@@ -52,6 +53,7 @@ export class Invoker implements Parking {
   /** How many calls ended without an answer, by what kept them from it. */
   readonly failures = new Map<FailureReason, number>();
   private readonly deadlines = new DeadlineWheel();
+  private readonly failureLog: FailureLog;
   private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
   private readonly streams = new Set<StreamCall>();
   private inFlight = 0;
@@ -59,6 +61,7 @@ export class Invoker implements Parking {
   private draining = false;
 
   constructor(private readonly options: InvokerOptions) {
+    this.failureLog = new FailureLog(options.logger);
     this.endEarly = (call, reason) => {
       this.deadlines.remove(call);
       this.refuse(call, toStatus(new CallEndedError(reason)));
@@ -235,12 +238,7 @@ export class Invoker implements Parking {
 
   private refuse(call: TransportCall, status: RpcStatus): void {
     const { rpc, observer } = call.prepared;
-    const { logger } = this.options;
-    if (status.hiddenCause !== undefined) {
-      logger.error({ rpc: rpc.name, err: status.hiddenCause }, 'rpc failed');
-    } else {
-      logger.debug({ rpc: rpc.name, code: status.code, reason: status.message }, 'rpc refused');
-    }
+    this.failureLog.record(rpc.name, status);
     call.fail(status);
     call.trace?.end(status.code);
     this.failures.set(status.reason, (this.failures.get(status.reason) ?? 0) + 1);

@@ -21,6 +21,7 @@ import {
 } from './scripts.js';
 import type { LockStats } from './stats.js';
 import { callOfItsOwn, Waiter, Waiting } from './waiting.js';
+import { isOutcomeUnknown, untilBack } from './until-back.js';
 import type { WakeChannels } from './wake-channels.js';
 
 export interface LockStoreOptions {
@@ -112,7 +113,10 @@ export class LockStore implements LockBackend {
 
   private async acquireOne(resource: string, attempt: Attempt): Promise<AcquireOutcome> {
     const { lockToken, call } = attempt;
-    const reply = await this.take(resource, attempt, attempt.request.ttlMs);
+    const reply = await this.take(resource, attempt, attempt.request.ttlMs).catch((error: unknown) => {
+      this.giveBackUnknown(resource, attempt, error);
+      throw error;
+    });
     if (reply.status !== 'granted') return { ...reply, resource };
     if (call.ended) this.giveBack(resource, lockToken, call.namespace);
     return { ...reply, lockToken, grants: [toGrant(resource, reply)] };
@@ -127,11 +131,13 @@ export class LockStore implements LockBackend {
       for (const resource of grants.keys()) this.giveBack(resource, lockToken, namespace);
     };
     let expiresAtMs = Number.POSITIVE_INFINITY;
+    let asked = '';
     const startedAt = performance.now();
     try {
       for (const resource of sortResources(request.resources)) {
         // it has to last until the last one is granted
         const spareMs = attempt.isParked ? Math.max(0, Math.ceil(giveUpAt - performance.now())) : 0;
+        asked = resource;
         const reply = await this.take(resource, attempt, Math.min(request.ttlMs + spareMs, MAX_TTL_MS));
         if (reply.status !== 'granted') {
           takeBack();
@@ -150,6 +156,7 @@ export class LockStore implements LockBackend {
       }
     } catch (error) {
       takeBack();
+      if (!grants.has(asked)) this.giveBackUnknown(asked, attempt, error);
       throw error;
     }
     if (call.ended) takeBack();
@@ -288,10 +295,13 @@ export class LockStore implements LockBackend {
   private giveBack(resource: string, lockToken: string, namespace: string): void {
     const { fenceRetentionMs } = this;
     const lock = keys.lock(namespace, resource);
-    // nobody is left to tell of a failure: Redis's own log has it, and the lease ends by itself
-    this.redis
-      .run(giveBackLockScript.bind({ lock }, { lockToken, fenceRetentionMs }), callOfItsOwn(namespace))
-      .catch(() => undefined);
+    const bound = giveBackLockScript.bind({ lock }, { lockToken, fenceRetentionMs });
+    void untilBack(() => this.redis.run(bound, callOfItsOwn(namespace)));
+  }
+
+  /** A grant whose answer was lost: with a request id its caller may ask again, without one nobody has its token. */
+  private giveBackUnknown(resource: string, { request, lockToken, call }: Attempt, error: unknown): void {
+    if (request.requestId === '' && isOutcomeUnknown(error)) this.giveBack(resource, lockToken, call.namespace);
   }
 }
 

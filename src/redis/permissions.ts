@@ -19,6 +19,9 @@ export const ROLE_COMMANDS: readonly string[] = [
 /** What the nodes of a Cluster are asked. */
 export const CLUSTER_COMMANDS: readonly string[] = ['asking', 'cluster|info', 'cluster|nodes', 'cluster|slots'];
 
+/** What a master is asked that answers when its replicas have a write. */
+export const REPLICA_COMMANDS: readonly string[] = ['wait'];
+
 /** What a database other than 0 takes. The keys of a user are the same in all. */
 export const DATABASE_COMMANDS: readonly string[] = ['select'];
 

@@ -10,12 +10,14 @@ export function redisMetrics(roles: Readonly<Record<Role, Redis>>): readonly Met
     {
       name: 'shardkeep_redis_up',
       type: 'gauge',
+      acrossWorkers: 'min',
       help: 'Whether the Redis of a role answers.',
       values: byRole(({ isReady }) => (isReady ? 1 : 0)),
     },
     {
       name: 'shardkeep_redis_circuit_open',
       type: 'gauge',
+      acrossWorkers: 'max',
       help: 'Masters that were given up since they were silent, and are not back.',
       values: byRole(({ status }) => status.openCircuits),
     },

@@ -50,7 +50,6 @@ test('failures are counted by reason from 0 on, and health as it is answered', a
   const service = await startServiceProcess({
     REDIS_URL: redis.url,
     ADMIN_LISTEN: '127.0.0.1:0',
-    READINESS_GRACE_MS: '0',
   });
   const address = String((await service.log('admin port listening')).address);
   const { cache } = connect(service.address, { transport: 'unary' }).rpc;

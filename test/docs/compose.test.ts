@@ -37,7 +37,7 @@ test('the service has its settings, and they are some', () => {
   const { environment = {}, image } = services.shardkeep;
   const known = readFileSync('.env.example', 'utf8');
   const unknown = Object.keys(environment).filter((name) => !known.includes(`\n#${name}=`));
-  expect(unknown.filter((name) => name !== 'ALLOW_ANONYMOUS')).toEqual([]);
+  expect(unknown).toEqual([]);
   expect(environmentSchema.safeParse(environment).error?.issues ?? []).toEqual([]);
   expect(image).toBe(`shardkeep:${version}`);
 });

@@ -87,6 +87,25 @@ describe('one Redis', () => {
     expect(await checkHealth(service.channel, 'shardkeep.lock.v1.LockService')).toBe('SERVING');
   });
 
+  test('that hangs and granted a lock to a connection that was given up takes it back', async () => {
+    await start(TIMEOUT_MS);
+    const { locks } = service;
+    const lock = (...resources: string[]) => locks.acquireLock({ resources, ttlMs: 3_600_000n }, patient());
+    await lock('before');
+    redis.signal('SIGSTOP');
+    const unknown = await Promise.all([failureOf(lock('house')), failureOf(lock('door', 'garden'))]);
+    expect(unknown.map(({ reason }) => reason)).toEqual(['OUTCOME_UNKNOWN', 'OUTCOME_UNKNOWN']);
+    redis.signal('SIGCONT');
+    for (const resource of ['house', 'door']) {
+      await until(async () => {
+        const { holders, fencingToken } = await locks.getLock({ resource });
+        // Redis found the grant in the socket
+        return fencingToken > 0n && holders.length === 0;
+      });
+    }
+    expect((await locks.getLock({ resource: 'before' })).holders).toHaveLength(1);
+  });
+
   test('that hangs while nobody asks is known before the next call', async () => {
     await start(TIMEOUT_MS);
     redis.signal('SIGSTOP');

@@ -140,10 +140,10 @@ test('every kind of connection follows a master that stands still, and nothing g
   const load = new Load(8);
   try {
     const listener = new Listener();
-    await tracking.read('{a}tracked', listener.onChange);
-    channels.listen('{a}channel', ear);
+    await tracking.read('t-ha:{a}tracked', listener.onChange);
+    channels.listen('t-ha:{a}channel', ear);
     await ear.until('subscribed');
-    broadcast.follow(['{a}']);
+    broadcast.follow(['t-ha:']);
     await until(() => pushed.includes('in force'));
     await load.more(50);
 
@@ -155,13 +155,13 @@ test('every kind of connection follows a master that stands still, and nothing g
     await load.more(50);
     await ear.until('subscribed');
     await until(() => pushed.includes('in force', pushed.indexOf('lost')));
-    await master.command('SPUBLISH', '{a}channel', 'news');
+    await master.command('SPUBLISH', 't-ha:{a}channel', 'news');
     await ear.until('message news');
     const again = new Listener();
-    expect((await tracking.read('{a}tracked', again.onChange)).value).toBeNull();
-    await master.command('SET', '{a}tracked', 'x');
+    expect((await tracking.read('t-ha:{a}tracked', again.onChange)).value).toBeNull();
+    await master.command('SET', 't-ha:{a}tracked', 'x');
     await again.told;
-    await until(() => pushed.includes('{a}tracked'));
+    await until(() => pushed.includes('t-ha:{a}tracked'));
 
     old.signal('SIGCONT');
     // what lay in its sockets it has done with the first of these

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { RateLimitServiceService as EnvoyService } from '../../src/gen/envoy/service/ratelimit/v3/ratelimit.js';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ratelimit.js';
+import { ADMIN_RPCS } from '../support/admin-rpcs.js';
 import { failureOf, metadataOf, TestChannel } from '../support/client.js';
 import { CredentialsFile, newToken, type TestPrincipal } from '../support/credentials.js';
 import { codeOf, RawPipeline } from '../support/pipeline-stream.js';
@@ -13,22 +14,6 @@ import { goodRequests, type Fixture } from './good-requests.js';
 
 /** Which principal may call which RPC: every RPC of the contract, by unary, as a stream and through the pipeline. */
 
-/** Written down once more, so that nobody opens one by mistake. */
-const ADMIN_RPCS = new Set([
-  'shardkeep.cache.v1.CacheService/GetCacheStats',
-  'shardkeep.lock.v1.LockService/CleanupExpiredLocks',
-  'shardkeep.lock.v1.LockService/ForceReleaseLock',
-  'shardkeep.lock.v1.LockService/GetLockStats',
-  'shardkeep.ratelimit.v1.RateLimitService/Ban',
-  'shardkeep.ratelimit.v1.RateLimitService/GetRateLimitStats',
-  'shardkeep.ratelimit.v1.RateLimitService/ListBans',
-  'shardkeep.ratelimit.v1.RateLimitService/OverrideRateLimit',
-  'shardkeep.ratelimit.v1.RateLimitService/ResetRateLimit',
-  'shardkeep.ratelimit.v1.RateLimitService/Unban',
-  'shardkeep.session.v1.SessionService/CleanupExpiredSessions',
-  'shardkeep.session.v1.SessionService/DestroyAllSessions',
-  'shardkeep.session.v1.SessionService/GetSessionStats',
-]);
 const GET = 'shardkeep.cache.v1.CacheService/Get';
 const LOCKS = 'shardkeep.lock.v1.LockService/';
 const BAN = 'shardkeep.ratelimit.v1.RateLimitService/Ban';

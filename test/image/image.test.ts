@@ -189,6 +189,23 @@ withImage('as the shared form of k8s/: by TLS only, with the Secrets where its s
   const address = '-addr=shardkeep:50051';
   await docker(...probe, address, '-tls', '-tls-ca-cert=/etc/shardkeep/tls/tls.crt', '-service=readiness');
   await expect(docker(...probe, address)).rejects.toMatchObject({ code: 2 });
+
+  const call = `
+    import { readFileSync } from 'node:fs';
+    const { connect } = await import('/app/dist/client/index.js');
+    const tls = { ca: readFileSync('/etc/shardkeep/tls/tls.crt') };
+    const answers = [];
+    for (const token of [process.env.TOKEN, 'another', undefined]) {
+      const client = connect('dns:///shardkeep:50051', { transport: 'unary', token, tls });
+      const login = client.sessions.createSession({ userId: 'ada' });
+      answers.push(await login.then(({ status }) => status, ({ name }) => name));
+      await client.close();
+    }
+    process.stdout.write(JSON.stringify(answers));
+  `;
+  const caller = ['run', '--rm', '--network', network.name, ...mounts, '--env', `TOKEN=${TOKEN}`, '--entrypoint', NODE];
+  const answers = await docker(...caller, image, '--input-type=module', '--eval', call);
+  expect(JSON.parse(answers)).toEqual(['created', 'UnauthenticatedError', 'UnauthenticatedError']);
   await docker('kill', '--signal', 'TERM', id);
   expect(await waitFor(id)).toBe(0);
 });

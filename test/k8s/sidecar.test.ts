@@ -76,7 +76,7 @@ test('the shared form has both, and is not told to do without', () => {
 });
 
 withKubectl('in a mesh it says so, and mounts neither', () => {
-  const meshed = podOf('shared', ['plaintext-mesh']);
+  const meshed = podOf('shared', ['components/plaintext-mesh']);
   expect(meshed.settings).toMatchObject({
     ALLOW_PLAINTEXT: '1',
     ALLOW_ANONYMOUS: '1',
@@ -96,7 +96,7 @@ withKubectl('how many there are is the autoscaler’s', () => {
 });
 
 withKubectl('all of the shared form is in its namespace, which takes only confined Pods', () => {
-  const objects = manifestsOf('shared', ['network-policy', 'monitoring', 'tls']);
+  const objects = manifestsOf('shared', ['components/network-policy', 'components/monitoring', 'components/tls']);
   const namespaced = objects.filter(({ kind }) => kind !== 'Namespace');
   expect(new Set(namespaced.map(({ metadata }) => metadata.namespace))).toEqual(new Set(['shardkeep']));
   expect(objects.find(({ kind }) => kind === 'Namespace')?.metadata.labels).toMatchObject({

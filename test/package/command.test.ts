@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { expect, test } from '@jest/globals';
+import { parse } from 'yaml';
 import { environmentSchema } from '../../src/config/environment.js';
 
 /** The command `shardkeep`; that it serves is seen by `make package`, where it is installed. */
@@ -28,3 +30,13 @@ test.each([['--port=1'], ['serve']])(
     expect(run(argument).status).toBe(64);
   },
 );
+
+test('makes a token of 256 random bits, and the line that lets its bearer in', () => {
+  const [first, second] = [run('token'), run('token')];
+  expect(first.status).toBe(0);
+  const [token = '', line = ''] = first.stdout.split('\n');
+  expect(Buffer.from(token, 'base64url')).toHaveLength(32);
+  expect(parse(line)).toEqual([{ sha256: createHash('sha256').update(token).digest('hex') }]);
+  expect(second.stdout).not.toBe(first.stdout);
+  expect(run('token', 'of', 'somebody').status).toBe(64);
+});

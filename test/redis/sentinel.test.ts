@@ -1,7 +1,6 @@
 import { Writable } from 'node:stream';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { createClient } from 'redis';
 import { AcquireLockStatus, LockOwnershipStatus } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { ValidateSessionStatus } from '../../src/gen/shardkeep/session/v1/session.js';
 import { loadConfig } from '../../src/config/config.js';
@@ -10,6 +9,7 @@ import { TestChannel } from '../support/client.js';
 import { checkHealth } from '../support/health-client.js';
 import { startSentinel, type SentinelSetup } from '../support/redis-sentinel.js';
 import { until } from '../support/redis-server.js';
+import { SERVICE_PASSWORD, SERVICE_USER } from '../support/redis-user.js';
 import { startTestService } from '../support/service.js';
 
 let setup: SentinelSetup;
@@ -96,15 +96,10 @@ test('a name that no sentinel knows is told, and found when they do', async () =
 
 test('a wrong password of the master is told, and not its text', async () => {
   const [master] = setup.servers;
-  await master?.command('CONFIG', 'SET', 'requirepass', 'right');
-  // the replica stays connected; the sentinels know the password neither, and do not act so soon
-  const url = setup.url.replace('://', '://:wrong-one@');
-  const reason = await untilRepaired(url, 'redis connection error', async () => {
-    const client = createClient({ url: `redis://:right@127.0.0.1:${String(master?.port)}` });
-    await client.connect();
-    await client.sendCommand(['CONFIG', 'SET', 'requirepass', 'wrong-one']);
-    client.destroy();
-  });
+  const url = setup.url.replace(SERVICE_PASSWORD, 'wrong-one');
+  const reason = await untilRepaired(url, 'redis connection error', async () =>
+    master?.command('ACL', 'SETUSER', SERVICE_USER, '>wrong-one'),
+  );
   expect(reason).toContain('WRONGPASS');
   expect(JSON.stringify(lines)).not.toContain('wrong-one');
 });

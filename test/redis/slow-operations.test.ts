@@ -5,7 +5,7 @@ import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { SlowLog } from '../../src/redis/slow-log.js';
 import { get } from '../pipeline/requests.js';
 import { RawPipeline } from '../support/pipeline-stream.js';
-import { startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.js';
 import { startTestService, type Environment, type TestService } from '../support/service.js';
 
@@ -46,7 +46,7 @@ describe('a service whose Redis stands still for a while', () => {
     const logger = pino({ level: 'info' }, { write: (line: string) => lines.push(JSON.parse(line) as Line) });
     service = await startTestService(
       {
-        REDIS_URL: `redis://127.0.0.1:${String(proxy.port)}`,
+        REDIS_URL: serviceUrl(proxy.port),
         DEFAULT_DEADLINE_MS: '30000',
         SLOW_OPERATION_MS: String(SLOW_MS),
         ...env,

@@ -42,7 +42,10 @@ export class Authority {
   }
 
   /** With fewer than 0 days to live it has expired. */
-  issue(commonName: string, { days = 1 }: { readonly days?: number } = {}): Certificate {
+  issue(
+    commonName: string,
+    { days = 1, names = NAMES }: { readonly days?: number; readonly names?: string } = {},
+  ): Certificate {
     const name = String(++this.count);
     const [certFile, keyFile, request] = [this.path(`${name}.crt`), this.path(`${name}.key`), this.path(`${name}.csr`)];
     this.openssl(
@@ -51,7 +54,7 @@ export class Authority {
       '-subj',
       `/CN=${commonName}`,
       '-addext',
-      NAMES,
+      names,
       '-keyout',
       keyFile,
       '-out',

@@ -26,6 +26,7 @@ export async function exitOf(args: readonly string[]): Promise<{ readonly code: 
 /** A network of a test with its containers, and a volume of its name if there is one; `remove` leaves nothing of them. */
 export class ContainerNetwork {
   private readonly containers: string[] = [];
+  private readonly neighbours = new Map<string, readonly string[]>();
 
   private constructor(readonly name: string) {}
 
@@ -42,7 +43,19 @@ export class ContainerNetwork {
     return id;
   }
 
+  /** Starts a container that shares the network of another one, as containers of a Pod do. */
+  async join(id: string, ...args: readonly string[]): Promise<void> {
+    this.containers.push(await docker('run', '--detach', '--network', `container:${id}`, ...args));
+    this.neighbours.set(id, [...(this.neighbours.get(id) ?? []), ...this.containers.slice(-1)]);
+  }
+
+  /** Ends a container and those that share its network, without a word of warning. */
+  async kill(id: string): Promise<void> {
+    await docker('rm', '--force', ...(this.neighbours.get(id) ?? []), id);
+  }
+
   async remove(): Promise<void> {
+    // one that is gone already is none that is left: with --force that is no error
     if (this.containers.length > 0) await docker('rm', '--force', '--volumes', ...this.containers);
     await docker('volume', 'rm', '--force', this.name);
     await docker('network', 'rm', this.name);

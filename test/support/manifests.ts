@@ -81,9 +81,9 @@ const K8S = 'k8s';
 
 export const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;
 
-/** The objects of a folder of k8s/ with these components. */
+/** The objects of a folder of k8s/ with these components, which are folders of k8s/ as well. */
 export function manifestsOf(folder: string, components: readonly string[] = []): readonly Manifest[] {
-  if (!hasKubectl) return [folder, ...components.map((name) => join('components', name))].flatMap(asWritten);
+  if (!hasKubectl) return [folder, ...components].flatMap(asWritten);
   if (components.length === 0) return renderKustomization(join(K8S, folder));
   const overlay = mkdtempSync(join(realpathSync(tmpdir()), 'shardkeep-test-overlay-'));
   // kustomize takes no folder by an absolute path
@@ -96,7 +96,7 @@ export function manifestsOf(folder: string, components: readonly string[] = []):
         kind: 'Kustomization',
         namespace: 'shardkeep',
         resources: [join(k8s, folder)],
-        components: components.map((name) => join(k8s, 'components', name)),
+        components: components.map((name) => join(k8s, name)),
       }),
     );
     return renderKustomization(overlay);

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findRedisBinary } from '../../src/redis/embedded.js';
+import { SERVICE_LOGIN } from './redis-user.js';
 import { commandOn, freePort, startRedis, until, untilAnswers, type RedisServer } from './redis-server.js';
 
 /** A master, its replicas and three sentinels, as processes of this machine. */
@@ -36,15 +37,11 @@ export interface SentinelSetup {
 
 export interface SentinelOptions {
   readonly replicas?: number;
-  /** Of master and replicas, set once they run. */
-  readonly password?: string;
-  /** Further settings of the servers. */
-  readonly flags?: readonly string[];
 }
 
 export async function startSentinel(options: SentinelOptions = {}): Promise<SentinelSetup> {
-  const { replicas = 1, password, flags = [] } = options;
-  const shared = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...flags];
+  const { replicas = 1 } = options;
+  const shared = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
   const first = await startRedis(shared);
   const others = await Promise.all(
     Array.from({ length: replicas }, () => startRedis([...shared, '--replicaof', `127.0.0.1 ${String(first.port)}`])),
@@ -54,17 +51,12 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
     const infos = await Promise.all(others.map((other) => other.command('INFO', 'replication')));
     return infos.every((info) => String(info).includes('master_link_status:up'));
   });
-  if (password !== undefined) {
-    for (const server of servers) {
-      await server.command('CONFIG', 'SET', 'masterauth', password, 'requirepass', password);
-    }
-  }
   const dir = await mkdtemp(join(tmpdir(), 'shardkeep-test-sentinel-'));
   const sentinels = await Promise.all(
     Array.from({ length: SENTINELS }, async () => {
       const port = await freePort();
       const file = join(dir, `${String(port)}.conf`);
-      await writeFile(file, sentinelConfig(port, first.port, { dir, password }));
+      await writeFile(file, sentinelConfig(port, first.port, dir));
       return startOneSentinel(port, file);
     }),
   );
@@ -74,9 +66,7 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
     return infos.every((info) => String(info).includes(`slaves=${String(replicas)},sentinels=${String(SENTINELS)}`));
   });
   const setup: SentinelSetup = {
-    url: `redis+sentinel://${password === undefined ? '' : `:${password}@`}${sentinels
-      .map(({ port }) => `127.0.0.1:${String(port)}`)
-      .join(',')}/${MASTER_NAME}`,
+    url: `redis+sentinel://${SERVICE_LOGIN}${sentinels.map(({ port }) => `127.0.0.1:${String(port)}`).join(',')}/${MASTER_NAME}`,
     servers,
     sentinels,
     master: async () => {
@@ -106,17 +96,12 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
   return setup;
 }
 
-function sentinelConfig(
-  port: number,
-  masterPort: number,
-  { dir, password }: { readonly dir: string; readonly password: string | undefined },
-): string {
+function sentinelConfig(port: number, masterPort: number, dir: string): string {
   return [
     `port ${String(port)}`,
     'bind 127.0.0.1',
     `dir ${dir}`,
     `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${String(masterPort)} ${String(QUORUM)}`,
-    ...(password === undefined ? [] : [`sentinel auth-pass ${MASTER_NAME} ${password}`]),
     `sentinel down-after-milliseconds ${MASTER_NAME} ${String(DOWN_AFTER_MS)}`,
     `sentinel failover-timeout ${MASTER_NAME} 3000`,
     '',

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { TestChannel } from './client.js';
-import { randomNamespace, type Environment } from './namespace.js';
+import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './namespace.js';
 import { mustUseServiceUser } from './redis-user.js';
 
 /** The built service (`make build`) as a process of its own, for what cannot be seen from inside: exits, signals, crashes. */
@@ -68,7 +68,14 @@ export async function startServiceProcess(
   const child = spawn(process.execPath, [...nodeArgs, main], {
     detached: ownGroup,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...ownSettings(), NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env },
+    env: {
+      ...ownSettings(),
+      NODE_ENV: 'test',
+      GRPC_LISTEN: '127.0.0.1:0',
+      NAMESPACE: namespace,
+      ...PATIENT_TIMEOUT,
+      ...env,
+    },
   });
   const service = new SpawnedService(child, namespace);
   started.add(service);

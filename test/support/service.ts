@@ -7,7 +7,7 @@ import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ra
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { startService, type Service } from '../../src/service.js';
 import { TestChannel, type PromiseClient } from './client.js';
-import { randomNamespace, type Environment } from './namespace.js';
+import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './namespace.js';
 import { mustUseServiceUser } from './redis-user.js';
 
 export { policiesFile, randomNamespace, type Environment } from './namespace.js';
@@ -31,7 +31,13 @@ export async function startTestService(
 ): Promise<TestService> {
   const namespace = env.NAMESPACE ?? randomNamespace();
   mustUseServiceUser(env);
-  const config = loadConfig({ NODE_ENV: 'test', GRPC_LISTEN: '127.0.0.1:0', NAMESPACE: namespace, ...env });
+  const config = loadConfig({
+    NODE_ENV: 'test',
+    GRPC_LISTEN: '127.0.0.1:0',
+    NAMESPACE: namespace,
+    ...PATIENT_TIMEOUT,
+    ...env,
+  });
   const service = await startService({
     config,
     logger,

@@ -18,6 +18,9 @@ const FRAME_CANCELLED_IDS = 1_024;
 /** How long the service may take to end a stream without calls that this side has ended. */
 const END_MS = 500;
 
+/** `metadata` is absent where this side ended the stream. */
+export type ClosingStatus = Pick<StatusObject, 'code' | 'details'> & Partial<Pick<StatusObject, 'metadata'>>;
+
 export interface PipelineStreamEvents {
   /** The service has accepted the stream. */
   onOpen(limits: PipelineLimits): void;
@@ -26,11 +29,7 @@ export interface PipelineStreamEvents {
   /** The service is going away: no more calls on this stream. */
   onDraining(): void;
   /** The stream is over. The calls of `sent` have no answer, those of `unsent` have not left. */
-  onClosed(
-    status: Pick<StatusObject, 'code' | 'details'>,
-    sent: readonly PendingCall[],
-    unsent: readonly PendingCall[],
-  ): void;
+  onClosed(status: ClosingStatus, sent: readonly PendingCall[], unsent: readonly PendingCall[]): void;
 }
 
 /** One stream of PipelineService/Pipeline: the calls of one tick leave as one frame. */
@@ -64,8 +63,8 @@ export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
     });
     // 'status' comes after it and tells the same
     this.stream.on('error', () => undefined);
-    this.stream.on('status', ({ code, details }: StatusObject) => {
-      this.close({ code, details });
+    this.stream.on('status', (status: StatusObject) => {
+      this.close(status);
     });
   }
 
@@ -155,7 +154,7 @@ export class PipelineStream implements AnswerFrameVisitor, CallCarrier {
     }
   }
 
-  private close(status: Pick<StatusObject, 'code' | 'details'>): void {
+  private close(status: ClosingStatus): void {
     if (this.closed) return;
     this.closed = true;
     clearTimeout(this.endTimer);

@@ -3,11 +3,18 @@ import { status as Code, type Client, type Metadata } from '@grpc/grpc-js';
 import type { PipelineLimits } from '../../wire/answer-frame.js';
 import { DeadlineWheel } from '../../wire/deadline-wheel.js';
 import { CallQueue } from './call-queue.js';
-import { errorOfDetails, notSent, outcomeUnknown, type ShardkeepError, shardkeepError } from '../errors.js';
+import {
+  errorOfDetails,
+  errorOfStatus,
+  notSent,
+  outcomeUnknown,
+  type ShardkeepError,
+  shardkeepError,
+} from '../errors.js';
 import { failNextTurn } from '../event-loop.js';
 import { noMessage, type CallOptions, type ClientMethod } from './method.js';
 import { PendingCall, type CallOwner } from './pending-call.js';
-import { PipelineStream } from './pipeline-stream.js';
+import { PipelineStream, type ClosingStatus } from './pipeline-stream.js';
 import { wholeTimeoutMs } from './timeout.js';
 import type { Transport } from './transport.js';
 import type { UnaryTransport } from './unary-transport.js';
@@ -46,7 +53,7 @@ export class PipelineTransport implements Transport, CallOwner {
   /** Streams in a row that were lost or left before they answered a call. */
   private failedAttempts = 0;
   /** Why the service is away, and calls fail at once. */
-  private outage: string | undefined;
+  private outage: (() => ShardkeepError) | undefined;
   private unaryOnly = false;
   /** Calls without an answer, sent or not. */
   private waiting = 0;
@@ -64,7 +71,7 @@ export class PipelineTransport implements Transport, CallOwner {
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
     if (this.closed) return failNextTurn(notSent('the client is closed'));
     if (this.unaryOnly) return this.options.unary.call(method, request, options);
-    if (this.outage !== undefined) return failNextTurn(notSent(this.outage));
+    if (this.outage !== undefined) return failNextTurn(this.outage());
     if (options.signal?.aborted === true) return failNextTurn(shardkeepError(Code.CANCELLED, 'cancelled'));
     return new Promise((resolve, reject) => {
       const { timeoutMs = this.options.defaultTimeoutMs, signal } = options;
@@ -187,12 +194,13 @@ export class PipelineTransport implements Transport, CallOwner {
       onDraining: () => {
         this.leave(stream);
       },
-      onClosed: ({ code, details }, sent, unsent) => {
+      onClosed: (status, sent, unsent) => {
+        const { code, details } = status;
         this.streams.delete(stream);
         const why = code === Code.OK ? 'the service ended the stream' : details;
         for (const call of sent) this.fail(call, outcomeUnknown(why));
         this.queue.unshift(unsent);
-        if (this.stream === stream) this.reopen(code, why);
+        if (this.stream === stream) this.reopen(status, why);
       },
     });
     this.stream = stream;
@@ -216,10 +224,10 @@ export class PipelineTransport implements Transport, CallOwner {
     return !this.closed || this.waiting > 0;
   }
 
-  private reopen(code: Code, details: string): void {
+  private reopen(status: ClosingStatus, details: string): void {
     this.stream = undefined;
     if (!this.isNeeded) return;
-    if (code === Code.UNIMPLEMENTED) {
+    if (status.code === Code.UNIMPLEMENTED) {
       this.unaryOnly = true;
       for (const call of this.queue.takeAll()) this.sendUnary(call);
       return;
@@ -230,8 +238,8 @@ export class PipelineTransport implements Transport, CallOwner {
       this.open();
       return;
     }
-    this.outage = details;
-    for (const call of this.queue.takeAll()) this.fail(call, notSent(details));
+    this.outage = () => errorOfOutage(status, details);
+    for (const call of this.queue.takeAll()) this.fail(call, this.outage());
     if (!this.closed) this.backOff();
   }
 
@@ -257,7 +265,8 @@ export class PipelineTransport implements Transport, CallOwner {
         return;
       }
       const error = errorOfDetails(frame.subarray(from, to));
-      if (error.reason === 'DRAINING') {
+      // nor was one begun that came after the stream's credential ended: the next stream has the one of the moment
+      if (error.reason === 'DRAINING' || error.reason === 'BAD_CREDENTIAL') {
         this.sendElsewhere(call, error);
         return;
       }
@@ -306,6 +315,12 @@ export class PipelineTransport implements Transport, CallOwner {
       signal.removeEventListener('abort', abort);
     };
   }
+}
+
+/** Of a call that was not sent: why no stream is there to send it. A service that is there says so itself. */
+function errorOfOutage({ code, metadata }: ClosingStatus, details: string): ShardkeepError {
+  const isRefused = code === Code.UNAUTHENTICATED || code === Code.PERMISSION_DENIED;
+  return isRefused && metadata !== undefined ? errorOfStatus({ code, details, metadata }) : notSent(details);
 }
 
 /** What became of a call that ends before its answer. */

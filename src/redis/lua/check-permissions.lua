@@ -20,7 +20,7 @@ if not redis.acl_check_cmd then return {} end
 -- Redis 7.0 crashes when it is asked about SET or EVAL with too few arguments: each gets as many as it takes
 local keyless = {
   asking = true, eval = true, evalsha = true, info = true, ping = true, scan = true, select = true, time = true,
-  client = true, cluster = true, script = true, sunsubscribe = true,
+  client = true, cluster = true, script = true, sunsubscribe = true, wait = true,
 }
 -- all that follows would count as keys, or channels
 local one_argument = { del = true, exists = true, mget = true, ssubscribe = true, unlink = true }
