@@ -28,7 +28,8 @@ beforeAll(async () => {
   service = await startServiceProcess({
     ...{ REDIS_URL: redis.url, HEALTH_LISTEN: healthListen, ADMIN_LISTEN: admin },
     ...{ MAX_IN_FLIGHT: String(MAX_IN_FLIGHT), MAX_CONNECTIONS: String(MAX_CONNECTIONS) },
-    ...{ DEFAULT_DEADLINE_MS: '20000', MAX_DEADLINE_MS: '20000' },
+    // it shall not count as away before the flood is over
+    ...{ DEFAULT_DEADLINE_MS: '30000', MAX_DEADLINE_MS: '30000', REDIS_TIMEOUT_MS: '30000' },
   });
   health = new TestChannel(healthListen);
 });
