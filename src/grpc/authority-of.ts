@@ -21,18 +21,13 @@ export function authorityOf(
 ): ServedAuthority {
   if (file === undefined) {
     const authority = new OpenAuthority(everybody(namespace));
-    return { authority, metrics: [], replace: () => undefined, close: () => undefined };
+    return { authority, metrics: [failuresMetric(() => [])], replace: () => undefined, close: () => undefined };
   }
   const authority = new CredentialsAuthority(file, rpcs);
   return {
     authority,
     metrics: [
-      {
-        name: 'shardkeep_authentication_failures_total',
-        type: 'counter',
-        help: 'Calls and streams without a credential that is valid, by what was wrong with it.',
-        values: () => FAILURES.map((reason) => ({ labels: { reason }, value: authority.failures[reason] })),
-      },
+      failuresMetric(() => FAILURES.map((reason) => ({ labels: { reason }, value: authority.failures[reason] }))),
     ],
     replace: (other) => {
       authority.replace(other);
@@ -40,5 +35,15 @@ export function authorityOf(
     close: () => {
       authority.close();
     },
+  };
+}
+
+/** Without a credentials file it has no values. */
+function failuresMetric(values: MetricDefinition['values']): MetricDefinition {
+  return {
+    name: 'shardkeep_authentication_failures_total',
+    type: 'counter',
+    help: 'Calls and streams without a credential that is valid, by what was wrong with it.',
+    values,
   };
 }
