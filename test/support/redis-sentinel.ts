@@ -37,11 +37,13 @@ export interface SentinelSetup {
 
 export interface SentinelOptions {
   readonly replicas?: number;
+  /** Of every server besides. */
+  readonly flags?: readonly string[];
 }
 
 export async function startSentinel(options: SentinelOptions = {}): Promise<SentinelSetup> {
-  const { replicas = 1 } = options;
-  const shared = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
+  const { replicas = 1, flags = [] } = options;
+  const shared = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...flags];
   const first = await startRedis(shared);
   const others = await Promise.all(
     Array.from({ length: replicas }, () => startRedis([...shared, '--replicaof', `127.0.0.1 ${String(first.port)}`])),
