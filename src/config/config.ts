@@ -8,6 +8,7 @@ import { ConfigError } from './config-error.js';
 import { planLocks } from './lock-plan.js';
 import type { PoliciesCopy } from './policies-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
+import { checkAccess } from './redis-access.js';
 import { planRedis } from './redis-plan.js';
 
 export { ConfigError } from './config-error.js';
@@ -118,6 +119,11 @@ export function loadConfig(
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
   const locks = planLocks(settings, namespace, problems);
+  if (plan !== undefined) {
+    const ofRoles = plan.kind === 'external' ? Object.values(plan.targets) : [];
+    const ofLocks = [...(locks.quorum?.targets ?? []), ...(locks.redlock?.targets ?? [])];
+    checkAccess(settings, [...ofRoles, ...ofLocks], problems);
+  }
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
@@ -210,7 +216,9 @@ function unusedSettings(settings: EnvironmentSettings): string[] {
   const external = [REDIS_URL, CACHE_REDIS_URL, STATE_REDIS_URL, REDIS_HOST, REDIS_PORT].some(
     (setting) => setting !== undefined,
   );
-  const unused = external ? (['DATA_DIR'] as const) : (['REDIS_PASSWORD', 'REDIS_DB'] as const);
+  const unused = external
+    ? (['DATA_DIR'] as const)
+    : (['REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_PASSWORD_FILE', 'REDIS_DB'] as const);
   const reason = external ? 'Redis is not embedded' : 'no Redis is named, so one is embedded';
   const warnings = unused.filter((name) => settings[name] !== undefined).map((name) => `${name} is ignored: ${reason}`);
   if (settings.LOCK_COMPATIBLE_PREFIX !== undefined && settings.LOCK_COMPATIBLE === undefined) {

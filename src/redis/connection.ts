@@ -1,6 +1,7 @@
 import calculateSlot from 'cluster-key-slot';
-import { createClient, createCluster, RESP_TYPES, type BasicClientSideCache } from 'redis';
+import { createClient, createCluster, type BasicClientSideCache } from 'redis';
 import type { Logger } from 'pino';
+import { clientOptions, commandOptions, socketOptions, type RedisAccess } from './client-options.js';
 import { closeInTime } from './close-in-time.js';
 import { replyCode } from './errors.js';
 import type { ScriptArg } from './lua-script.js';
@@ -8,15 +9,12 @@ import { OutageLog } from './outage-log.js';
 import { prepareNode } from './prepare-node.js';
 
 /** Where a Redis is and how to log in. */
-export type RedisTarget = {
-  readonly username?: string;
-  readonly password?: string;
-  readonly tls: boolean;
-} & (
-  | { readonly topology: 'standalone'; readonly host: string; readonly port: number; readonly database: number }
-  | { readonly topology: 'standalone'; readonly socketPath: string; readonly database: number }
-  | { readonly topology: 'cluster'; readonly seeds: readonly { readonly host: string; readonly port: number }[] }
-);
+export type RedisTarget = RedisAccess &
+  (
+    | { readonly topology: 'standalone'; readonly host: string; readonly port: number; readonly database: number }
+    | { readonly topology: 'standalone'; readonly socketPath: string; readonly database: number }
+    | { readonly topology: 'cluster'; readonly seeds: readonly { readonly host: string; readonly port: number }[] }
+  );
 
 /** One node as seen through a connection: runs a command on it and nowhere else. */
 export type NodeCommand = (command: readonly ScriptArg[]) => Promise<unknown>;
@@ -45,52 +43,16 @@ export interface RedisConnection {
   send(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown>;
   /** Every master; one that is away fails what is sent to it. On standalone the one node. */
   masters(): readonly MasterNode[];
+  /** Prepares every connected node anew, and serves no longer from those that fail. */
+  recheck(): void;
   /** Waits for the replies of what was sent, then closes. */
   close(): Promise<void>;
   /** Closes now; what is in flight fails. */
   destroy(): void;
 }
 
-// node-redis's own command timeout costs 12 µs a command and does not act once the command is written: each RPC races
-// its deadline instead, and a silent connection is given up after SOCKET_TIMEOUT_MS.
-export const SOCKET_TIMEOUT_MS = 2_000;
-export const PING_INTERVAL_MS = 900;
-const CONNECT_TIMEOUT_MS = 1_500;
-const MAX_QUEUED_COMMANDS = 20_000;
 /** A dead master's successor is looked for this often; node-redis's default of 5 s keeps its slots away for as long. */
 const TOPOLOGY_REFRESH_MS = 500;
-
-/** Full jitter, so that a fleet does not come back in step: 25 ms doubling to 1 s. */
-function reconnectDelayMs(attempt: number): number {
-  const ceiling = Math.min(25 * 2 ** attempt, 1_000);
-  return ceiling / 2 + Math.random() * (ceiling / 2);
-}
-
-const commandOptions = {
-  timeout: 0,
-  typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer },
-} as const;
-
-function clientOptions(target: RedisTarget) {
-  return {
-    ...(target.username === undefined ? {} : { username: target.username }),
-    ...(target.password === undefined ? {} : { password: target.password }),
-    disableOfflineQueue: true,
-    commandsQueueMaxLength: MAX_QUEUED_COMMANDS,
-    pingInterval: PING_INTERVAL_MS,
-    maintNotifications: 'disabled',
-    disableClientInfo: true,
-  } as const;
-}
-
-function socketOptions(target: RedisTarget) {
-  return {
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    socketTimeout: SOCKET_TIMEOUT_MS,
-    reconnectStrategy: reconnectDelayMs,
-    ...(target.tls ? { tls: true as const } : {}),
-  };
-}
 
 export function createConnection(target: RedisTarget, events: ConnectionEvents, logger: Logger): RedisConnection {
   return target.topology === 'cluster'
@@ -118,7 +80,9 @@ export function createStandaloneClient(target: StandaloneTarget, clientSideCache
     commandOptions,
     ...(clientSideCache === undefined ? {} : { clientSideCache }),
     database: target.database,
-    socket: { ...socketOptions(target), ...address } as NonNullable<Parameters<typeof createClient>[0]>['socket'] &
+    socket: { ...socketOptions(target, 'host' in target ? target.host : undefined), ...address } as NonNullable<
+      Parameters<typeof createClient>[0]
+    >['socket'] &
       object,
   });
 }
@@ -127,17 +91,22 @@ class StandaloneConnection implements RedisConnection {
   readonly topology = 'standalone';
   private readonly client: ReturnType<typeof createStandaloneClient>;
   private readonly address: string;
+  private readonly outages: OutageLog;
   private connectedTimes = 0;
   private closed = false;
 
-  constructor(target: StandaloneTarget, events: ConnectionEvents, logger: Logger) {
+  constructor(
+    target: StandaloneTarget,
+    private readonly events: ConnectionEvents,
+    logger: Logger,
+  ) {
     this.client = createStandaloneClient(target);
     const address = describeTarget(target);
-    const outages = new OutageLog(logger);
+    this.outages = new OutageLog(logger);
     this.address = address;
     this.client
       .on('error', (error: Error) => {
-        outages.failed(address, error, 'redis connection error');
+        this.outages.failed(address, error, 'redis connection error');
         // a refused keep-alive is an error too, and leaves the connection as it is
         if (!this.client.isReady) events.onStateChange(false);
       })
@@ -149,19 +118,29 @@ class StandaloneConnection implements RedisConnection {
       })
       .on('ready', () => {
         this.connectedTimes++;
-        outages.connected(address);
+        this.outages.connected(address);
         logger.info({ address }, 'redis connected');
-        prepareNode({
-          prepare: () => events.onNodeReady((command) => this.send(undefined, command), address),
-          isConnected: () => this.client.isReady && !this.closed,
-          onPrepared: () => {
-            events.onStateChange(true);
-          },
-          onError: (error) => {
-            logger.error({ address, err: error }, 'redis node not usable');
-          },
-        });
+        this.prepare();
       });
+  }
+
+  private prepare(): void {
+    const { address, events, connectedTimes } = this;
+    prepareNode({
+      prepare: () => events.onNodeReady((command) => this.send(undefined, command), address),
+      isConnected: () => this.client.isReady && !this.closed && connectedTimes === this.connectedTimes,
+      onPrepared: () => {
+        events.onStateChange(true);
+      },
+      onError: (error) => {
+        this.outages.failed(address, error, 'redis node not usable');
+        events.onStateChange(false);
+      },
+    });
+  }
+
+  recheck(): void {
+    if (this.client.isReady) this.prepare();
   }
 
   connect(): void {
@@ -265,17 +244,28 @@ class ClusterConnection implements RedisConnection {
     this.logger.info({ address }, 'redis connected');
     this.connectedNodes.add(address);
     this.connectedTimes.set(address, (this.connectedTimes.get(address) ?? 0) + 1);
+    this.prepare(address);
+  }
+
+  private prepare(address: string): void {
+    const times = this.connectedTimes.get(address);
     prepareNode({
       prepare: () => this.events.onNodeReady((command) => this.sendTo(address, command), address),
-      isConnected: () => this.connectedNodes.has(address) && !this.closed,
+      isConnected: () => this.connectedNodes.has(address) && !this.closed && times === this.connectedTimes.get(address),
       onPrepared: () => {
         this.readyNodes.add(address);
         this.serveFirst();
       },
       onError: (error) => {
-        this.logger.error({ address, err: error }, 'redis node not usable');
+        this.outages.failed(address, error, 'redis node not usable');
+        this.readyNodes.delete(address);
+        if (this.readyNodes.size === 0) this.events.onStateChange(false);
       },
     });
+  }
+
+  recheck(): void {
+    for (const address of this.connectedNodes) this.prepare(address);
   }
 
   /** At the start all masters are about to connect: a service that said it is ready would refuse what is on the others. */

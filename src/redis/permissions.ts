@@ -88,7 +88,7 @@ export interface NeededPermissions {
 /** Throws MissingPermissionsError, with all that is missing, instead of one call after the other that fails. */
 export async function checkPermissions(
   node: NodeCommand,
-  scripts: readonly AnyLuaScript[],
+  scripts: readonly Pick<AnyLuaScript, 'source'>[],
   { namespace = '', commands }: NeededPermissions,
 ): Promise<void> {
   const needed = [...new Set([...CONNECTION_COMMANDS, ...commands, ...commandsOf(scripts)])];

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { BasicClientSideCache, ClientOfflineError } from 'redis';
 import { createStandaloneClient, describeTarget, type StandaloneTarget } from './connection.js';
-import { PING_INTERVAL_MS, SOCKET_TIMEOUT_MS } from './connection.js';
+import { PING_INTERVAL_MS, SOCKET_TIMEOUT_MS } from './client-options.js';
 import type { ScriptArg } from './lua-script.js';
 import { OutageLog } from './outage-log.js';
 

@@ -12,6 +12,8 @@ import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
 import { inspectNode, readInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
+import { isRefused } from './refusals.js';
+import { checkPermissions, CLUSTER_COMMANDS, type NeededPermissions } from './permissions.js';
 import { OperationTimer } from './operation-timer.js';
 import { PagedScan } from './paged-scan.js';
 import { scanMasters } from './scan.js';
@@ -26,10 +28,14 @@ export interface RedisOptions {
   readonly maxRetries?: number;
   /** Told how long each operation took; undefined: nobody wants to know. */
   readonly timer?: OperationTimer;
+  /** What is looked at before a node serves, beside the commands of the scripts; undefined: nothing is. */
+  readonly permissions?: NeededPermissions;
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
   readonly onNode?: (report: NodeReport, redis: Redis) => Promise<void>;
 }
 
+/** Rights are looked at so often at most. */
+const RECHECK_MS = 1_000;
 const RETRY_BASE_MS = 2;
 const RETRY_MAX_MS = 50;
 /** The last try must be over early enough for its answer to reach the caller. */
@@ -79,6 +85,7 @@ export class Redis {
   private readonly reads: BatchedReads | undefined;
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
+  private recheckAt = 0;
 
   constructor(private readonly options: RedisOptions) {
     this.errorLog = new ErrorLog(options.logger);
@@ -276,13 +283,27 @@ export class Redis {
 
   private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
+    if (isRefused(error)) this.recheck();
     return toDomainError(error, options);
+  }
+
+  /** A user that lost a right would fail call after call while health says that all is well. */
+  private recheck(): void {
+    const now = performance.now();
+    if (!this.ready || now < this.recheckAt) return;
+    this.recheckAt = now + RECHECK_MS;
+    this.connection.recheck();
   }
 
   private async prepareNode(node: NodeCommand, address: string): Promise<void> {
     const report = await inspectNode(node, address);
     const batches = this.batches === undefined ? [] : this.options.scripts.flatMap(({ batch }) => batch ?? []);
     const scripts = [...this.options.scripts, ...batches];
+    const { permissions } = this.options;
+    if (permissions !== undefined) {
+      const commands = [...permissions.commands, ...(this.topology === 'cluster' ? CLUSTER_COMMANDS : [])];
+      await checkPermissions(node, scripts, { ...permissions, commands });
+    }
     await Promise.all(scripts.map(({ source }) => node(['SCRIPT', 'LOAD', source])));
     await this.clock.sample(node);
     await this.options.onNode?.(report, this);

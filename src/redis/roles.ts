@@ -6,6 +6,7 @@ import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js
 import type { AnyLuaScript } from './lua-script.js';
 import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
 import type { OperationTimer } from './operation-timer.js';
+import { ROLE_COMMANDS } from './permissions.js';
 import { Redis } from './redis.js';
 
 /**
@@ -95,6 +96,7 @@ export function createRoles(options: RolesOptions): Roles {
         timer: options.timer,
         logger: options.logger.child({ roles: rolesHere }),
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
+        permissions: { namespace: options.namespace, commands: ROLE_COMMANDS },
         onNode: (report, self) => admitNode(report, self, rolesHere, options),
       });
     byTarget.set(id, redis);
