@@ -11,13 +11,17 @@ SOURCES := $(shell find src -path src/gen -prune -o \( -name '*.ts' -o -name '*.
 JEST := node --experimental-vm-modules node_modules/jest/bin/jest.js
 CONTRACT := proto/contract.binpb
 PACKAGE := dist/package
+VERSION = $(shell node -p "require('./package.json').version")
+IMAGE = shardkeep:$(VERSION)
+DOCKER_BUILD := docker build
+MANIFEST_MODELS := k8s/validate/node_modules/.installed
 BENCH_PEERS := bench/node_modules/.installed
 BENCH_BUILT := dist/bench/.built
 # a Redis that is named needs none on this machine
 REDIS_NAMED := $(REDIS_URL)$(REDIS_HOST)$(REDIS_PORT)$(CACHE_REDIS_URL)$(STATE_REDIS_URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help install redis gen build run try test bench lint docs types proto contract previous-release package client-size image demo examples clean
+.PHONY: help install redis gen build run try test bench lint docs types proto contract previous-release package client-size image image-test sbom manifests demo examples clean
 .DELETE_ON_ERROR:
 
 help: ## list these targets
@@ -47,11 +51,12 @@ bench: redis build $(BENCH_PEERS) $(BENCH_BUILT) ## measure against named peers;
 bench-%: ## one suite of the benchmark, such as bench-unary
 	@$(MAKE) --no-print-directory bench SUITE=$*
 
-lint: gen ## eslint, formatting, import rules, length of files
+lint: gen ## eslint, formatting, import rules, length of files, licences of dependencies
 	$(BIN)/eslint --max-warnings=0 .
 	$(BIN)/prettier --check --log-level warn .
 	$(BIN)/depcruise --config .dependency-cruiser.mjs src test examples scripts
 	node scripts/check-file-length.mjs
+	node scripts/check-licences.mjs
 
 docs: gen ## API reference of the TypeScript client and its integrations, in docs/reference
 	$(BIN)/typedoc
@@ -81,8 +86,17 @@ package: install redis build ## pack for npm, lint the package, and use it in a 
 client-size: build ## what the TypeScript client weighs in a bundle, also for docs/client.md
 	@node scripts/client-size.mjs
 
-image: ## build the container image shardkeep:VERSION
-	docker build -t shardkeep:$$(node -p "require('./package.json').version") .
+image: ## build the container image shardkeep:VERSION; its bill of materials is in it
+	$(DOCKER_BUILD) -t $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) .
+
+image-test: install redis build image ## build the image and try it in containers; needs a container engine
+	SHARDKEEP_IMAGE=$(IMAGE) NODE_NO_WARNINGS=1 $(JEST) test/image
+
+sbom: ## the bill of materials of the npm packages that the service runs on, in dist/sbom.cdx.json
+	@node scripts/write-sbom.mjs dist/sbom.cdx.json
+
+manifests: $(MANIFEST_MODELS) ## check k8s/ against the API of Kubernetes, of Prometheus' operator and cert-manager
+	@cd k8s/validate && PATH="$$PWD/node_modules/.bin:$$PATH" node validate.mjs
 
 demo: install $(if $(REDIS_NAMED),,redis) build ## two shards and 20 simulated players; ARGS for more
 	@$(BIN)/tsx examples/tiny-shard/main.ts $(ARGS)
@@ -111,6 +125,11 @@ $(BUILT): $(GENERATED) $(SOURCES) tsconfig.json tsconfig.build.json
 # The peers and nothing of the product's; h2load is looked for by the suite that uses it.
 $(BENCH_PEERS): bench/package.json bench/package-lock.json bench/.npmrc
 	cd bench && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# They come with a Node that is new enough for them.
+$(MANIFEST_MODELS): k8s/validate/package.json k8s/validate/package-lock.json k8s/validate/.npmrc
+	cd k8s/validate && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # What is measured runs as plain JavaScript. It goes with dist/; the link lets it find the peers.

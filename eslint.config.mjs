@@ -40,7 +40,12 @@ export default defineConfig(
       'jest/no-disabled-tests': 'error',
       'jest/no-focused-tests': 'error',
       'jest/expect-expect': ['error', { assertFunctionNames: ['expect', 'fc.assert'] }],
-      'jest/no-standalone-expect': ['error', { additionalTestBlockFunctions: ['onLinux', 'withPython', 'withGo'] }],
+      'jest/no-standalone-expect': [
+        'error',
+        {
+          additionalTestBlockFunctions: ['onLinux', 'withPython', 'withGo', 'withImage', 'withKubectl', 'withCompose'],
+        },
+      ],
       // a test against a model expects what the model says
       'jest/no-conditional-expect': 'off',
     },

@@ -36,6 +36,8 @@ export const ERROR_CODES = [
   'OVERLOADED',
   /** The request is too large for the pipeline, and nothing was done; or a read's answer is larger than a message may be. */
   'MESSAGE_TOO_LARGE',
+  /** The metadata of the call is larger than it may be; nothing was done. */
+  'METADATA_TOO_LARGE',
   /** The service is going away; nothing was done, or a stream that was open ended. */
   'DRAINING',
   /** Redis could not be asked; nothing was done. */

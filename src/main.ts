@@ -1,15 +1,17 @@
 import cluster from 'node:cluster';
 import type { Registry } from 'prom-client';
+import type { ServiceHealth } from './admin/health-report.js';
 import { processMetrics } from './admin/process-metrics.js';
 import { startAdminServer } from './admin/server.js';
 import { ConfigError, ListenError, loadConfig, type Config } from './config/config.js';
 import { PoliciesCopy } from './config/policies-copy.js';
 import { createLogger } from './log.js';
 import { describePlan } from './redis/roles.js';
-import { startService } from './service.js';
+import type { ProcessHealthOptions } from './service-health.js';
+import { startService, type Service } from './service.js';
 import { POLICIES_COPY, startSupervisor } from './supervisor.js';
 import { ownVersion } from './version.js';
-import type { WorkerMessage } from './worker-message.js';
+import type { WorkerMessage, WorkerQuestion } from './worker-message.js';
 
 /** sysexits.h EX_CONFIG: a restart cannot help. */
 const EXIT_CONFIG = 78;
@@ -32,6 +34,7 @@ interface Running {
   readonly address: string;
   readonly ready: Promise<void>;
   metrics(): Promise<string>;
+  health(options: ProcessHealthOptions): Promise<ServiceHealth>;
   drain(): Promise<boolean>;
   /** Ends what a process that exits would leave behind. */
   kill(): void;
@@ -48,11 +51,15 @@ async function startAlone(): Promise<Running> {
   });
   for (const metric of processMetrics(ownVersion())) service.metrics.register(metric);
   const { registry } = service.metrics;
-  if (cluster.isWorker) answerSupervisor(registry);
+  if (cluster.isWorker) answerSupervisor(service);
   return {
     address: service.address,
     ready: service.ready,
     metrics: () => registry.metrics(),
+    health: async (options) => {
+      const own = await service.health(options);
+      return { version: ownVersion(), uptimeMs: own.uptimeMs, draining: own.draining, processes: [own], silent: 0 };
+    },
     drain: async () => {
       const finished = await service.drain();
       if (cluster.isWorker) await reportMetrics(registry);
@@ -62,10 +69,15 @@ async function startAlone(): Promise<Running> {
   };
 }
 
-/** Tells the supervisor what this worker has counted, when it asks. */
-function answerSupervisor(registry: Registry): void {
-  // it asks for nothing else
-  process.on('message', () => void reportMetrics(registry));
+/** Tells the supervisor what it asks this worker for. */
+function answerSupervisor({ metrics, health }: Service): void {
+  process.on('message', (asked: WorkerQuestion) => {
+    if (asked.ask === 'metrics') void reportMetrics(metrics.registry);
+    else {
+      const { question } = asked;
+      void health(asked).then((answer) => tellSupervisor({ kind: 'health', question, health: answer }));
+    }
+  });
 }
 
 async function reportMetrics(registry: Registry): Promise<void> {
@@ -114,7 +126,7 @@ void tellSupervisor({ kind: 'listening', address: running.address });
 
 const admin =
   cluster.isPrimary && config.adminListen !== undefined
-    ? await startAdminServer(config.adminListen, () => running.metrics()).catch(cannotStart)
+    ? await startAdminServer(config.adminListen, running).catch(cannotStart)
     : undefined;
 if (admin !== undefined) logger.info({ address: admin.address }, 'admin port listening');
 

@@ -24,6 +24,7 @@ import { callMetrics } from './grpc/call-metrics.js';
 import { healthMetrics } from './grpc/health-metrics.js';
 import { Health } from './grpc/health.js';
 import { Invoker } from './grpc/invoke.js';
+import { Rejections } from './grpc/rejections.js';
 import { GrpcServer } from './grpc/server.js';
 import { allLockScripts, createLockService } from './lock/lock-service.js';
 import { createQuorumLocks } from './lock/quorum/create-quorum-locks.js';
@@ -33,12 +34,15 @@ import { createRateLimitService } from './ratelimit/rate-limit-service.js';
 import { RpcGates } from './ratelimit/rpc-gate.js';
 import { rateLimitScripts } from './ratelimit/scripts.js';
 import { KeyBroadcast } from './redis/broadcast.js';
+import { redisMetrics } from './redis/redis-metrics.js';
 import { OperationTimer } from './redis/operation-timer.js';
+import { RoleMetrics } from './redis/role-metrics.js';
 import { createRoles } from './redis/roles.js';
 import { ShardChannels } from './redis/shard-channels.js';
 import { statsScripts } from './redis/stats-scripts.js';
 import { KeyTracking } from './redis/tracking.js';
-import { allSessionScripts, createSessionService } from './session/session-service.js';
+import { allSessionScripts, createSessionService, heldSessionScripts } from './session/session-service.js';
+import { createHealthReport, type ReportHealth } from './service-health.js';
 
 export interface ServiceOptions {
   readonly config: Config;
@@ -51,6 +55,7 @@ export interface Service {
   /** Where the API listens, with the port that was chosen for port 0. */
   readonly address: string;
   readonly metrics: Metrics;
+  readonly health: ReportHealth;
   /** Resolves when every Redis answers. */
   readonly ready: Promise<void>;
   /** NOT_SERVING first, then the calls in flight, then the connections to Redis. Answers whether every call finished. */
@@ -75,10 +80,15 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     maxRetries: config.redis.maxRetries,
     strictEviction: config.redis.strictEviction,
+    timeoutMs: config.redis.timeoutMs,
+    ...(config.redis.stateReplicas === undefined
+      ? {}
+      : { replicated: { ...config.redis.stateReplicas, scripts: [...allLockScripts, ...heldSessionScripts] } }),
     timer,
     logger,
     onUnusable,
   });
+  const roleMetrics = new RoleMetrics(roles);
   // opens no connection before somebody needs it
   const cacheTracking = new KeyTracking(roles.targets.cache, logger.child({ roles: ['cache'] }));
   const near =
@@ -118,6 +128,9 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     namespace: config.namespace,
     profiles: config.profiles,
     auditLog: config.auditLog,
+    onSweeping: (namespace) => {
+      locks.lookAfter(namespace);
+    },
     logger,
   });
   const forMasters = { strictEviction: config.redis.strictEviction, timer, logger, onUnusable };
@@ -185,9 +198,12 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     },
     logger,
   });
+  const rejections = new Rejections();
   const metrics = new Metrics();
+  for (const metric of redisMetrics(roles)) metrics.register(metric);
+  metrics.register(rejections.metric);
   for (const metric of cacheMetrics(cacheStats, near)) metrics.register(metric);
-  const parts = [sessions, locks, rateLimits, policiesReload, timer];
+  const parts = [sessions, locks, rateLimits, policiesReload, timer, roleMetrics];
   for (const metric of parts.flatMap((part) => part.metrics)) metrics.register(metric);
   const invoker = new Invoker({
     rateGateOf: (rpc) => rateGates.gateOf(rpc),
@@ -195,18 +211,22 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
     maxInFlight: config.grpc.maxInFlight,
     maxParked: config.grpc.maxParked,
     maxStreams: config.grpc.maxStreams,
+    rejections,
     logger,
   });
   const server = new GrpcServer({
     ...config.grpc,
     rpcs,
     invoker,
+    rejections,
     health,
     principal: { name: 'default', namespace: config.namespace },
     logger,
   });
   const own = [...callMetrics({ ...config.grpc, invoker, server }), ...healthMetrics(health)];
   for (const metric of own) metrics.register(metric);
+
+  for (const metric of server.metrics) metrics.register(metric);
 
   const ready = new Promise<void>((resolve) => {
     const redises = [roles.cache, roles.state, roles.limit, locks.readiness];
@@ -226,14 +246,17 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   locks.start();
   sessions.sweeper.start();
   policiesReload.start();
+  roleMetrics.start();
   logger.info({ address }, 'listening');
 
   return {
     address,
     metrics,
+    health: createHealthReport({ roles, health, invoker, cacheStats }),
     ready,
     drain: async () => {
       policiesReload.close();
+      roleMetrics.close();
       const sweeperClosed = sessions.sweeper.close();
       health.drain();
       invoker.drain();

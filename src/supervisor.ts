@@ -1,7 +1,10 @@
 import type { Logger } from 'pino';
+import type { ServiceHealth } from './admin/health-report.js';
 import type { Config } from './config/config.js';
 import { PoliciesCopy } from './config/policies-copy.js';
 import { startEmbeddedRoles, type RedisPlan } from './redis/roles.js';
+import type { ProcessHealthOptions } from './service-health.js';
+import { ownVersion } from './version.js';
 import { Workers } from './workers.js';
 
 /** Tells a worker where the copy of the policies file is; no setting, since only this process knows. */
@@ -20,6 +23,7 @@ export interface Supervisor {
   readonly ready: Promise<void>;
   /** In Prometheus' text format, summed over the workers. */
   metrics(): Promise<string>;
+  health(options: ProcessHealthOptions): Promise<ServiceHealth>;
   /** Answers whether every call of every worker finished. */
   drain(): Promise<boolean>;
   /** Ends the workers at once. */
@@ -44,6 +48,7 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     logger,
     onUnusable,
   });
+  let draining = false;
   const { address, ready } = await workers.start();
   process.on('SIGHUP', () => {
     logger.info('replacing the workers');
@@ -55,10 +60,22 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     address,
     ready,
     metrics: () => workers.metrics.text(),
+    health: async ({ withRedis }) => {
+      const answers = await workers.health(withRedis);
+      const processes = answers.filter((answer) => answer !== undefined);
+      return {
+        version: ownVersion(),
+        uptimeMs: Math.round(process.uptime() * 1_000),
+        draining,
+        processes,
+        silent: answers.length - processes.length,
+      };
+    },
     kill: () => {
       workers.kill();
     },
     drain: async () => {
+      draining = true;
       const finished = await workers.stop();
       await embedded?.stop();
       return finished;

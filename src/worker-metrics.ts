@@ -1,6 +1,6 @@
 import type { Worker } from 'node:cluster';
 import { AggregatorRegistry, type Registry } from 'prom-client';
-import type { MetricsReport, WorkerMessage } from './worker-message.js';
+import type { MetricsReport, WorkerMessage, WorkerQuestion } from './worker-message.js';
 
 /** A worker that does not answer in this time is counted by what it said last. */
 const ANSWER_WITHIN_MS = 1_000;
@@ -67,7 +67,7 @@ function askForMetrics(worker: Worker): Promise<void> {
     const timer = setTimeout(done, ANSWER_WITHIN_MS);
     worker.on('message', onMessage);
     worker.once('disconnect', done);
-    worker.send('report-metrics', (error) => {
+    worker.send({ ask: 'metrics' } satisfies WorkerQuestion, (error) => {
       if (error !== null) done();
     });
   });

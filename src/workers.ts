@@ -3,7 +3,9 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
+import type { ProcessHealth } from './admin/health-report.js';
 import type { WorkerMessage } from './worker-message.js';
+import { askForHealth } from './worker-health.js';
 import { WorkerMetrics } from './worker-metrics.js';
 
 export interface WorkersOptions {
@@ -79,6 +81,15 @@ export class Workers {
       }
     });
     return this.reloading;
+  }
+
+  /**
+   * How those are that have been ready and were not told to go: what starts is no part of it yet, and what died is none any
+   * more. Undefined stands for one that says nothing in time.
+   */
+  health(withRedis: boolean): Promise<readonly (ProcessHealth | undefined)[]> {
+    const serving = [...this.servingWorkers].filter((worker) => this.running.has(worker));
+    return Promise.all(serving.map((worker) => askForHealth(worker, withRedis)));
   }
 
   /** Drains all workers at once; answers whether every call finished. */

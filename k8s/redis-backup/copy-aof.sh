@@ -19,22 +19,22 @@ keep=${3:-24}
 partial=$to/.partial
 tries=10
 
-if ! ls "$from"/*.manifest >/dev/null 2>&1; then
+# a manifest that is being written is a file of its own, temp-…, until it takes the place of the one before
+manifest=$(ls "$from" | grep '\.manifest$' | grep -v '^temp-') || {
   echo "copy-aof.sh: $from has no append-only file" >&2
   exit 1
-fi
+}
 
 copy_once() {
-  manifest=$(ls "$from"/*.manifest) || return 1
-  before=$(cat "$manifest")
+  before=$(cat "$from/$manifest")
   rm -rf "$partial"
   mkdir -p "$partial"
   # lines such as: file appendonly.aof.1.incr.aof seq 1 type i
   for file in $(echo "$before" | awk '$1 == "file" { print $2 }'); do
     cp "$from/$file" "$partial/$file" || return 1
   done
-  printf '%s\n' "$before" >"$partial/$(basename "$manifest")"
-  [ "$before" = "$(cat "$manifest")" ]
+  printf '%s\n' "$before" >"$partial/$manifest"
+  [ "$before" = "$(cat "$from/$manifest")" ]
 }
 
 until copy_once 2>/dev/null; do

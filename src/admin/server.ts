@@ -1,6 +1,15 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { ListenError } from '../config/config.js';
+import {
+  detailedAnswer,
+  liveAnswer,
+  overallAnswer,
+  readyAnswer,
+  redisAnswer,
+  type HealthAnswer,
+  type ServiceHealth,
+} from './health-report.js';
 
 export interface AdminServer {
   /** With the port that was chosen for port 0. */
@@ -8,22 +17,60 @@ export interface AdminServer {
   close(): Promise<void>;
 }
 
-/** Serves GET /metrics in Prometheus' text format at `host:port`; throws ListenError. */
-export async function startAdminServer(listen: string, metrics: () => Promise<string>): Promise<AdminServer> {
-  const server = createServer((request, response) => {
-    if (request.method !== 'GET' || request.url !== '/metrics') {
-      response.writeHead(404).end();
-      return;
-    }
-    metrics().then(
-      (text) => {
-        response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text);
-      },
-      () => {
-        response.writeHead(500).end();
-      },
-    );
-  });
+export interface AdminSources {
+  /** In Prometheus' text format. */
+  metrics(): Promise<string>;
+  /** `withRedis`: with what each Redis says of itself. */
+  health(options: { readonly withRedis: boolean }): Promise<ServiceHealth>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly text: string;
+}
+
+type Route = (sources: AdminSources) => Promise<Answer>;
+
+// what nobody needs for a GET without a body, and what somebody who sends slowly may not keep
+const MAX_HEADER_BYTES = 8_192;
+const MAX_CONNECTIONS = 128;
+const REQUEST_TIMEOUT_MS = 5_000;
+const IDLE_TIMEOUT_MS = 10_000;
+const CHECK_INTERVAL_MS = 1_000;
+
+const METHODS = 'GET, HEAD';
+
+const ROUTES: ReadonlyMap<string, Route> = new Map([
+  ['/health', health(overallAnswer)],
+  ['/health/live', health(liveAnswer)],
+  ['/health/ready', health(readyAnswer)],
+  ['/health/redis', health(redisAnswer, true)],
+  ['/health/detailed', health(detailedAnswer, true)],
+  [
+    '/metrics',
+    async (sources) => ({
+      status: 200,
+      type: 'text/plain; version=0.0.4; charset=utf-8',
+      text: await sources.metrics(),
+    }),
+  ],
+]);
+
+function health(answerOf: (service: ServiceHealth) => HealthAnswer, withRedis = false): Route {
+  return async (sources) => {
+    const { healthy, body } = answerOf(await sources.health({ withRedis }));
+    return json(healthy ? 200 : 503, body);
+  };
+}
+
+function json(status: number, body: Readonly<Record<string, unknown>>): Answer {
+  return { status, type: 'application/json; charset=utf-8', text: `${JSON.stringify(body)}\n` };
+}
+
+/** Serves health as JSON and metrics as text by plain HTTP at `host:port`; throws ListenError. */
+export async function startAdminServer(listen: string, sources: AdminSources): Promise<AdminServer> {
+  const server = createAdminServer(sources);
   const [host, port] = splitPort(listen);
   server.listen(Number(port), host.replace(/^\[|\]$/g, ''));
   await once(server, 'listening').catch((error: unknown) => {
@@ -38,6 +85,47 @@ export async function startAdminServer(listen: string, metrics: () => Promise<st
       await once(server, 'close');
     },
   };
+}
+
+function createAdminServer(sources: AdminSources): Server {
+  const limits = {
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+  };
+  const server = createServer(limits, (request, response) => {
+    const { method = '', url = '', headers } = request;
+    const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+    void answer(method, url, sources).then(({ status, type, text }) => {
+      response.writeHead(status, {
+        'content-type': type,
+        'content-length': Buffer.byteLength(text),
+        'cache-control': 'no-store',
+        'x-content-type-options': 'nosniff',
+        ...(status === 405 ? { allow: METHODS } : {}),
+        // nobody reads the body of a request, and what comes behind it would be taken for the next one
+        ...(hasBody ? { connection: 'close' } : {}),
+      });
+      response.end(method === 'HEAD' ? undefined : text);
+    });
+  });
+  // also for whoever does not read the answer
+  server.setTimeout(IDLE_TIMEOUT_MS);
+  server.maxConnections = MAX_CONNECTIONS;
+  return server;
+}
+
+async function answer(method: string, url: string, sources: AdminSources): Promise<Answer> {
+  const route = ROUTES.get(url.split('?', 1)[0] ?? '');
+  if (route === undefined) return json(404, { error: 'not found' });
+  if (method !== 'GET' && method !== 'HEAD') return json(405, { error: 'only GET and HEAD are answered' });
+  try {
+    return await route(sources);
+  } catch {
+    // why is not for whoever asks
+    return json(500, { error: 'internal error' });
+  }
 }
 
 function splitPort(listen: string): [host: string, port: string] {

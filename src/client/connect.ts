@@ -60,6 +60,11 @@ const DEFAULT_TIMEOUT_MS = 2_000;
 /** grpc-js has 20 s and 120 s: a sidecar that restarts is back within a second. */
 const INITIAL_RECONNECT_MS = 50;
 const MAX_RECONNECT_MS = 2_000;
+/**
+ * grpc-js has 30 s: a rolling update that is done sooner leaves it with the addresses of Pods that are gone. It asks only
+ * when a connection is lost.
+ */
+const RESOLVE_AGAIN_MS = 1_000;
 /** HTTP/2's own 64 KiB is one large answer: with it values of 64 KiB come five times slower. */
 const FLOW_CONTROL_WINDOW_BYTES = 8_388_608;
 const KEEPALIVE_MS = 10_000;
@@ -82,6 +87,7 @@ export function connect(address: string, options: ConnectOptions = {}): Shardkee
     ...channelOptions,
     'grpc.initial_reconnect_backoff_ms': INITIAL_RECONNECT_MS,
     'grpc.max_reconnect_backoff_ms': MAX_RECONNECT_MS,
+    'grpc.dns_min_time_between_resolutions_ms': RESOLVE_AGAIN_MS,
     'grpc.max_receive_message_length': UNLIMITED,
     'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
     // a peer that vanished without a word would otherwise keep the stream, and every call until its timeout

@@ -1,15 +1,19 @@
 import type { QuorumPlan } from '../lock/quorum/create-quorum-locks.js';
 import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { NAME_PATTERN } from '../redis/keys.js';
+import type { ReplicaTerms } from '../redis/connection.js';
 import type { RedisPlan } from '../redis/roles.js';
 import { DEFAULTS, ENVIRONMENT_DEFAULTS } from './defaults.js';
 import { environmentSchema, type EnvironmentSettings } from './environment.js';
 import { ConfigError } from './config-error.js';
+import { checkListen, isLocal } from './listen-address.js';
 import { planLocks } from './lock-plan.js';
 import type { PoliciesCopy } from './policies-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
 import { checkAccess } from './redis-access.js';
 import { planRedis } from './redis-plan.js';
+import { planReplicas } from './replicas-plan.js';
+import { planTransport, type TransportPlan } from './transport-plan.js';
 
 export { ConfigError } from './config-error.js';
 
@@ -27,6 +31,7 @@ export interface Config extends ServedPolicies {
     readonly listen: string;
     /** A listener of its own for health; undefined: health is answered on `listen` only. */
     readonly healthListen: string | undefined;
+    readonly transport: TransportPlan;
     readonly reflection: boolean;
     /** A sidecar's readiness does not follow Redis: its Pod would lose its players over it. */
     readonly sidecar: boolean;
@@ -46,6 +51,9 @@ export interface Config extends ServedPolicies {
     readonly plan: RedisPlan;
     readonly maxRetries: number | undefined;
     readonly strictEviction: boolean;
+    readonly timeoutMs: number;
+    /** For sessions and locks; undefined: the master alone answers for them. */
+    readonly stateReplicas: ReplicaTerms | undefined;
     /** From which duration on an operation is logged; 0: none is. */
     readonly slowOperationMs: number;
   };
@@ -110,7 +118,7 @@ export function loadConfig(
     warnings.push('REDIS_ENABLE_OFFLINE_QUEUE is ignored: nothing is queued while Redis is away');
   }
   warnings.push(...unusedSettings(settings));
-  checkListen('GRPC_LISTEN', settings.GRPC_LISTEN, problems);
+  const transport = planTransport(settings, { problems, warnings });
   if (settings.HEALTH_LISTEN !== undefined) checkListen('HEALTH_LISTEN', settings.HEALTH_LISTEN, problems);
   if (settings.ADMIN_LISTEN !== undefined) {
     checkListen('ADMIN_LISTEN', settings.ADMIN_LISTEN, problems);
@@ -118,6 +126,7 @@ export function loadConfig(
   }
   const namespace = namespaceOf(settings, problems);
   const plan = planRedis(settings, problems);
+  const stateReplicas = planReplicas(settings, plan, problems);
   const locks = planLocks(settings, namespace, problems);
   if (plan !== undefined) {
     const ofRoles = plan.kind === 'external' ? Object.values(plan.targets) : [];
@@ -135,6 +144,7 @@ export function loadConfig(
     grpc: {
       listen: settings.GRPC_LISTEN,
       healthListen: settings.HEALTH_LISTEN,
+      transport,
       reflection: settings.REFLECTION ?? isLocal(settings.GRPC_LISTEN),
       sidecar: settings.SIDECAR,
       readinessGraceMs: DEFAULTS.readinessGraceMs,
@@ -151,6 +161,8 @@ export function loadConfig(
       plan,
       maxRetries: settings.REDIS_MAX_RETRIES,
       strictEviction: settings.STRICT_EVICTION,
+      timeoutMs: settings.REDIS_TIMEOUT_MS,
+      stateReplicas,
       slowOperationMs: settings.SLOW_OPERATION_MS,
     },
     cache: {
@@ -225,16 +237,4 @@ function unusedSettings(settings: EnvironmentSettings): string[] {
     warnings.push('LOCK_COMPATIBLE_PREFIX is ignored: LOCK_COMPATIBLE is not set');
   }
   return warnings;
-}
-
-function checkListen(name: string, listen: string, problems: string[]): void {
-  const port = /^(?:\[[0-9a-f:.]+\]|[^:\s]+):(\d{1,5})$/i.exec(listen)?.[1];
-  const valid = listen.startsWith('unix:') ? /^unix:(?:\/\/)?\/.+$/.test(listen) : Number(port) <= 65_535;
-  if (!valid) {
-    problems.push(`${name}: must be host:port or unix:/path`);
-  }
-}
-
-function isLocal(listen: string): boolean {
-  return listen.startsWith('unix:') || /^(?:127\.\d+\.\d+\.\d+|localhost|\[::1\]):/.test(listen);
 }

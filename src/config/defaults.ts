@@ -36,6 +36,15 @@ export const DEFAULTS = {
   /** Open streams of stream RPCs, counted apart from calls. */
   maxStreams: 1_000,
   drainTimeoutMs: 10_000,
+  maxConnections: 4_096,
+  /** Clients of other languages send each call as a stream of its own; one of the pipeline needs a few. */
+  maxConnectionStreams: 1_000,
+  /** These two where other machines can connect; never on this one. */
+  maxConnectionAgeMs: 30 * MINUTE_MS,
+  maxConnectionIdleMs: 5 * MINUTE_MS,
+  maxMetadataBytes: 8_192,
+  keepaliveTimeMs: 30 * SECOND_MS,
+  keepaliveTimeoutMs: 10 * SECOND_MS,
   /** How long Redis may be away before readiness says so. */
   readinessGraceMs: 3_000,
   /** From which duration on an operation on Redis is logged. */
@@ -47,6 +56,11 @@ export const DEFAULTS = {
   /** A master of a quorum that restarted is kept out for so long and twice the skew. */
   lockQuorumMaxTtlMs: MINUTE_MS,
   lockQuorumMaxClockSkewMs: 500,
+  /** A Redis that answers nothing for so long is given up until it is back. */
+  redisTimeoutMs: SECOND_MS,
+  /** Sessions and locks are answered for as soon as the master has them. */
+  stateReplicas: 0,
+  stateReplicasTimeoutMs: 500,
   embeddedCacheMb: 256,
   embeddedStateMb: 512,
 } as const;

@@ -14,6 +14,8 @@ const count = (min: number, max: number) =>
 const flag = z.stringbool();
 const text = z.string().min(1);
 const SECONDS_MAX = MAX_TTL_MS / 1_000;
+/** 22 days; a timer of Node's cannot wait longer, less the tenth that ages vary by. */
+const MAX_TIMER_MS = 1_900_000_000;
 
 export const environmentSchema = z.object({
   NODE_ENV: z.enum(['development', 'production', 'test']).default('development'),
@@ -25,6 +27,11 @@ export const environmentSchema = z.object({
   GRPC_LISTEN: text.default(DEFAULTS.grpcListen),
   HEALTH_LISTEN: text.optional(),
   ADMIN_LISTEN: text.optional(),
+  TLS_CERT_FILE: text.optional(),
+  TLS_KEY_FILE: text.optional(),
+  TLS_CLIENT_CA_FILE: text.optional(),
+  TLS_CLIENT_CERT: z.enum(['require', 'optional']).optional(),
+  ALLOW_PLAINTEXT: flag.default(false),
   REFLECTION: flag.optional(),
   SIDECAR: flag.default(false),
   MAX_VALUE_BYTES: count(1, 64 * 1_048_576).default(DEFAULTS.maxValueBytes),
@@ -32,6 +39,13 @@ export const environmentSchema = z.object({
   MAX_PARKED: count(0, 1_000_000).default(DEFAULTS.maxParked),
   MAX_STREAM_CALLS: count(1, 1_000_000).default(DEFAULTS.maxStreamCalls),
   MAX_STREAMS: count(1, 1_000_000).default(DEFAULTS.maxStreams),
+  MAX_CONNECTIONS: count(1, 1_000_000).default(DEFAULTS.maxConnections),
+  MAX_CONNECTION_STREAMS: count(1, 1_000_000).default(DEFAULTS.maxConnectionStreams),
+  MAX_CONNECTION_AGE_MS: count(0, MAX_TIMER_MS).optional(),
+  MAX_CONNECTION_IDLE_MS: count(0, MAX_TIMER_MS).optional(),
+  MAX_METADATA_BYTES: count(256, 1_048_576).default(DEFAULTS.maxMetadataBytes),
+  KEEPALIVE_TIME_MS: count(100, MAX_TIMER_MS).default(DEFAULTS.keepaliveTimeMs),
+  KEEPALIVE_TIMEOUT_MS: count(100, MAX_TIMER_MS).default(DEFAULTS.keepaliveTimeoutMs),
   DEFAULT_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.defaultDeadlineMs),
   MAX_DEADLINE_MS: count(1, 600_000).default(DEFAULTS.maxDeadlineMs),
   DRAIN_TIMEOUT_MS: count(0, 600_000).default(DEFAULTS.drainTimeoutMs),
@@ -63,6 +77,11 @@ export const environmentSchema = z.object({
   REDIS_TLS_KEY_FILE: text.optional(),
   REDIS_TLS_SERVER_NAME: text.optional(),
   REDIS_MAX_RETRIES: count(0, 1_000).optional(),
+  REDIS_TIMEOUT_MS: count(100, 60_000).default(DEFAULTS.redisTimeoutMs),
+  REDIS_SENTINEL_USERNAME: text.optional(),
+  REDIS_SENTINEL_PASSWORD: text.optional(),
+  STATE_REPLICAS: count(0, 5).default(DEFAULTS.stateReplicas),
+  STATE_REPLICAS_TIMEOUT_MS: count(10, 10_000).default(DEFAULTS.stateReplicasTimeoutMs),
   SLOW_OPERATION_MS: count(0, 600_000).default(DEFAULTS.slowOperationMs),
   STRICT_EVICTION: flag.default(false),
   ALLOW_REDIS_WITHOUT_PASSWORD: flag.default(false),

@@ -70,8 +70,8 @@ function planMasters(settings: EnvironmentSettings, problems: string[]): readonl
   const targets: StandaloneTarget[] = [];
   for (const url of settings.LOCK_REDIS_URLS.split(',').map((part) => part.trim())) {
     const target = withSeedSettings(parseTarget('LOCK_REDIS_URLS', url, problems), settings, problems);
-    if (target?.topology === 'cluster') problem('must name masters that know nothing of each other, no Cluster');
-    else if (target !== undefined) targets.push(target);
+    if (target?.topology === 'standalone') targets.push(target);
+    else if (target !== undefined) problem('must name masters that know nothing of each other, no Cluster or Sentinel');
   }
   if (problems.length > problemsBefore) return undefined;
   if (new Set(targets.map(describeTarget)).size < targets.length) problem('names a master twice');

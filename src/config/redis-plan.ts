@@ -110,13 +110,23 @@ export function withSeedSettings(
   settings: EnvironmentSettings,
   problems: string[],
 ): RedisTarget | undefined {
-  if (target === undefined) return undefined;
   const { REDIS_DB } = settings;
-  const login: RedisTarget = withAccess(target, settings);
+  if (target === undefined) return undefined;
+  const login: RedisTarget = withAccess(
+    target.topology === 'sentinel' ? { ...target, ...sentinelLogin(settings) } : target,
+    settings,
+  );
   if (REDIS_DB === undefined) return login;
   if (login.topology === 'cluster') {
     if (REDIS_DB !== 0) problems.push('REDIS_DB: a Cluster has no databases; take it away');
     return login;
   }
   return login.database === 0 ? { ...login, database: REDIS_DB } : login;
+}
+
+function sentinelLogin({ REDIS_SENTINEL_USERNAME, REDIS_SENTINEL_PASSWORD }: EnvironmentSettings) {
+  return {
+    ...(REDIS_SENTINEL_USERNAME === undefined ? {} : { sentinelUsername: REDIS_SENTINEL_USERNAME }),
+    ...(REDIS_SENTINEL_PASSWORD === undefined ? {} : { sentinelPassword: REDIS_SENTINEL_PASSWORD }),
+  };
 }

@@ -1,21 +1,25 @@
-import type { RedisTarget } from '../redis/connection.js';
+import type { Endpoint, RedisTarget } from '../redis/connection.js';
 
 const DEFAULT_PORT = 6_379;
+const DEFAULT_SENTINEL_PORT = 26_379;
+const SCHEMES = 'must begin with redis://, rediss://, redis+cluster://, redis+sentinel:// or unix:';
 
 /**
  * Reads where a Redis is:
  * `redis[s]://[user:password@]host[:port][/db]`, `redis+cluster://` or `rediss+cluster://` with one or more
- * `host:port` separated by commas, or `unix:/path/to/redis.sock[?db=n]`. Throws with what is wrong, never with the
- * password.
+ * `host:port` separated by commas, `redis+sentinel://` or `rediss+sentinel://` with the sentinels instead and
+ * `/master-name[/db]` behind them (the login is the master's), or `unix:/path/to/redis.sock[?db=n]`. Throws with what is
+ * wrong, never with the password.
  */
 export function parseRedisUrl(text: string): RedisTarget {
   if (text.startsWith('unix:')) return parseSocketUrl(text);
   const [scheme, rest] = splitOnce(text, '://');
-  if (rest === undefined) throw new Error('must begin with redis://, rediss://, redis+cluster:// or unix:');
+  if (rest === undefined) throw new Error(SCHEMES);
   const tls = scheme.startsWith('rediss');
   if (scheme === 'redis' || scheme === 'rediss') return parseServerUrl(rest, tls);
   if (scheme === 'redis+cluster' || scheme === 'rediss+cluster') return parseClusterUrl(rest, tls);
-  throw new Error('must begin with redis://, rediss://, redis+cluster:// or unix:');
+  if (scheme === 'redis+sentinel' || scheme === 'rediss+sentinel') return parseSentinelUrl(rest, tls);
+  throw new Error(SCHEMES);
 }
 
 function parseServerUrl(rest: string, tls: boolean): RedisTarget {
@@ -32,6 +36,34 @@ function parseServerUrl(rest: string, tls: boolean): RedisTarget {
 }
 
 function parseClusterUrl(rest: string, tls: boolean): RedisTarget {
+  const { nodes, login } = parseNodes(rest);
+  if (nodes.some(({ url }) => url.pathname !== '/')) throw new Error('a Cluster has no databases');
+  return { topology: 'cluster', tls, seeds: nodes.map(({ node, url }) => endpoint(url, node)), ...login };
+}
+
+function parseSentinelUrl(rest: string, tls: boolean): RedisTarget {
+  const place = rest.slice(rest.lastIndexOf('@') + 1);
+  const [, masterName = '', database, ...more] = place.split('/');
+  if (masterName === '') throw new Error('must name the master behind the sentinels, as in host:26379/mymaster');
+  if (more.length > 0) throw new Error('must end with the name of the master, or /db behind it');
+  const { nodes, login } = parseNodes(rest.slice(0, rest.length - place.length) + place.slice(0, place.indexOf('/')));
+  return {
+    topology: 'sentinel',
+    tls,
+    sentinels: nodes.map(({ node, url }) => endpoint(url, node, DEFAULT_SENTINEL_PORT)),
+    masterName: decodePart(masterName),
+    database: database === undefined || database === '' ? 0 : parseDatabase(database),
+    ...login,
+  };
+}
+
+interface Nodes {
+  readonly nodes: readonly { readonly node: string; readonly url: URL }[];
+  readonly login: ReturnType<typeof credentials>;
+}
+
+/** `[user:password@]host:port,host:port` */
+function parseNodes(rest: string): Nodes {
   const at = rest.lastIndexOf('@');
   const login = rest.slice(0, at + 1);
   const nodes = rest
@@ -40,13 +72,11 @@ function parseClusterUrl(rest: string, tls: boolean): RedisTarget {
     .map((node) => ({ node, url: parseAuthority(login + node) }));
   const [first] = nodes;
   if (first === undefined) throw new Error('names no node');
-  if (nodes.some(({ url }) => url.pathname !== '/')) throw new Error('a Cluster has no databases');
-  return {
-    topology: 'cluster',
-    tls,
-    seeds: nodes.map(({ node, url }) => ({ host: host(url), port: port(url, node) })),
-    ...credentials(first.url),
-  };
+  return { nodes, login: credentials(first.url) };
+}
+
+function endpoint(url: URL, text: string, defaultPort = DEFAULT_PORT): Endpoint {
+  return { host: host(url), port: port(url, text, defaultPort) };
 }
 
 function parseSocketUrl(text: string): RedisTarget {
@@ -76,8 +106,8 @@ function parseAuthority(rest: string): URL {
 }
 
 /** The port; `url` drops 80, the default of its scheme, so that one is looked up in the `text`. */
-function port(url: URL, text: string): number {
-  if (url.port === '') return /:0*80(?:\/|$)/.test(text) ? 80 : DEFAULT_PORT;
+function port(url: URL, text: string, defaultPort = DEFAULT_PORT): number {
+  if (url.port === '') return /:0*80(?:\/|$)/.test(text) ? 80 : defaultPort;
   if (url.port === '0') throw new Error('must name a port from 1 to 65535');
   return Number(url.port);
 }

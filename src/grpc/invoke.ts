@@ -4,6 +4,7 @@ import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
+import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
 import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
@@ -19,6 +20,7 @@ export interface InvokerOptions {
   readonly maxParked: number;
   /** Open streams, counted apart from calls in flight. */
   readonly maxStreams: number;
+  readonly rejections: Rejections;
   readonly logger: Logger;
 }
 
@@ -153,6 +155,7 @@ export class Invoker implements Parking {
   private admit(call: SingleCall): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
+      this.options.rejections.count('overload');
       throw new DomainError('OVERLOADED', 'too many calls in flight', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
   }
@@ -160,6 +163,7 @@ export class Invoker implements Parking {
   private admitStream(call: StreamCall): void {
     this.admitAny(call);
     if (this.streams.size >= this.options.maxStreams) {
+      this.options.rejections.count('overload');
       throw new DomainError('OVERLOADED', 'too many streams open', { retryAfterMs: OVERLOAD_RETRY_MS });
     }
   }
@@ -167,6 +171,7 @@ export class Invoker implements Parking {
   private admitAny(call: TransportCall): void {
     if (call.arrivedAt >= call.deadlineAt) throw new CallEndedError('deadline');
     if (this.draining) {
+      this.options.rejections.count('draining');
       throw new DomainError('DRAINING', 'the service is going away; the call was not started', { retryAfterMs: 0 });
     }
   }

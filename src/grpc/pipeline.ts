@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { Metadata, status as Code, type handleBidiStreamingCall, type ServerDuplexStream } from '@grpc/grpc-js';
+import { Metadata, status as Code, type ServerDuplexStream } from '@grpc/grpc-js';
 import { answerTooLarge, DomainError } from '../errors.js';
 import {
   answerLength,
@@ -12,10 +12,12 @@ import {
 import { MalformedMessageError } from '../wire/byte-reader.js';
 import { ByteWriter } from '../wire/byte-writer.js';
 import { MAX_METHODS, readRequestFrame, type FramedCall, type RequestFrame } from '../wire/request-frame.js';
+import type { Lasting } from './connection.js';
 import { OVERLOAD_RETRY_MS, type Invoker } from './invoke.js';
+import { REQUEST_TOO_LARGE, STREAM_IS_FULL } from './pipeline-refusals.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { UnaryRpc } from './rpc.js';
-import { toStatus, unimplemented, type RpcStatus } from './status.js';
+import { unimplemented, type RpcStatus } from './status.js';
 import { SingleCall, timeoutMsOf, withoutPort } from './transport-call.js';
 import type { TransportOptions } from './unary.js';
 
@@ -46,14 +48,6 @@ const SMALL_ANSWER_BYTES = 4_096;
 /** How long a stream without calls stays open in a drain, for its caller to end it. */
 const DRAIN_QUIET_MS = 500;
 
-// made once: whoever sends too much shall not make the service work for it
-const STREAM_IS_FULL = toStatus(
-  new DomainError('OVERLOADED', 'too many calls in flight on this stream', { retryAfterMs: OVERLOAD_RETRY_MS }),
-);
-const REQUEST_TOO_LARGE = toStatus(
-  new DomainError('MESSAGE_TOO_LARGE', 'too large for the pipeline; send a unary call'),
-);
-
 /** All streams of PipelineService/Pipeline. */
 export class Pipeline {
   readonly streams = new Set<PipelineStream>();
@@ -63,7 +57,8 @@ export class Pipeline {
 
   constructor(private readonly options: PipelineOptions) {}
 
-  readonly handler: handleBidiStreamingCall<Buffer, Buffer> = (grpcCall) => {
+  /** Serves a stream, and answers what ends it in peace. */
+  open(grpcCall: Stream): Lasting {
     const stream = new PipelineStream(grpcCall, this.options, this.unsent);
     this.streams.add(stream);
     this.options.openCalls.opened();
@@ -73,7 +68,8 @@ export class Pipeline {
       this.options.openCalls.closed();
     });
     if (this.draining) stream.drain();
-  };
+    return stream;
+  }
 
   /** Tells the callers to go elsewhere. */
   drain(): void {
@@ -247,10 +243,12 @@ class PipelineStream {
       return;
     }
     if (requestTo - requestFrom > MAX_REQUEST_BYTES) {
+      options.rejections.count('size');
       this.fail(id, REQUEST_TOO_LARGE);
       return;
     }
     if (this.inFlight.size >= options.maxCallsInFlight) {
+      options.rejections.count('overload');
       this.fail(id, STREAM_IS_FULL);
       return;
     }

@@ -1,9 +1,8 @@
-import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import {
   Server,
-  ServerCredentials,
+  type ServerOptions,
   type ServiceDefinition,
   type UntypedHandleCall,
   type UntypedServiceImplementation,
@@ -12,14 +11,19 @@ import { loadSync } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { protoPath as healthProtoPath } from 'grpc-health-check';
 import type { Logger } from 'pino';
-import { ListenError } from '../config/config.js';
+import type { MetricDefinition } from '../admin/metrics.js';
+import type { ConnectionLimits, TransportPlan } from '../config/transport-plan.js';
 import type { Principal } from './call-context.js';
-import { isSocket, unixSocketAnswers } from '../redis/unix-socket.js';
+import { Connections } from './connections.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
+import { Listener } from './listener.js';
 import { isUnary, type PreparedRpc } from './prepared-rpc.js';
 import { Pipeline, PIPELINE_RPC } from './pipeline.js';
+import { onItsConnection } from './pipeline-connection.js';
+import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
+import { certificateMetrics, ServerCertificates } from './server-certificates.js';
 import { bidiStreamHandler, serverStreamHandler } from './stream.js';
 import { OpenCalls, unaryHandler, type TransportOptions } from './unary.js';
 
@@ -30,6 +34,8 @@ export interface GrpcServerOptions {
   readonly principal: Principal;
   readonly listen: string;
   readonly healthListen: string | undefined;
+  readonly transport: TransportPlan;
+  readonly rejections: Rejections;
   readonly reflection: boolean;
   readonly maxMessageBytes: number;
   /** Calls in flight on one stream of the pipeline. */
@@ -52,25 +58,34 @@ const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 const CLOSE_MS = 1_000;
 /** How long the last statuses may take to leave when the time of a drain is over. */
 const GOODBYE_MS = 250;
-const KEEPALIVE_MS = 30_000;
-const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** The listener for health is for a kubelet and a few load balancers, and must answer while the API is flooded. */
+const MAX_HEALTH_CONNECTIONS = 256;
+const MAX_HEALTH_STREAMS = 100;
+const HEALTH_IDLE_MS = 300_000;
 
 /**
  * The listeners of the process and what they answer. Channelz stays on although nothing serves it: without it grpc-js
  * 1.14.7 does not know its sessions, and forceShutdown() closes none.
  */
 export class GrpcServer {
+  /** Of the certificates. */
+  readonly metrics: readonly MetricDefinition[];
   private readonly server: Server;
   private readonly healthServer: Server | undefined;
+  private readonly certificates: ServerCertificates | undefined;
+  private readonly connections: Connections[] = [];
+  private readonly listeners: Listener[] = [];
   private readonly openCalls = new OpenCalls();
   private readonly pipeline: Pipeline;
 
   constructor(private readonly options: GrpcServerOptions) {
+    const { transport, logger } = options;
+    this.certificates = transport.tls && new ServerCertificates(transport.tls, logger);
+    this.metrics = certificateMetrics(this.certificates);
     this.server = new Server({
       'grpc.max_receive_message_length': options.maxMessageBytes,
       'grpc.max_send_message_length': options.maxMessageBytes,
-      'grpc.keepalive_time_ms': KEEPALIVE_MS,
-      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+      ...boundsOf(transport.limits),
     });
     const prepared = options.rpcs.map((rpc) => options.invoker.prepare(rpc));
     this.pipeline = new Pipeline({
@@ -82,12 +97,12 @@ export class GrpcServer {
     this.addServices(prepared);
     this.server.addService(
       { pipeline: rawMethod(PIPELINE_RPC, { requestStream: true, responseStream: true }) },
-      { pipeline: this.pipeline.handler },
+      { pipeline: onItsConnection(this.pipeline, options.rejections) },
     );
     options.health.addTo(this.server);
     if (options.reflection) this.addReflection();
     if (options.healthListen !== undefined) {
-      this.healthServer = new Server();
+      this.healthServer = new Server(boundsOf(healthLimits(transport.limits)));
       options.health.addTo(this.healthServer);
     }
   }
@@ -96,12 +111,23 @@ export class GrpcServer {
     return { streams: this.pipeline.streams.size, unsentBytes: this.pipeline.unsent.bytes };
   }
 
-  /** Listens; answers the address of the API, with the port that was chosen for port 0. */
+  /** Listens; answers the address of the API, with the port that was chosen for port 0. Throws ListenError. */
   async start(): Promise<string> {
-    if (this.healthServer !== undefined && this.options.healthListen !== undefined) {
-      await bind(this.healthServer, 'HEALTH_LISTEN', this.options.healthListen);
+    const { healthListen, listen, transport } = this.options;
+    if (this.healthServer !== undefined && healthListen !== undefined) {
+      const limits = healthLimits(transport.limits);
+      // a kubelet's probe speaks no TLS
+      await this.listen(this.healthServer, { setting: 'HEALTH_LISTEN', listen: healthListen, limits });
     }
-    return bind(this.server, 'GRPC_LISTEN', this.options.listen);
+    const { certificates } = this;
+    const address = await this.listen(this.server, {
+      setting: 'GRPC_LISTEN',
+      listen,
+      limits: transport.limits,
+      certificates,
+    });
+    certificates?.start();
+    return address;
   }
 
   /**
@@ -109,6 +135,9 @@ export class GrpcServer {
    * connections. Answers whether every call could finish.
    */
   async drain(timeoutMs: number): Promise<boolean> {
+    this.certificates?.close();
+    // the one for health answers until the end
+    this.listeners.at(-1)?.close();
     const closed = new Promise<void>((resolve) => {
       this.server.tryShutdown(() => {
         resolve();
@@ -129,7 +158,28 @@ export class GrpcServer {
     if (finished) await Promise.race([closed, sleep(CLOSE_MS)]);
     this.server.forceShutdown();
     this.healthServer?.forceShutdown();
+    for (const listener of this.listeners) listener.destroy();
+    for (const connections of this.connections) connections.close();
     return finished;
+  }
+
+  private async listen(server: Server, { setting, listen, limits, certificates }: ListenPlan): Promise<string> {
+    const { rejections, logger, maxDeadlineMs } = this.options;
+    const connections = new Connections({ server, limits, maxDeadlineMs, rejections });
+    this.connections.push(connections);
+    const listener = new Listener({
+      setting,
+      listen,
+      certificates,
+      maxConnections: limits.maxConnections,
+      rejections,
+      onConnection: (socket) => {
+        connections.add(socket);
+      },
+      logger,
+    });
+    this.listeners.push(listener);
+    return listener.start();
   }
 
   private addServices(prepared: readonly PreparedRpc[]): void {
@@ -193,18 +243,29 @@ function identity(bytes: Buffer): Buffer {
   return bytes;
 }
 
-/** Throws ListenError. */
-async function bind(server: Server, setting: string, listen: string): Promise<string> {
-  if (listen.startsWith('unix:')) await removeStaleSocket(listen.replace(/^unix:(?:\/\/)?/, ''));
-  return new Promise((resolve, reject) => {
-    server.bindAsync(listen, ServerCredentials.createInsecure(), (error, port) => {
-      if (error) reject(new ListenError(setting, listen, error));
-      else resolve(listen.startsWith('unix:') ? listen : listen.replace(/:\d+$/, `:${String(port)}`));
-    });
-  });
+interface ListenPlan {
+  readonly setting: string;
+  readonly listen: string;
+  readonly limits: ConnectionLimits;
+  readonly certificates?: ServerCertificates | undefined;
 }
 
-/** A socket file that a killed process left behind keeps the next one from listening; one that answers is in use. */
-async function removeStaleSocket(path: string): Promise<void> {
-  if (isSocket(path) && !(await unixSocketAnswers(path))) await rm(path, { force: true });
+/** The bounds of a connection that grpc-js keeps. */
+function boundsOf(limits: ConnectionLimits): ServerOptions {
+  return {
+    'grpc.max_concurrent_streams': limits.maxConnectionStreams,
+    'grpc.keepalive_time_ms': limits.keepaliveTimeMs,
+    'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
+    ...(limits.maxConnectionIdleMs > 0 && { 'grpc.max_connection_idle_ms': limits.maxConnectionIdleMs }),
+  };
+}
+
+function healthLimits(limits: ConnectionLimits): ConnectionLimits {
+  return {
+    ...limits,
+    maxConnections: MAX_HEALTH_CONNECTIONS,
+    maxConnectionStreams: MAX_HEALTH_STREAMS,
+    maxConnectionAgeMs: 0,
+    maxConnectionIdleMs: HEALTH_IDLE_MS,
+  };
 }

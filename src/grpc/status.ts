@@ -75,6 +75,7 @@ export function codeOf(code: ErrorCode): Code {
     case 'RATE_LIMITED':
     case 'OVERLOADED':
     case 'MESSAGE_TOO_LARGE':
+    case 'METADATA_TOO_LARGE':
     case 'REDIS_OUT_OF_MEMORY':
       return Code.RESOURCE_EXHAUSTED;
     case 'DRAINING':

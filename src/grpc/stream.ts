@@ -6,6 +6,7 @@ import {
   type ServerDuplexStream,
   type ServerWritableStream,
 } from '@grpc/grpc-js';
+import { connectionOf } from './connection.js';
 import type { PreparedRpc } from './prepared-rpc.js';
 import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
@@ -30,7 +31,7 @@ export function serverStreamHandler(
   options: TransportOptions,
 ): handleServerStreamingCall<Buffer, Buffer> {
   return (grpcStream) => {
-    options.invoker.invokeStream(new GrpcStreamCall(prepared, grpcStream, only(grpcStream.request), options));
+    serve(new GrpcStreamCall(prepared, grpcStream, only(grpcStream.request), options), grpcStream, options);
   };
 }
 
@@ -41,8 +42,15 @@ export function bidiStreamHandler(
   return (grpcStream) => {
     // a handler that stops reading must still be able to answer
     const requests = grpcStream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-    options.invoker.invokeStream(new GrpcStreamCall(prepared, grpcStream, requests, options));
+    serve(new GrpcStreamCall(prepared, grpcStream, requests, options), grpcStream, options);
   };
+}
+
+/** The stream ends, as its RPC declares, with the service or when its connection is to go. */
+function serve(call: GrpcStreamCall, grpcStream: GrpcStream, { invoker }: TransportOptions): void {
+  invoker.invokeStream(call);
+  const letGo = connectionOf(grpcStream.metadata)?.hold(call);
+  if (letGo !== undefined) grpcStream.on('cancelled', letGo);
 }
 
 // eslint-disable-next-line @typescript-eslint/require-await -- what is there already, as if it came

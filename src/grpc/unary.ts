@@ -4,6 +4,7 @@ import { answerTooLarge } from '../errors.js';
 import type { Principal } from './call-context.js';
 import type { Invoker } from './invoke.js';
 import type { PreparedRpc } from './prepared-rpc.js';
+import type { Rejections } from './rejections.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
 import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
@@ -15,6 +16,7 @@ export interface TransportOptions extends DeadlineLimits {
   readonly maxMessageBytes: number;
   /** Counts calls from their start until their stream is closed, so that a drain knows when all answers are out. */
   readonly openCalls: OpenCalls;
+  readonly rejections: Rejections;
 }
 
 export class OpenCalls {

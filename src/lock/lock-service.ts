@@ -12,6 +12,7 @@ import { LockAudit } from './audit.js';
 import type { LockBackend } from './backend.js';
 import { lockMode } from './lock-mode.js';
 import { lockRpcs } from './handlers.js';
+import { HeldSampler } from './held-sampler.js';
 import { HoldStore } from './hold/hold-store.js';
 import { HoldStream } from './hold/hold-stream.js';
 import { holdScripts } from './hold/scripts.js';
@@ -56,6 +57,8 @@ export interface LockService {
   readonly metrics: readonly MetricDefinition[];
   /** Whether locks can be taken. */
   readonly readiness: Readiness;
+  /** For the one process that looks after a namespace, often: counts the locks that are held when it is time to. */
+  lookAfter(namespace: string): void;
   /** Begins to connect to masters of its own, and to send what is counted. */
   start(): void;
   /** Lets go of everybody who waits, and lets nobody wait. */
@@ -88,6 +91,7 @@ export function createLockService(options: LockServiceOptions): LockService {
   const leaseWheel = new DeadlineWheel();
   const operations = new LockOperationStore({ redis, stats, fenceRetentionMs });
   const statsStore = new LockStatsStore(redis, stats, logger);
+  const held = new HeldSampler(operations);
   const feed = new LockFeed({ tracking, createBroadcast });
   const rpcs = lockRpcs({
     locks: remote === undefined ? store : new CountedLocks(remote.locks, stats),
@@ -99,8 +103,11 @@ export function createLockService(options: LockServiceOptions): LockService {
   });
   return {
     rpcs: remote === undefined ? rpcs : rpcs.map(refuseWithoutQueues),
-    metrics: [...lockMetrics(stats, feed), ...(remote?.metrics ?? [])],
+    metrics: [...lockMetrics(stats, feed), ...held.metrics, ...(remote?.metrics ?? [])],
     readiness: remote?.locks ?? redis,
+    lookAfter: (namespace) => {
+      if (remote === undefined) void held.lookAfter(namespace);
+    },
     start: () => {
       remote?.connect();
       statsStore.start();

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { addressOf, importersOf, nodeTarget, parseClusterNodes } from './cluster-nodes.js';
-import { describeTarget, type RedisTarget, type StandaloneTarget } from './connection.js';
+import { describeTarget, type RedisTarget, type ServerTarget } from './connection.js';
 import { PushConnection } from './push-connection.js';
 
 export interface BroadcastEvents {
@@ -180,7 +180,7 @@ class Following {
 
   private connectSeeds(): void {
     const { target } = this;
-    if (target.topology === 'standalone') this.connect(describeTarget(target), target);
+    if (target.topology !== 'cluster') this.connect(describeTarget(target), target);
     else for (const { host, port } of target.seeds) this.connectTo(addressOf(host, port));
   }
 
@@ -188,7 +188,7 @@ class Following {
     if (this.target.topology === 'cluster') this.connect(address, nodeTarget(this.target, address));
   }
 
-  private connect(address: string, target: StandaloneTarget): void {
+  private connect(address: string, target: ServerTarget): void {
     if (this.nodes.has(address)) return;
     const node: FollowedNode = {
       connection: new PushConnection(target, this.tracking, this.logger, {
@@ -212,7 +212,7 @@ class Following {
 
   /** Asks a node that is connected who the masters are; none of them may be missing. */
   private async look(address: string, node: FollowedNode): Promise<void> {
-    if (this.target.topology === 'standalone') {
+    if (this.target.topology !== 'cluster') {
       node.id = address;
       node.masters = new Map([[address, address]]);
     } else {

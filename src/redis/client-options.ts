@@ -14,6 +14,17 @@ export interface RedisAccess {
   readonly tlsFiles?: TlsFiles;
 }
 
+/** What of a target is about access. */
+export function accessOf({ username, password, passwordFile, tls, tlsFiles }: RedisAccess): RedisAccess {
+  return {
+    tls,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(passwordFile === undefined ? {} : { passwordFile }),
+    ...(tlsFiles === undefined ? {} : { tlsFiles }),
+  };
+}
+
 // node-redis's own command timeout costs 12 µs a command and does not act once the command is written: each RPC races
 // its deadline instead, and a silent connection is given up after SOCKET_TIMEOUT_MS.
 export const SOCKET_TIMEOUT_MS = 2_000;
@@ -22,7 +33,7 @@ const CONNECT_TIMEOUT_MS = 1_500;
 const MAX_QUEUED_COMMANDS = 20_000;
 
 /** Full jitter, so that a fleet does not come back in step: 25 ms doubling to 1 s. */
-function reconnectDelayMs(attempt: number): number {
+export function reconnectDelayMs(attempt: number): number {
   const ceiling = Math.min(25 * 2 ** attempt, 1_000);
   return ceiling / 2 + Math.random() * (ceiling / 2);
 }
@@ -40,7 +51,7 @@ export function passwordIn(text: string, file: string): string {
 }
 
 /** Asked at each login, so that a password that was changed is found in its file without a restart. */
-function credentialsProvider({ username, password, passwordFile }: RedisAccess) {
+function credentialsProvider({ username, password, passwordFile }: Omit<RedisAccess, 'tls' | 'tlsFiles'>) {
   return {
     type: 'async-credentials-provider',
     credentials: async () => {
@@ -54,7 +65,7 @@ function credentialsProvider({ username, password, passwordFile }: RedisAccess) 
   } as const;
 }
 
-export function clientOptions(access: RedisAccess) {
+export function clientOptions(access: Omit<RedisAccess, 'tls' | 'tlsFiles'>) {
   return {
     credentialsProvider: credentialsProvider(access),
     disableOfflineQueue: true,
@@ -66,7 +77,7 @@ export function clientOptions(access: RedisAccess) {
 }
 
 /** `host` is undefined for the nodes of a Cluster, which are found later. */
-export function socketOptions(access: RedisAccess, host?: string) {
+export function socketOptions(access: Pick<RedisAccess, 'tls' | 'tlsFiles'>, host?: string) {
   return {
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SOCKET_TIMEOUT_MS,

@@ -31,6 +31,35 @@ function isQueueFull(error: unknown): boolean {
   return error instanceof Error && error.message === 'The queue is full';
 }
 
+const COUNTED_REPLIES = [
+  ...[
+    'ASK',
+    'BUSY',
+    'CLUSTERDOWN',
+    'CROSSSLOT',
+    'ERR',
+    'LOADING',
+    'MASTERDOWN',
+    'MISCONF',
+    'MOVED',
+    'NOAUTH',
+    'NOPERM',
+  ],
+  ...['NOREPLICAS', 'NOSCRIPT', 'OOM', 'READONLY', 'TRYAGAIN', 'WRONGPASS', 'WRONGTYPE'],
+] as const;
+
+/** What a failed command is counted as: the first word of the reply, or what happened to the connection. */
+export const FAILURE_KINDS = [...COUNTED_REPLIES, 'not_sent', 'lost', 'other'] as const;
+export type FailureKind = (typeof FAILURE_KINDS)[number];
+
+const COUNTED = new Map<string, FailureKind>(COUNTED_REPLIES.map((code) => [code, code]));
+
+/** `not_sent`: there was no connection, or too many commands waited; `lost`: it broke before the reply came. */
+export function failureKind(error: unknown): FailureKind {
+  if (error instanceof ErrorReply) return COUNTED.get(replyCode(error)) ?? 'other';
+  return neverSent(error) ? 'not_sent' : 'lost';
+}
+
 const UNAVAILABLE_REPLIES = new Set([
   // what is left of a redirection when node-redis has followed as many as it may
   'ASK',
@@ -84,6 +113,13 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
 
 function outcomeUnknown(message: string, cause: unknown): DomainError {
   return new DomainError('OUTCOME_UNKNOWN', message, { retryAfterMs: RETRY_AFTER_MS, cause });
+}
+
+/** The write is done, but could be lost with its master. */
+export function tooFewReplicas(): DomainError {
+  return new DomainError('OUTCOME_UNKNOWN', 'too few replicas have the write; it may or may not be kept', {
+    retryAfterMs: RETRY_AFTER_MS,
+  });
 }
 
 export function wrongType(cause?: unknown): DomainError {

@@ -25,6 +25,12 @@ export async function inspectNode(node: NodeCommand, address: string): Promise<N
   };
 }
 
+/** The fields of a section of INFO, of one node. */
+export interface NodeInfo {
+  readonly address: string;
+  readonly fields: ReadonlyMap<string, string>;
+}
+
 /** The fields of INFO, or of a section of it. */
 export async function readInfo(node: NodeCommand, section?: string): Promise<ReadonlyMap<string, string>> {
   const info = await node(section === undefined ? ['INFO'] : ['INFO', section]);
@@ -37,6 +43,12 @@ export async function readInfo(node: NodeCommand, section?: string): Promise<Rea
       .filter((line) => line.includes(':'))
       .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
   );
+}
+
+/** Throws where a server says that it is a replica. By INFO, which is needed anyway, and not by ROLE. */
+export async function checkIsMaster(node: NodeCommand): Promise<void> {
+  const role = (await readInfo(node, 'replication')).get('role') ?? 'unknown';
+  if (role !== 'master') throw new Error(`the server is no master; its role is ${role}`);
 }
 
 const OLDEST_MAJOR_VERSION = 7;
@@ -52,8 +64,12 @@ export function unusableReason(report: NodeReport, topology: 'standalone' | 'clu
     : 'this is no Cluster; name it by redis://';
 }
 
+export function mayEvict(maxmemoryPolicy: string): boolean {
+  return maxmemoryPolicy !== 'noeviction';
+}
+
 /** Why a node could lose what must be kept; undefined where it keeps it. */
-export function evictionRisk({ maxmemoryPolicy }: NodeReport): string | undefined {
-  if (maxmemoryPolicy === 'noeviction') return undefined;
+export function evictionRisk({ maxmemoryPolicy }: Pick<NodeReport, 'maxmemoryPolicy'>): string | undefined {
+  if (!mayEvict(maxmemoryPolicy)) return undefined;
   return `maxmemory-policy is ${maxmemoryPolicy}: Redis may evict live sessions and locks; set noeviction`;
 }

@@ -1,7 +1,17 @@
+import { Histogram } from '../admin/histogram.js';
 import type { MetricDefinition } from '../admin/metrics.js';
 
 /** What an operation is called that is no script: the command, such as GET. */
 export type OperationName = string;
+
+/** Upper bounds in milliseconds: a script takes Redis some 10 µs, and the way there and back the rest. */
+const BUCKETS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500];
+const DURATIONS = 'shardkeep_redis_script_duration_seconds';
+
+interface Operations {
+  readonly durations: Histogram;
+  slow: number;
+}
 
 /**
  * Counts how long Redis takes, for all connections of the process. An operation is a command: calls that share one are one
@@ -10,7 +20,7 @@ export type OperationName = string;
  */
 export class OperationTimer {
   private readonly slowMs: number;
-  private readonly slowCounts = new Map<OperationName, number>();
+  private readonly byName = new Map<OperationName, Operations>();
 
   /** `slowMs`: from which duration on an operation is slow; 0: none is. */
   constructor(slowMs: number) {
@@ -19,8 +29,14 @@ export class OperationTimer {
 
   /** Called once for each operation that was answered or lost; answers whether it was slow. */
   observe(script: OperationName, durationMs: number): boolean {
+    let operations = this.byName.get(script);
+    if (operations === undefined) {
+      operations = { durations: new Histogram(BUCKETS_MS), slow: 0 };
+      this.byName.set(script, operations);
+    }
+    operations.durations.add(durationMs);
     if (durationMs < this.slowMs) return false;
-    this.slowCounts.set(script, (this.slowCounts.get(script) ?? 0) + 1);
+    operations.slow++;
     return true;
   }
 
@@ -30,7 +46,13 @@ export class OperationTimer {
         name: 'shardkeep_redis_slow_operations_total',
         type: 'counter',
         help: 'Operations on Redis that took SLOW_OPERATION_MS and longer, by script.',
-        values: () => [...this.slowCounts].map(([script, value]) => ({ labels: { script }, value })),
+        values: () => [...this.byName].map(([script, { slow }]) => ({ labels: { script }, value: slow })),
+      },
+      {
+        name: DURATIONS,
+        type: 'histogram',
+        help: 'How long Redis took for an operation, from sending to the reply, by script.',
+        values: () => [...this.byName].flatMap(([script, { durations }]) => durations.samples(DURATIONS, { script })),
       },
     ];
   }

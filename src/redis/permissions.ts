@@ -22,6 +22,9 @@ export const CLUSTER_COMMANDS: readonly string[] = ['asking', 'cluster|info', 'c
 /** What a database other than 0 takes. The keys of a user are the same in all. */
 export const DATABASE_COMMANDS: readonly string[] = ['select'];
 
+/** What it takes to wait for replicas (STATE_REPLICAS). */
+export const REPLICA_COMMANDS: readonly string[] = ['wait'];
+
 /** Commands of which an ACL grants each subcommand by itself. */
 const CONTAINERS: ReadonlySet<string> = new Set(['client', 'cluster', 'object', 'script', 'xinfo']);
 
@@ -82,16 +85,17 @@ export interface NeededPermissions {
   /** On keys and channels of this namespace; undefined: no key is looked at. */
   readonly namespace?: string;
   /** Beside what its scripts call and every connection needs. */
-  readonly commands: readonly string[];
+  readonly commands?: readonly string[];
 }
 
 /** Throws MissingPermissionsError, with all that is missing, instead of one call after the other that fails. */
 export async function checkPermissions(
   node: NodeCommand,
   scripts: readonly Pick<AnyLuaScript, 'source'>[],
-  { namespace = '', commands }: NeededPermissions,
+  { namespace = '', commands = [], topology }: NeededPermissions & { readonly topology: 'standalone' | 'cluster' },
 ): Promise<void> {
-  const needed = [...new Set([...CONNECTION_COMMANDS, ...commands, ...commandsOf(scripts)])];
+  const ofTopology = topology === 'cluster' ? CLUSTER_COMMANDS : [];
+  const needed = [...new Set([...CONNECTION_COMMANDS, ...ofTopology, ...commands, ...commandsOf(scripts)])];
   const { script, args } = checkPermissionsScript.bind({}, { namespace, '...commands': needed });
   const missing = checkPermissionsScript.parse(await node(['EVAL', script.source, '0', ...args]));
   if (missing.length > 0) throw new MissingPermissionsError(missing);

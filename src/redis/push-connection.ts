@@ -1,9 +1,16 @@
 import type { Logger } from 'pino';
-import { BasicClientSideCache, ClientOfflineError } from 'redis';
-import { createStandaloneClient, describeTarget, type StandaloneTarget } from './connection.js';
+import { BasicClientSideCache } from 'redis';
 import { PING_INTERVAL_MS, SOCKET_TIMEOUT_MS } from './client-options.js';
+import {
+  createStandaloneClient,
+  describeTarget,
+  type ServerClient,
+  type ServerTarget,
+  type StandaloneTarget,
+} from './connection.js';
 import type { ScriptArg } from './lua-script.js';
 import { OutageLog } from './outage-log.js';
+import { offline, ServerLink } from './server-link.js';
 
 export interface PushEvents {
   /** A key that is tracked may have changed; no key: the whole database was emptied. */
@@ -44,43 +51,72 @@ const SILENCE_MS = PING_INTERVAL_MS + SOCKET_TIMEOUT_MS;
 /** A timer that comes so late tells of this process, not of Redis. */
 const STALL_MS = 250;
 
+/** Left by this service, which has told why. */
+class GivenUpError extends Error {
+  override readonly name = 'GivenUpError';
+}
+
 /**
  * A connection over which one server pushes what is changed, or told on shard channels. It comes back by itself, until it
  * is closed.
  */
 export class PushConnection {
-  private readonly address: string;
   private readonly outages: OutageLog;
-  private client: ReturnType<typeof createStandaloneClient>;
+  private address: string;
+  private readonly link: ServerLink;
   private silence: NodeJS.Timeout | undefined;
-  private failedAttempts = 0;
   private closed = false;
   /** Settled when the first connection is there, or could not be made; later ones are not waited for. */
   private firstAttempt: Promise<void> | undefined;
+  private settleFirst: (failure?: Error) => void = () => undefined;
 
   /** `tracking`: what CLIENT TRACKING ON is told; undefined: no keys are tracked. */
   constructor(
-    private readonly target: StandaloneTarget,
+    target: ServerTarget,
     private readonly tracking: readonly string[] | undefined,
     private readonly logger: Logger,
     private readonly events: PushEvents,
   ) {
-    this.address = describeTarget(target);
     this.outages = new OutageLog(logger);
-    this.client = this.createClient();
-    const { client } = this;
+    this.address = describeTarget(target);
     this.firstAttempt = new Promise<void>((resolve, reject) => {
-      client.once('ready', resolve).once('error', reject).once('end', resolve);
-    }).finally(() => {
-      this.firstAttempt = undefined;
+      this.settleFirst = (failure) => {
+        this.firstAttempt = undefined;
+        if (failure === undefined) resolve();
+        else reject(failure);
+      };
     });
     // whoever waits for it is told
     this.firstAttempt.catch(() => undefined);
-    this.connect();
+    this.link = new ServerLink(
+      target,
+      {
+        createClient: (place) => this.createClient(place),
+        onConnected: (client, address) => {
+          this.address = address;
+          this.outages.connected(address);
+          this.logger.info({ address }, 'redis push connection ready');
+          this.listenForSilence(client);
+          this.settleFirst();
+          this.events.onReady?.();
+        },
+        onLost: (error, address, failedAttempts) => {
+          if (!(error instanceof GivenUpError)) this.outages.failed(address, error, 'redis push connection error');
+          this.settleFirst(error instanceof Error ? error : new Error(String(error)));
+          this.events.onLost(failedAttempts);
+        },
+        // what came over a connection that is up after an error was not all understood
+        onError: (error) => {
+          this.link.renew(error);
+        },
+      },
+      logger,
+    );
+    this.link.open();
   }
 
   get isReady(): boolean {
-    return this.client.isReady;
+    return this.link.client?.isReady === true;
   }
 
   /** Waits for the first attempt to connect; throws what went wrong with it. */
@@ -90,25 +126,21 @@ export class PushConnection {
 
   /** Throws what node-redis throws. */
   send(command: readonly ScriptArg[]): Promise<unknown> {
-    return this.client.sendCommand(command);
+    return this.link.client?.sendCommand(command) ?? offline(this.closed);
   }
 
-  /**
-   * Resolves when the messages of a shard channel are told, which may be again already: the subscriptions of a connection
-   * that was lost come back with it. Throws what node-redis throws, such as MOVED.
-   */
+  /** Resolves when the messages of a shard channel are told. Throws what node-redis throws, such as MOVED. */
   async subscribe(channel: string, onMessage: (message: Buffer) => void): Promise<void> {
-    const { client } = this;
-    // node-redis would keep it for later, and for ever where the client is closed
-    if (!client.isReady) throw new ClientOfflineError();
+    const { client } = this.link;
+    if (client === undefined) return offline(this.closed);
     await client.sSubscribe(channel, onMessage, true);
-    if (client !== this.client) throw new ClientOfflineError();
+    if (client !== this.link.client) await offline(this.closed);
   }
 
   /** Takes the subscription back; `onMessage` is what it was made with. */
   unsubscribe(channel: string, onMessage: (message: Buffer) => void): void {
     // a server that is away, or has not got the slot any more, has no subscription either
-    this.client.sUnsubscribe(channel, onMessage, true).catch(() => undefined);
+    this.link.client?.sUnsubscribe(channel, onMessage, true).catch(() => undefined);
   }
 
   /** Gives the connection up for another one, without subscriptions; tells of the loss. */
@@ -119,60 +151,43 @@ export class PushConnection {
   close(): void {
     this.closed = true;
     clearTimeout(this.silence);
-    this.client.destroy();
+    this.link.destroy();
+    this.settleFirst();
   }
 
-  private createClient(): ReturnType<typeof createStandaloneClient> {
+  private createClient(place: StandaloneTarget): ServerClient {
     const { tracking, events } = this;
-    const receiver = tracking === undefined ? undefined : new PushReceiver(tracking, (key) => events.onPush?.(key));
-    const client = createStandaloneClient(this.target, receiver);
-    const isCurrent = (): boolean => client === this.client && !this.closed;
+    // a client that was given up says nothing more
+    const isCurrent = (): boolean => client === this.link.client && !this.closed;
+    const receiver =
+      tracking === undefined
+        ? undefined
+        : new PushReceiver(tracking, (key) => {
+            events.onPush?.(key);
+          });
+    const client: ServerClient = createStandaloneClient(place, receiver);
     client
-      .on('ready', () => {
-        if (!isCurrent()) return;
-        this.failedAttempts = 0;
-        this.outages.connected(this.address);
-        this.logger.info({ address: this.address }, 'redis push connection ready');
-        this.listenForSilence(client);
-        this.events.onReady?.();
-      })
       .on('ping-interval', () => {
         if (!isCurrent()) return;
         this.listenForSilence(client);
-        this.events.onAlive();
+        events.onAlive();
       })
       .on('sharded-channel-moved', (channel: string) => {
-        if (isCurrent()) this.events.onMoved?.(channel);
-      })
-      .on('error', (error: Error) => {
-        if (!isCurrent()) return;
-        this.outages.failed(this.address, error, 'redis push connection error');
-        // what came over a connection that is up after an error was not all understood
-        if (client.isReady) this.reconnect('redis push connection given up');
-        else this.events.onLost(this.failedAttempts++);
+        if (isCurrent()) events.onMoved?.(channel);
       });
     return client;
   }
 
-  private connect(): void {
-    // pending while the node is away; it rejects only when closed before it ever connected
-    this.client.connect().catch(() => undefined);
-  }
-
   private reconnect(reason: string): void {
     this.logger.warn({ address: this.address }, reason);
-    const { client } = this;
-    this.client = this.createClient();
-    client.destroy();
-    this.connect();
-    this.events.onLost(this.failedAttempts++);
+    this.link.renew(new GivenUpError(reason));
   }
 
-  private listenForSilence(client: ReturnType<typeof createStandaloneClient>): void {
+  private listenForSilence(client: ServerClient): void {
     clearTimeout(this.silence);
     const dueAt = performance.now() + SILENCE_MS;
     this.silence = setTimeout(() => {
-      if (!client.isReady || client !== this.client) return;
+      if (!client.isReady || client !== this.link.client) return;
       // a process that stood still itself has not heard what came meanwhile, and has asked nothing
       if (performance.now() - dueAt > STALL_MS) this.listenForSilence(client);
       else this.reconnect('redis push connection is silent');

@@ -6,14 +6,23 @@ import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
-import { createConnection, type NodeCommand, type RedisConnection, type RedisTarget } from './connection.js';
+import { CommandCounts } from './command-counts.js';
+import type {
+  ConnectionStatus,
+  MasterNode,
+  NodeCommand,
+  RedisConnection,
+  RedisTarget,
+  ReplicaTerms,
+} from './connection.js';
+import { createConnection } from './create-connection.js';
 import { isSlotMoving, neverSent, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
-import { inspectNode, readInfo, type NodeReport } from './node-report.js';
+import { inspectNode, readInfo, type NodeInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
 import { isRefused } from './refusals.js';
-import { checkPermissions, CLUSTER_COMMANDS, type NeededPermissions } from './permissions.js';
+import { checkPermissions, type NeededPermissions } from './permissions.js';
 import { OperationTimer } from './operation-timer.js';
 import { PagedScan } from './paged-scan.js';
 import { scanMasters } from './scan.js';
@@ -26,9 +35,13 @@ export interface RedisOptions {
   readonly logger: Logger;
   /** How often one call is sent again while its slot moves; undefined: until its deadline. */
   readonly maxRetries?: number;
+  /** A node that answers nothing for so long is given up, and calls for it fail at once until it is back. */
+  readonly timeoutMs?: number | undefined;
+  /** Scripts that are answered when so many replicas have what they wrote. */
+  readonly replicated?: ReplicaTerms & { readonly scripts: readonly AnyLuaScript[] };
   /** Told how long each operation took; undefined: nobody wants to know. */
   readonly timer?: OperationTimer;
-  /** What is looked at before a node serves, beside the commands of the scripts; undefined: nothing is. */
+  /** What the user is to be allowed before a node serves, beside what the scripts and every connection take. */
   readonly permissions?: NeededPermissions;
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
   readonly onNode?: (report: NodeReport, redis: Redis) => Promise<void>;
@@ -41,18 +54,12 @@ const RETRY_MAX_MS = 50;
 /** The last try must be over early enough for its answer to reach the caller. */
 const RETRY_MARGIN_MS = 50;
 
-/** The fields of a section of INFO, of one node. */
-export interface NodeInfo {
-  readonly address: string;
-  readonly fields: ReadonlyMap<string, string>;
-}
-
 interface Operation {
   readonly name: string;
   readonly routingKey: string;
   readonly command: readonly ScriptArg[];
   /** Undefined for a plain read. */
-  readonly script: Pick<AnyLuaScript, 'source' | 'readOnly'> | undefined;
+  readonly script: Pick<AnyLuaScript, 'source' | 'sha1' | 'readOnly'> | undefined;
 }
 
 /** Stands for calls that share a command. Only a Cluster, where none do, makes a script wait; so nothing is waited for. */
@@ -76,6 +83,7 @@ function endedBefore(): DomainError {
  */
 export class Redis {
   readonly clock = new RedisClock();
+  readonly counts = new CommandCounts();
   private readonly connection: RedisConnection;
   private readonly listeners: ((ready: boolean) => void)[] = [];
   private readonly writeListeners: ((keys: readonly string[]) => void)[] = [];
@@ -86,9 +94,13 @@ export class Redis {
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
   private recheckAt = 0;
+  /** Digests of the scripts whose answers wait for replicas. */
+  private readonly held: ReadonlySet<string>;
 
   constructor(private readonly options: RedisOptions) {
     this.errorLog = new ErrorLog(options.logger);
+    const writing = (options.replicated?.scripts ?? []).filter(({ readOnly }) => !readOnly);
+    this.held = new Set(writing.flatMap(({ sha1, batch }) => (batch === undefined ? [sha1] : [sha1, batch.sha1])));
     this.timer = options.timer ?? new OperationTimer(0);
     this.slowLog = new SlowLog(options.logger);
     this.connection = createConnection(
@@ -99,7 +111,7 @@ export class Redis {
           this.setReady(ready);
         },
       },
-      options.logger,
+      { logger: options.logger, timeoutMs: options.timeoutMs, replicas: options.replicated },
     );
     if (this.connection.topology === 'standalone') {
       this.reads = new BatchedReads(
@@ -111,7 +123,10 @@ export class Redis {
       );
       this.batches = new BatchedScripts(
         (script, keys, args) => this.evaluate(script, keys, args, ONE_OF_MANY),
-        (error, script) => this.domainError(error, script.name, script),
+        (error, script) => {
+          this.counts.failed(error);
+          return this.domainError(error, script.name, script);
+        },
       );
     }
   }
@@ -123,6 +138,10 @@ export class Redis {
   /** True while commands can be served; on Cluster by at least one master, at the start by all that come within seconds. */
   get isReady(): boolean {
     return this.ready;
+  }
+
+  get status(): ConnectionStatus {
+    return this.connection.status;
   }
 
   /** Calls back on every change of `isReady`. */
@@ -160,6 +179,11 @@ export class Redis {
   read(routingKey: string, command: readonly [name: string, ...args: string[]], call: Call): Promise<unknown> {
     if (call.ended) return Promise.reject(endedBefore());
     return this.perform({ name: command[0], routingKey, command, script: undefined }, call);
+  }
+
+  /** Every master, to be asked by itself; one that is away fails what is sent to it. */
+  masters(): readonly MasterNode[] {
+    return this.connection.masters();
   }
 
   /** The keys of every master that match, page by page; what it promises is told at `scanMasters`. */
@@ -231,17 +255,28 @@ export class Redis {
 
   /** Sends one command, and looks at how long its reply takes. */
   private send(operation: Operation, call: Call, onError: (error: unknown) => unknown): Promise<unknown> {
+    const { counts } = this;
+    counts.pending++;
     const sentAt = performance.now();
-    return this.connection.send(operation.routingKey, operation.command).then(
+    return this.dispatch(operation).then(
       (reply) => {
+        counts.pending--;
         this.timed(operation, sentAt, call);
         return reply;
       },
       (error: unknown) => {
+        counts.pending--;
+        counts.failed(error);
         if (!neverSent(error)) this.timed(operation, sentAt, call);
         return onError(error);
       },
     );
+  }
+
+  private dispatch({ script, routingKey, command }: Operation): Promise<unknown> {
+    const { connection, held } = this;
+    if (held.size === 0 || script === undefined || !held.has(script.sha1)) return connection.send(routingKey, command);
+    return connection.sendHeld(routingKey, command);
   }
 
   private timed({ name, routingKey }: Operation, sentAt: number, call: Call): void {
@@ -263,6 +298,7 @@ export class Redis {
     for (let retries = 0; ;) {
       if (script !== undefined && replyCode(error) === 'NOSCRIPT' && command[0] === 'EVALSHA') {
         command = ['EVAL', script.source, ...command.slice(2)];
+        this.counts.scriptReloads++;
       } else if (isSlotMoving(error) && retries < (this.options.maxRetries ?? Number.POSITIVE_INFINITY)) {
         const ceiling = Math.min(RETRY_BASE_MS * 2 ** retries++, RETRY_MAX_MS);
         const delayMs = ceiling / 2 + Math.random() * (ceiling / 2);
@@ -284,6 +320,7 @@ export class Redis {
   private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
     if (isRefused(error)) this.recheck();
+    if (replyCode(error) === 'READONLY') this.connection.distrust();
     return toDomainError(error, options);
   }
 
@@ -299,11 +336,7 @@ export class Redis {
     const report = await inspectNode(node, address);
     const batches = this.batches === undefined ? [] : this.options.scripts.flatMap(({ batch }) => batch ?? []);
     const scripts = [...this.options.scripts, ...batches];
-    const { permissions } = this.options;
-    if (permissions !== undefined) {
-      const commands = [...permissions.commands, ...(this.topology === 'cluster' ? CLUSTER_COMMANDS : [])];
-      await checkPermissions(node, scripts, { ...permissions, commands });
-    }
+    await checkPermissions(node, scripts, { ...this.options.permissions, topology: this.topology });
     await Promise.all(scripts.map(({ source }) => node(['SCRIPT', 'LOAD', source])));
     await this.clock.sample(node);
     await this.options.onNode?.(report, this);

@@ -6,8 +6,8 @@ import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js
 import type { AnyLuaScript } from './lua-script.js';
 import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
 import type { OperationTimer } from './operation-timer.js';
-import { ROLE_COMMANDS } from './permissions.js';
-import { Redis } from './redis.js';
+import { REPLICA_COMMANDS, ROLE_COMMANDS } from './permissions.js';
+import { Redis, type RedisOptions } from './redis.js';
 
 /**
  * What a Redis is for. `cache` may lose anything at any time; `state` (sessions, locks) must not be evicted; `limit`
@@ -32,6 +32,10 @@ export interface RolesOptions {
   readonly scripts: Readonly<Record<Role, readonly AnyLuaScript[]>>;
   readonly namespace: string;
   readonly maxRetries: number | undefined;
+  /** A node that answers nothing for so long is given up until it is back. */
+  readonly timeoutMs: number;
+  /** Scripts of the role `state` that are answered when so many replicas have what they wrote. */
+  readonly replicated?: RedisOptions['replicated'];
   /** Refuse, instead of warn, when sessions could be evicted. */
   readonly strictEviction: boolean;
   readonly timer: OperationTimer;
@@ -85,9 +89,12 @@ export function createRoles(options: RolesOptions): Roles {
 
   const byTarget = new Map<string, Redis>();
   let closed = false;
+  // what waits for replicas has a connection of its own, since all that is behind it there waits too
+  const connectionOf = (role: Role): string =>
+    JSON.stringify([targets[role], role === 'state' && options.replicated !== undefined]);
   const connect = (role: Role): Redis => {
-    const id = JSON.stringify(targets[role]);
-    const rolesHere = ROLES.filter((other) => JSON.stringify(targets[other]) === id);
+    const id = connectionOf(role);
+    const rolesHere = ROLES.filter((other) => connectionOf(other) === id);
     const redis =
       byTarget.get(id) ??
       new Redis({
@@ -95,8 +102,10 @@ export function createRoles(options: RolesOptions): Roles {
         scripts: [checkFormatScript, ...rolesHere.flatMap((other) => options.scripts[other])],
         timer: options.timer,
         logger: options.logger.child({ roles: rolesHere }),
+        timeoutMs: options.timeoutMs,
+        ...(role === 'state' && options.replicated !== undefined ? { replicated: options.replicated } : {}),
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
-        permissions: { namespace: options.namespace, commands: ROLE_COMMANDS },
+        permissions: { namespace: options.namespace, commands: commandsFor(role, options) },
         onNode: (report, self) => admitNode(report, self, rolesHere, options),
       });
     byTarget.set(id, redis);
@@ -121,6 +130,10 @@ export function createRoles(options: RolesOptions): Roles {
       await running.stop();
     },
   };
+}
+
+function commandsFor(role: Role, { replicated }: RolesOptions): readonly string[] {
+  return role === 'state' && replicated !== undefined ? [...ROLE_COMMANDS, ...REPLICA_COMMANDS] : ROLE_COMMANDS;
 }
 
 /** How long a node may take to answer for its format before it counts as not ready. */

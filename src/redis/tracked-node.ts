@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { StandaloneTarget } from './connection.js';
+import type { ServerTarget } from './connection.js';
 import type { ScriptArg } from './lua-script.js';
 import { PushConnection, type PushEvents } from './push-connection.js';
 
@@ -30,7 +30,7 @@ export class TrackedNode {
   private readonly connection: PushConnection;
 
   /** When `onLost` is called the listeners have been. */
-  constructor(target: StandaloneTarget, logger: Logger, { onAlive, onLost }: TrackedNodeEvents) {
+  constructor(target: ServerTarget, logger: Logger, { onAlive, onLost }: TrackedNodeEvents) {
     this.connection = new PushConnection(target, ['OPTIN'], logger, {
       onPush: (key) => {
         if (key === undefined) this.tell();

@@ -14,13 +14,14 @@ import { LoginStore } from './login-store.js';
 import { Profiles } from './profiles.js';
 import { sessionScripts } from './scripts.js';
 import { sessionMetrics } from './session-metrics.js';
+import { SessionSampler } from './session-sampler.js';
 import { SessionStatsStore } from './stats-store.js';
 import { SessionStore } from './store.js';
 import { SweepLease } from './sweep-lease.js';
 import { sweepScripts } from './sweep-scripts.js';
 import { SweepStore } from './sweep-store.js';
 import { Sweeper } from './sweeper.js';
-import { tokenScripts } from './token-scripts.js';
+import { tokenScripts, validateSessionScript } from './token-scripts.js';
 import { TokenStore } from './token-store.js';
 import { TouchGuesses } from './touch-guesses.js';
 import { watchScripts } from './watch-scripts.js';
@@ -35,6 +36,8 @@ export interface SessionServiceOptions {
   readonly namespace: string;
   readonly profiles: Readonly<Record<string, ProfileSettings>>;
   readonly auditLog: boolean;
+  /** Called again and again with a namespace for as long as this process is the one that sweeps it. */
+  readonly onSweeping: (namespace: string) => void;
   readonly logger: Logger;
 }
 
@@ -56,6 +59,14 @@ export const allSessionScripts: readonly AnyLuaScript[] = [
   ...watchScripts,
 ];
 
+/**
+ * What a caller relies on once it is answered. A validation is not among it: what it writes is when a session was last seen,
+ * and to lose that costs some idle time.
+ */
+export const heldSessionScripts: readonly AnyLuaScript[] = [...sessionScripts, ...claimScripts, ...tokenScripts].filter(
+  (script) => script !== validateSessionScript,
+);
+
 export function createSessionService(options: SessionServiceOptions): SessionService {
   const { redis, channels, namespace, logger } = options;
   const profiles = new Profiles(options.profiles);
@@ -66,7 +77,13 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
   const foreignTokens = new ForeignTokens(logger);
   const sweeps = new SweepStore(redis);
   const lease = new SweepLease(sweeps, namespace);
-  const sweeper = new Sweeper({ store: sweeps, redis, namespace, lease, audit, logger });
+  const stats = new SessionStatsStore(redis);
+  const sampler = new SessionSampler(stats);
+  const onTurn = (): void => {
+    void sampler.sweeping(namespace);
+    options.onSweeping(namespace);
+  };
+  const sweeper = new Sweeper({ store: sweeps, redis, namespace, lease, audit, onTurn, logger });
   const events = new SessionEventStore(redis);
   const feed = new SessionFeed({ store: events, channels });
   return {
@@ -78,12 +95,12 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
       profiles,
       sweeps,
       sweeper,
-      stats: new SessionStatsStore(redis),
+      stats,
       foreignTokens,
       audit,
       openSessionWatcher: (selection, cursor) => new SessionWatcher(selection, feed, events, cursor),
     }),
-    metrics: [...sessionMetrics({ audit, foreignTokens, sweeper }), ...watchMetrics(feed)],
+    metrics: [...sessionMetrics({ audit, foreignTokens, sweeper }), ...sampler.metrics, ...watchMetrics(feed)],
     sweeper,
     replaceProfiles: (others) => {
       profiles.replace(others);

@@ -14,6 +14,9 @@ export interface SessionStats {
   readonly ended: ReadonlyMap<EndCause, number>;
   /** Of the sessions that have ended, as far as their record was there. */
   readonly meanDurationMs: number;
+  /** How many these are, and how long they lived together. */
+  readonly timed: number;
+  readonly livedMs: number;
   readonly extended: number;
   readonly rotated: number;
 }
@@ -48,6 +51,8 @@ export class SessionStatsStore {
       createdLastMinute,
       ended: new Map(END_CAUSES.map((cause) => [cause, sums[cause]])),
       meanDurationMs: sums.timed === 0 ? 0 : Math.round(sums.duration_ms / sums.timed),
+      timed: sums.timed,
+      livedMs: sums.duration_ms,
       extended: sums.extended,
       rotated: sums.rotated,
     };

@@ -17,6 +17,8 @@ export interface SweeperOptions {
   /** Undefined: the process sweeps whoever else does. */
   readonly lease: Pick<SweepLease, 'isMine' | 'giveUp'> | undefined;
   readonly audit: SessionAudit;
+  /** Called in every turn of the process that sweeps. */
+  readonly onTurn?: () => void;
   readonly logger: Logger;
   /** How long it takes to look at every partition once. */
   readonly roundMs?: number;
@@ -108,6 +110,7 @@ export class Sweeper {
     const { redis, lease } = this.options;
     try {
       if (redis.isReady && (lease === undefined || (await lease.isMine()))) {
+        this.options.onTurn?.();
         await this.look();
         await this.work();
         return TURN_EVERY_MS;

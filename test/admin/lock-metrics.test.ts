@@ -75,7 +75,7 @@ test('locks on masters of their own are counted as far as those tell', async () 
   });
   const address = String((await service.log('admin port listening')).address);
   const locks = service.channel().of(LockServiceService);
-  const resources = [randomNamespace()];
+  const resources = [`{${randomNamespace()}}`];
   const { lockToken } = await locks.acquireLock({ resources });
   await locks.acquireLock({ resources });
   await locks.releaseLock({ resources, lockToken });

@@ -78,11 +78,3 @@ test('counters never fall when workers are replaced or killed, and a scrape mean
   await callAll();
   expect(await ok()).toBe(called);
 });
-
-test('the side port answers GET /metrics and nothing else', async () => {
-  const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone'), ADMIN_LISTEN: '127.0.0.1:0' });
-  const { address } = await service.log('admin port listening');
-  expect((await fetch(`http://${String(address)}/metrics`)).status).toBe(200);
-  expect((await fetch(`http://${String(address)}/metrics`, { method: 'POST' })).status).toBe(404);
-  expect((await fetch(`http://${String(address)}/`)).status).toBe(404);
-});

@@ -70,6 +70,13 @@ describe('a bad setting is named', () => {
     ['REDIS_DB', { REDIS_DB: '1', REDIS_URL: 'redis+cluster://redis:7000' }],
     ['REDIS_URL', { REDIS_URL: 'redis+cluster://redis:7000/1' }],
     ['REDIS_MAX_RETRIES', { REDIS_MAX_RETRIES: '-3' }],
+    ['REDIS_TIMEOUT_MS', { REDIS_TIMEOUT_MS: '99' }],
+    ['REDIS_URL', { REDIS_URL: 'redis+sentinel://a:26379' }],
+    ['LOCK_REDIS_URLS', { LOCK_REDIS_URLS: 'redis://a,redis://b,redis+sentinel://c/m' }],
+    ['STATE_REPLICAS', { STATE_REPLICAS: '6', ...LOCAL }],
+    // the Redis inside the service has none
+    ['STATE_REPLICAS', { STATE_REPLICAS: '1' }],
+    ['STATE_REPLICAS_TIMEOUT_MS', { STATE_REPLICAS: '1', STATE_REPLICAS_TIMEOUT_MS: '1000', ...LOCAL }],
     ['STRICT_EVICTION', { STRICT_EVICTION: 'perhaps' }],
     ['EMBEDDED_REDIS', { EMBEDDED_REDIS: '1', ...LOCAL }],
     ['REDIS_SERVER_BIN', { REDIS_SERVER_BIN: '/nowhere/redis-server' }],
@@ -162,10 +169,9 @@ describe('defaults', () => {
     ['[::]:1', false],
     ['10.0.0.7:1', false],
   ])('turn reflection on %s to %s', (listen, reflection) => {
-    expect(loadConfig({ ...LOCAL, GRPC_LISTEN: listen }).grpc.reflection).toBe(reflection);
-    expect(loadConfig({ ...LOCAL, GRPC_LISTEN: listen, REFLECTION: String(!reflection) }).grpc.reflection).toBe(
-      !reflection,
-    );
+    const env = { ...LOCAL, GRPC_LISTEN: listen, ALLOW_PLAINTEXT: '1' };
+    expect(loadConfig(env).grpc.reflection).toBe(reflection);
+    expect(loadConfig({ ...env, REFLECTION: String(!reflection) }).grpc.reflection).toBe(!reflection);
   });
 
   test('leave room in a message for the largest value', () => {
@@ -287,6 +293,21 @@ describe('the roles', () => {
     expect(badSettings({ CACHE_REDIS_URL: 'redis://cache' })).toEqual(['STATE_REDIS_URL']);
     expect(badSettings({ STATE_REDIS_URL: 'redis://state' })).toEqual(['CACHE_REDIS_URL']);
     expect(badSettings({ LIMIT_REDIS_URL: 'redis://limit' })).toEqual(['CACHE_REDIS_URL', 'STATE_REDIS_URL']);
+  });
+
+  test('may be behind sentinels, whose login is one for all', () => {
+    const sentinel = { REDIS_URL: 'redis+sentinel://ada:pw@a:1,b:2/mymaster/3', REDIS_DB: '4' };
+    const login = { REDIS_SENTINEL_USERNAME: 'watcher', REDIS_SENTINEL_PASSWORD: 'secret' };
+    expect(targetsOf({ ...sentinel, ...login })).toMatchObject({
+      state: {
+        topology: 'sentinel',
+        masterName: 'mymaster',
+        database: 3,
+        username: 'ada',
+        sentinelUsername: 'watcher',
+        sentinelPassword: 'secret',
+      },
+    });
   });
 
   test('may be on a Cluster, which has only database 0', () => {

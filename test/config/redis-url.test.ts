@@ -31,6 +31,25 @@ describe('the address of a Redis', () => {
         password: 'a,b',
       },
     ],
+    [
+      'redis+sentinel://sidecar:a%2Fb@a,[::1]:7001/my%20master/3',
+      {
+        topology: 'sentinel',
+        tls: false,
+        sentinels: [
+          { host: 'a', port: 26379 },
+          { host: '::1', port: 7001 },
+        ],
+        masterName: 'my master',
+        database: 3,
+        username: 'sidecar',
+        password: 'a/b',
+      },
+    ],
+    [
+      'rediss+sentinel://a:80/m',
+      { topology: 'sentinel', tls: true, sentinels: [{ host: 'a', port: 80 }], masterName: 'm', database: 0 },
+    ],
   ])('%s is understood', (url, target) => {
     expect(parseRedisUrl(url)).toEqual(target);
   });
@@ -38,6 +57,10 @@ describe('the address of a Redis', () => {
   test.each([
     [''],
     ['redis'],
+    ['redis+sentinel://a:26379'],
+    ['redis+sentinel://a:26379/'],
+    ['redis+sentinel://a:26379/m/x'],
+    ['redis+sentinel://a:26379/m/0/more'],
     ['redis:6379'],
     ['http://redis'],
     ['sentinel://redis'],

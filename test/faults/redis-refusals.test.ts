@@ -3,7 +3,7 @@ import dns from 'node:dns';
 import { once } from 'node:events';
 import { connect, createServer, type LookupFunction, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { MountedFiles } from '../support/certificates.js';
+import { MountedFiles } from '../support/mounted-files.js';
 import { failureOf } from '../support/client.js';
 import { checkHealth } from '../support/health-client.js';
 import { KeptLog } from '../support/kept-log.js';

@@ -1,6 +1,7 @@
 import { status as Code } from '@grpc/grpc-js';
-import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { Authority, hasOpenssl, MountedFiles, type Certificate } from '../support/certificates.js';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { Authority, hasOpenssl, type Certificate } from '../support/certificates.js';
+import { MountedFiles } from '../support/mounted-files.js';
 import { failureOf } from '../support/client.js';
 import { checkHealth } from '../support/health-client.js';
 import { KeptLog } from '../support/kept-log.js';
@@ -14,13 +15,17 @@ const onTls = hasOpenssl ? describe : describe.skip;
 
 onTls('over TLS', () => {
   const files = new MountedFiles();
-  const authority = new Authority();
-  const other = new Authority();
+  let authority: Authority;
+  let other: Authority;
   let redis: RedisServer;
   let tlsPort: number;
   let service: TestService | undefined;
   let log: KeptLog;
 
+  beforeAll(() => {
+    authority = new Authority();
+    other = new Authority();
+  });
   beforeEach(() => {
     log = new KeptLog();
   });
@@ -39,15 +44,15 @@ onTls('over TLS', () => {
   /** A Redis that takes nobody without a certificate of the authority; the plain port is for the tests alone. */
   async function startTlsRedis(flags: readonly string[] = []): Promise<void> {
     tlsPort = await freePort();
-    const { certFile, keyFile } = show(authority.issue());
+    const { certFile, keyFile } = show(authority.issue('redis'));
     const tls = { 'tls-port': String(tlsPort), 'tls-cert-file': certFile, 'tls-key-file': keyFile };
-    const asks = { 'tls-ca-cert-file': authority.caFile, 'tls-auth-clients': 'yes' };
+    const asks = { 'tls-ca-cert-file': authority.certFile, 'tls-auth-clients': 'yes' };
     const options = Object.entries({ ...tls, ...asks }).flatMap(([name, value]) => [`--${name}`, value]);
     redis = await startRedis([...options, ...flags]);
   }
 
   /** Puts a certificate where Redis reads its own. */
-  function show({ certFile, keyFile }: Certificate): Certificate {
+  function show({ certFile, keyFile }: Certificate): Pick<Certificate, 'certFile' | 'keyFile'> {
     return { certFile: files.copy('redis.pem', certFile), keyFile: files.copy('redis.key', keyFile) };
   }
 
@@ -59,10 +64,10 @@ onTls('over TLS', () => {
   }
 
   function settings(scheme = 'rediss', host = '127.0.0.1'): Record<string, string> {
-    const { certFile, keyFile } = authority.issue();
+    const { certFile, keyFile } = authority.issue('redis');
     return {
       REDIS_URL: `${scheme}://${SERVICE_LOGIN}${host}:${String(tlsPort)}`,
-      REDIS_TLS_CA_FILE: files.copy('ca.pem', authority.caFile),
+      REDIS_TLS_CA_FILE: files.copy('ca.pem', authority.certFile),
       REDIS_TLS_CERT_FILE: files.copy('service.pem', certFile),
       REDIS_TLS_KEY_FILE: files.copy('service.key', keyFile),
     };
@@ -121,13 +126,13 @@ onTls('over TLS', () => {
   test('an authority that is replaced is found in its file without a restart', async () => {
     await startTlsRedis();
     const running = await serve(settings());
-    await replaceCertificate(other.issue());
+    await replaceCertificate(other.issue('redis'));
     await expectAway(running);
     expect(await log.untilCode('UNABLE_TO_VERIFY_LEAF_SIGNATURE')).toMatchObject({
       level: 50,
       mend: expect.stringMatching(/REDIS_TLS_CA_FILE/) as unknown,
     });
-    files.copy('ca.pem', other.caFile);
+    files.copy('ca.pem', other.certFile);
     expect(await served(running)).toBe('v');
     expect(log.text).not.toMatch(/BEGIN|only-for-tests/);
   });
@@ -138,10 +143,10 @@ onTls('over TLS', () => {
   ])('a certificate that %s is refused and told, and a good one serves again', async (_, options, code) => {
     await startTlsRedis();
     const running = await serve(settings());
-    await replaceCertificate(authority.issue(options));
+    await replaceCertificate(authority.issue('redis', options));
     await expectAway(running);
     expect(await log.untilCode(code)).toMatchObject({ level: 50 });
-    await replaceCertificate(authority.issue());
+    await replaceCertificate(authority.issue('redis'));
     expect(await served(running)).toBe('v');
   });
 
@@ -149,7 +154,7 @@ onTls('over TLS', () => {
     await startTlsRedis();
     // in this process jest hides from node-redis what the socket died of
     const process = await startServiceProcess(settings());
-    const { certFile, keyFile } = other.issue();
+    const { certFile, keyFile } = other.issue('redis');
     files.copy('service.pem', certFile);
     files.copy('service.key', keyFile);
     await redis.command('CLIENT', 'KILL', 'USER', 'shardkeep');
@@ -163,7 +168,7 @@ onTls('over TLS', () => {
 
   test('the name of the certificate may be another than the address', async () => {
     await startTlsRedis();
-    await replaceCertificate(authority.issue({ names: ['DNS:redis.internal'] }));
+    await replaceCertificate(authority.issue('redis', { names: ['DNS:redis.internal'] }));
     const env = settings();
     expect(await served(await serve({ ...env, REDIS_TLS_SERVER_NAME: 'redis.internal' }))).toBe('v');
   });

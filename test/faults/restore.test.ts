@@ -14,7 +14,7 @@ import { startTestService, type TestService } from '../support/service.js';
 
 const COPY = fileURLToPath(new URL('../../k8s/redis-backup/copy-aof.sh', import.meta.url));
 const AOF = ['--appendonly', 'yes', '--appendfsync', 'everysec', '--aof-use-rdb-preamble', 'yes'];
-const NAMESPACE = 'restored';
+const NAMESPACE = 't-restored';
 const run = promisify(execFile);
 
 const folders: string[] = [];

@@ -10,6 +10,7 @@ import {
   commandsOf,
   CONNECTION_COMMANDS,
   DATABASE_COMMANDS,
+  REPLICA_COMMANDS,
   grantOf,
   ROLE_COMMANDS,
 } from '../../src/redis/permissions.js';
@@ -17,7 +18,13 @@ import { SERVICE_USER, serviceRules, shippedRules, SHIPPED_USERS } from '../supp
 import { serviceUrl, startRedis, type RedisServer } from '../support/redis-server.js';
 
 const SRC = fileURLToPath(new URL('../../src', import.meta.url));
-const PLAIN_COMMANDS = [...CONNECTION_COMMANDS, ...ROLE_COMMANDS, ...CLUSTER_COMMANDS, ...DATABASE_COMMANDS];
+const PLAIN_COMMANDS = [
+  ...CONNECTION_COMMANDS,
+  ...ROLE_COMMANDS,
+  ...CLUSTER_COMMANDS,
+  ...DATABASE_COMMANDS,
+  ...REPLICA_COMMANDS,
+];
 
 function sourcesUnder(folder: string, ending: string): { readonly source: string }[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })

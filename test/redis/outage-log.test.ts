@@ -2,7 +2,8 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { pino } from 'pino';
-import { createConnection, type RedisConnection, type RedisTarget } from '../../src/redis/connection.js';
+import type { RedisConnection, RedisTarget } from '../../src/redis/connection.js';
+import { createConnection } from '../../src/redis/create-connection.js';
 import { OutageLog } from '../../src/redis/outage-log.js';
 import { PushConnection } from '../../src/redis/push-connection.js';
 import { startRedis, until } from '../support/redis-server.js';
@@ -104,7 +105,7 @@ describe('a server that breaks each connection', () => {
         ? closable(
             new PushConnection(standalone, undefined, logger, { onAlive: () => undefined, onLost: () => undefined }),
           )
-        : createConnection(target, events, logger);
+        : createConnection(target, events, { logger });
     connection.connect?.();
     await until(() => tries >= 6);
     await connection.close();
@@ -129,7 +130,7 @@ test('each outage of a Redis is told, and its end', async () => {
   const redis = await startRedis();
   const target = { topology: 'standalone', host: '127.0.0.1', port: redis.port, database: 0, tls: false } as const;
   const events = { onNodeReady: () => Promise.resolve(), onStateChange: () => undefined };
-  const connection = createConnection(target, events, logger);
+  const connection = createConnection(target, events, { logger });
   try {
     connection.connect();
     const isUp = (times: number): boolean => lines.filter(({ msg }) => msg === 'redis connected').length === times;

@@ -1,4 +1,12 @@
-import { Client, credentials, Metadata, status as Code, type CallOptions, type ServiceError } from '@grpc/grpc-js';
+import {
+  Client,
+  credentials,
+  Metadata,
+  status as Code,
+  type CallOptions,
+  type ChannelCredentials,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { Any, BadRequest, ErrorInfo, RetryInfo } from 'nice-grpc-error-details';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
 
@@ -27,9 +35,9 @@ export type PromiseClient<Service extends Readonly<Record<string, Method>>> = {
 export class TestChannel {
   readonly client: Client;
 
-  constructor(address: string) {
+  constructor(address: string, channelCredentials: ChannelCredentials = credentials.createInsecure()) {
     // a connection of its own: channels of one process to one address would share one
-    this.client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+    this.client = new Client(address, channelCredentials, { 'grpc.use_local_subchannel_pool': 1 });
   }
 
   of<Service extends Readonly<Record<string, Method>>>(service: Service): PromiseClient<Service> {

@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { parseRedisUrl } from '../../src/config/redis-url.js';
-import { createConnection } from '../../src/redis/connection.js';
+import { createConnection } from '../../src/redis/create-connection.js';
 import { until } from './redis-server.js';
 import { sharedRedisUrl, type Topology } from './service.js';
 import { asOurselves } from './redis-user.js';
@@ -22,7 +22,7 @@ export async function rawRedis(topology: Topology): Promise<RawRedis> {
         ready = now;
       },
     },
-    pino({ level: 'silent' }),
+    { logger: pino({ level: 'silent' }) },
   );
   connection.connect();
   await until(() => ready);

@@ -1,7 +1,9 @@
 import { pino } from 'pino';
 import { GetRequest, KeyTtl } from '../../src/gen/shardkeep/cache/v1/cache.js';
+import { loadConfig } from '../../src/config/config.js';
 import { Health } from '../../src/grpc/health.js';
 import { Invoker } from '../../src/grpc/invoke.js';
+import { Rejections } from '../../src/grpc/rejections.js';
 import { implement, type BidiStreamMethod, type OnDrain, type ServerStreamMethod } from '../../src/grpc/rpc.js';
 import { anything, text } from '../../src/grpc/rules.js';
 import { GrpcServer } from '../../src/grpc/server.js';
@@ -63,12 +65,14 @@ export async function startStreamService(options: StreamServiceOptions): Promise
     },
   );
   const rules = { key: text({ minBytes: 1, maxBytes: 512 }), consistency: anything };
+  const rejections = new Rejections();
   const invoker = new Invoker({
     rateGateOf: () => gate,
     observerOf: () => ({ ended: (code) => codes.push(code) }),
     maxInFlight: 1,
     maxParked: 0,
     maxStreams,
+    rejections,
     logger,
   });
   const server = new GrpcServer({
@@ -78,12 +82,14 @@ export async function startStreamService(options: StreamServiceOptions): Promise
     principal: { name: 'default', namespace: 'streams' },
     listen: '127.0.0.1:0',
     healthListen: undefined,
+    transport: loadConfig({}).grpc.transport,
+    rejections,
     reflection: false,
     maxMessageBytes: 4_194_304,
     maxStreamCalls: 1,
-    // for unary calls only
+    // for unary calls, and for the requests of streams that take one
     defaultDeadlineMs: 1,
-    maxDeadlineMs: 1,
+    maxDeadlineMs: 60_000,
     logger,
   });
   const address = await server.start();

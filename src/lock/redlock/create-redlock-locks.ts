@@ -34,8 +34,6 @@ export function createRedlockLocks(options: RedlockOptions): Redlock {
     return new Redis({
       target,
       scripts: redlockScripts,
-      // keys are as others name them, and what the user may do to which of them is theirs to know
-      permissions: { commands: [] },
       timer: options.timer,
       logger: options.logger.child({ redlock: address }),
       onNode: (report) => {

@@ -20,6 +20,7 @@ if not redis.acl_check_cmd then return {} end
 -- Redis 7.0 crashes when it is asked about SET or EVAL with too few arguments: each gets as many as it takes
 local keyless = {
   asking = true, eval = true, evalsha = true, info = true, ping = true, scan = true, select = true, time = true,
+  wait = true,
   client = true, cluster = true, script = true, sunsubscribe = true,
 }
 -- all that follows would count as keys, or channels

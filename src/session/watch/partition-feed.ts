@@ -21,6 +21,8 @@ export interface PartitionFeedOptions {
   readonly readCreatedCount: () => Promise<number>;
   /** Wakes on what happens in the partition, until the function that it answers is called. */
   readonly listen: (listener: ChannelListener) => () => void;
+  /** Called with how old an event was when it was read. */
+  readonly onEventAge: (ageMs: number) => void;
   /** How long two reads are apart at least. */
   readonly restMs: () => number;
   /** How long a partition in which nothing happens is left alone. */
@@ -161,6 +163,7 @@ export class PartitionFeed {
       const { events, position } = readPage(this.partition, before, reply);
       this.known = position;
       if (!isLost) this.tell(events, before);
+      for (const { atMs } of events) this.options.onEventAge(Math.max(0, reply.nowMs - atMs));
       if (reply.more) this.isPoked = true;
     }
     if (isLost && !isFirst) this.tellLost();

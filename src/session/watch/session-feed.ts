@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { Histogram } from '../../admin/histogram.js';
 import { keys } from '../../redis/keys.js';
 import type { ShardChannels } from '../../redis/shard-channels.js';
 import type { SessionEventStore } from './event-store.js';
@@ -9,6 +10,8 @@ export interface SessionFeedOptions {
   readonly channels: Pick<ShardChannels, 'listen'>;
 }
 
+/** Upper bounds in milliseconds: what a poke tells takes some, what a poll finds some thousand. */
+const AGE_BUCKETS_MS = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000];
 const TICK_MS = 250;
 /** How often a partition is looked at without a poke; many are looked at more seldom. */
 const POLL_MS = 5_000;
@@ -24,6 +27,8 @@ export class SessionFeed {
   watchers = 0;
   /** How often a stream was told to read what it watches anew. */
   resyncs = 0;
+  /** How old events were when they were read for those who watch. */
+  readonly eventAges = new Histogram(AGE_BUCKETS_MS);
   private readonly feeds = new Map<string, { readonly feed: PartitionFeed; users: number }>();
   private timer: NodeJS.Timeout | undefined;
 
@@ -62,6 +67,9 @@ export class SessionFeed {
       readEvents: (position) => store.readEvents(namespace, partition, position),
       readCreatedCount: () => store.readCreatedCount(namespace, partition),
       listen: (listener) => channels.listen(channel, listener),
+      onEventAge: (ageMs) => {
+        this.eventAges.add(ageMs);
+      },
       restMs: () => Math.max(MIN_REST_MS, this.feeds.size * REST_A_FEED_MS),
       pollMs: () => this.pollMs,
     });

@@ -1,0 +1,7 @@
+export interface ProductionPackage {
+  readonly name: string;
+  readonly version: string;
+  readonly license: string | undefined;
+}
+
+export function productionPackages(): ProductionPackage[];

@@ -1,0 +1,148 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { findRedisBinary } from '../../src/redis/embedded.js';
+import { commandOn, freePort, startRedis, until, untilAnswers, type RedisServer } from './redis-server.js';
+
+/** A master, its replicas and three sentinels, as processes of this machine. */
+
+export const MASTER_NAME = 'mymaster';
+export const DOWN_AFTER_MS = 1_000;
+const SENTINELS = 3;
+const QUORUM = 2;
+
+export interface Sentinel {
+  readonly port: number;
+  command(...args: string[]): Promise<unknown>;
+  signal(signal: NodeJS.Signals): void;
+  stop(signal?: NodeJS.Signals): Promise<void>;
+  restart(): Promise<void>;
+}
+
+export interface SentinelSetup {
+  /** Names all sentinels. */
+  readonly url: string;
+  /** The first one is the master, until a failover. */
+  readonly servers: readonly RedisServer[];
+  readonly sentinels: readonly Sentinel[];
+  /** Who the master is, as a majority of the running sentinels says; undefined: they do not agree. */
+  master(): Promise<RedisServer | undefined>;
+  /** Waits until another server than this one is the master and says so itself. */
+  untilFailedOverFrom(old: RedisServer): Promise<RedisServer>;
+  remove(): Promise<void>;
+}
+
+export interface SentinelOptions {
+  readonly replicas?: number;
+  /** Of master and replicas, set once they run. */
+  readonly password?: string;
+  /** Further settings of the servers. */
+  readonly flags?: readonly string[];
+}
+
+export async function startSentinel(options: SentinelOptions = {}): Promise<SentinelSetup> {
+  const { replicas = 1, password, flags = [] } = options;
+  const shared = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...flags];
+  const first = await startRedis(shared);
+  const others = await Promise.all(
+    Array.from({ length: replicas }, () => startRedis([...shared, '--replicaof', `127.0.0.1 ${String(first.port)}`])),
+  );
+  const servers = [first, ...others];
+  await until(async () => {
+    const infos = await Promise.all(others.map((other) => other.command('INFO', 'replication')));
+    return infos.every((info) => String(info).includes('master_link_status:up'));
+  });
+  if (password !== undefined) {
+    for (const server of servers) {
+      await server.command('CONFIG', 'SET', 'masterauth', password, 'requirepass', password);
+    }
+  }
+  const dir = await mkdtemp(join(tmpdir(), 'shardkeep-test-sentinel-'));
+  const sentinels = await Promise.all(
+    Array.from({ length: SENTINELS }, async () => {
+      const port = await freePort();
+      const file = join(dir, `${String(port)}.conf`);
+      await writeFile(file, sentinelConfig(port, first.port, { dir, password }));
+      return startOneSentinel(port, file);
+    }),
+  );
+  // each knows the others and the replicas: before, none would fail over
+  await until(async () => {
+    const infos = await Promise.all(sentinels.map(({ port }) => commandOn(port, ['INFO', 'sentinel'])));
+    return infos.every((info) => String(info).includes(`slaves=${String(replicas)},sentinels=${String(SENTINELS)}`));
+  });
+  const setup: SentinelSetup = {
+    url: `redis+sentinel://${password === undefined ? '' : `:${password}@`}${sentinels
+      .map(({ port }) => `127.0.0.1:${String(port)}`)
+      .join(',')}/${MASTER_NAME}`,
+    servers,
+    sentinels,
+    master: async () => {
+      const answers = await Promise.allSettled(
+        sentinels.map(({ port }) => commandOn(port, ['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER_NAME])),
+      );
+      const ports = answers.flatMap((answer) =>
+        answer.status === 'fulfilled' && Array.isArray(answer.value) ? [Number(answer.value[1])] : [],
+      );
+      return servers.find(({ port }) => ports.filter((named) => named === port).length >= QUORUM);
+    },
+    untilFailedOverFrom: async (old) => {
+      let next: RedisServer | undefined;
+      await until(async () => {
+        next = await setup.master();
+        if (next === undefined || next === old) return false;
+        return String(await next.command('INFO', 'replication')).includes('role:master');
+      });
+      if (next === undefined) throw new Error('there is no master');
+      return next;
+    },
+    remove: async () => {
+      await Promise.all([...sentinels.map((sentinel) => sentinel.stop('SIGKILL')), ...servers.map((s) => s.remove())]);
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+  return setup;
+}
+
+function sentinelConfig(
+  port: number,
+  masterPort: number,
+  { dir, password }: { readonly dir: string; readonly password: string | undefined },
+): string {
+  return [
+    `port ${String(port)}`,
+    'bind 127.0.0.1',
+    `dir ${dir}`,
+    `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${String(masterPort)} ${String(QUORUM)}`,
+    ...(password === undefined ? [] : [`sentinel auth-pass ${MASTER_NAME} ${password}`]),
+    `sentinel down-after-milliseconds ${MASTER_NAME} ${String(DOWN_AFTER_MS)}`,
+    `sentinel failover-timeout ${MASTER_NAME} 3000`,
+    '',
+  ].join('\n');
+}
+
+async function startOneSentinel(port: number, file: string): Promise<Sentinel> {
+  const binary = findRedisBinary(process.env.REDIS_SERVER_BIN);
+  if (binary === undefined) throw new Error('no redis-server on this machine; run `make redis`');
+  let child: ChildProcess | undefined;
+  const start = async (): Promise<void> => {
+    child = spawn(binary, [file, '--sentinel'], { stdio: 'ignore' });
+    await untilAnswers(port);
+  };
+  await start();
+  return {
+    port,
+    command: (...args) => commandOn(port, args),
+    signal: (signal) => child?.kill(signal),
+    stop: async (signal = 'SIGTERM') => {
+      if (child?.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, 'exit');
+      child.kill(signal);
+      child.kill('SIGCONT');
+      await exited;
+    },
+    restart: start,
+  };
+}
