@@ -4,7 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findRedisBinary } from '../../src/redis/embedded.js';
+import { SERVICE_LOGIN } from './redis-user.js';
 import { commandOn, freePort, startRedis, until, untilAnswers, type RedisServer } from './redis-server.js';
+import { SERVICE_LOGIN } from './redis-user.js';
 
 /** A master, its replicas and three sentinels, as processes of this machine. */
 
@@ -74,7 +76,7 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
     return infos.every((info) => String(info).includes(`slaves=${String(replicas)},sentinels=${String(SENTINELS)}`));
   });
   const setup: SentinelSetup = {
-    url: `redis+sentinel://${password === undefined ? '' : `:${password}@`}${sentinels
+    url: `redis+sentinel://${password === undefined ? SERVICE_LOGIN : `:${password}@`}${sentinels
       .map(({ port }) => `127.0.0.1:${String(port)}`)
       .join(',')}/${MASTER_NAME}`,
     servers,
