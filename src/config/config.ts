@@ -12,6 +12,7 @@ import { checkListen, isListenAddress, isLocal } from './listen-address.js';
 import { planLocks } from './lock-plan.js';
 import type { FileCopy } from './file-copy.js';
 import { PoliciesSource, servedPolicies, type ServedPolicies, type SessionDefaults } from './policies-source.js';
+import { checkAccess } from './redis-access.js';
 import { planRedis } from './redis-plan.js';
 import { planReplicas } from './replicas-plan.js';
 import { planTransport, type TransportPlan } from './transport-plan.js';
@@ -143,6 +144,11 @@ export function loadConfig(
   const plan = planRedis(settings, problems);
   const stateReplicas = planReplicas(settings, plan, problems);
   const locks = planLocks(settings, namespace, problems);
+  if (plan !== undefined) {
+    const ofRoles = plan.kind === 'external' ? Object.values(plan.targets) : [];
+    const ofLocks = [...(locks.quorum?.targets ?? []), ...(locks.redlock?.targets ?? [])];
+    checkAccess(settings, [...ofRoles, ...ofLocks], problems);
+  }
   if (problems.length > 0 || plan === undefined) throw new ConfigError([...new Set(problems)]);
 
   return {
@@ -266,7 +272,9 @@ function unusedSettings(settings: EnvironmentSettings): string[] {
   const external = [REDIS_URL, CACHE_REDIS_URL, STATE_REDIS_URL, REDIS_HOST, REDIS_PORT].some(
     (setting) => setting !== undefined,
   );
-  const unused = external ? (['DATA_DIR'] as const) : (['REDIS_PASSWORD', 'REDIS_DB'] as const);
+  const unused = external
+    ? (['DATA_DIR'] as const)
+    : (['REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_PASSWORD_FILE', 'REDIS_DB'] as const);
   const reason = external ? 'Redis is not embedded' : 'no Redis is named, so one is embedded';
   const warnings = unused.filter((name) => settings[name] !== undefined).map((name) => `${name} is ignored: ${reason}`);
   if (settings.LOCK_COMPATIBLE_PREFIX !== undefined && settings.LOCK_COMPATIBLE === undefined) {

@@ -3,6 +3,7 @@ import type { RedlockPlan } from '../lock/redlock/create-redlock-locks.js';
 import { describeTarget, type StandaloneTarget } from '../redis/connection.js';
 import { keys } from '../redis/keys.js';
 import type { EnvironmentSettings } from './environment.js';
+import { logsIn } from './redis-access.js';
 import { parseTarget, withSeedSettings } from './redis-plan.js';
 
 /** Where locks are. Both undefined: in the Redis of the role `state`, by scripts of this service alone. */
@@ -74,7 +75,7 @@ function planMasters(settings: EnvironmentSettings, problems: string[]): readonl
   }
   if (problems.length > problemsBefore) return undefined;
   if (new Set(targets.map(describeTarget)).size < targets.length) problem('names a master twice');
-  const isOpen = targets.some(({ password }) => password === undefined);
+  const isOpen = targets.some((target) => !logsIn(target));
   if (settings.NODE_ENV === 'production' && isOpen && !settings.ALLOW_REDIS_WITHOUT_PASSWORD) {
     problem('a master has no password; in production set one, or ALLOW_REDIS_WITHOUT_PASSWORD=1');
   }

@@ -2,6 +2,7 @@ import type { RedisTarget } from '../redis/connection.js';
 import { findRedisBinary } from '../redis/embedded.js';
 import type { RedisPlan } from '../redis/roles.js';
 import type { EnvironmentSettings } from './environment.js';
+import { logsIn, withAccess } from './redis-access.js';
 import { parseRedisUrl } from './redis-url.js';
 
 /** Where the roles are. Tells what is wrong in `problems`, and then answers undefined. */
@@ -31,11 +32,11 @@ export function planRedis(settings: EnvironmentSettings, problems: string[]): Re
     }
     return undefined;
   }
-  const open = Object.entries({ cache, state, limit }).filter(([, target]) => target.password === undefined);
+  const open = Object.entries({ cache, state, limit }).filter(([, target]) => !logsIn(target));
   if (production && open.length > 0 && !settings.ALLOW_REDIS_WITHOUT_PASSWORD) {
     problems.push(
       `REDIS_PASSWORD: the Redis for ${open.map(([role]) => role).join(', ')} has no password; ` +
-        'in production set one, or ALLOW_REDIS_WITHOUT_PASSWORD=1',
+        'in production set one (or REDIS_PASSWORD_FILE), or ALLOW_REDIS_WITHOUT_PASSWORD=1',
     );
   }
   return { kind: 'external', targets: { cache, state, limit } };
@@ -64,9 +65,9 @@ function planEmbedded(settings: EnvironmentSettings, production: boolean, proble
   };
 }
 
-/** The Redis of every role that has none of its own: REDIS_URL, or the seeds' REDIS_HOST, _PORT, _PASSWORD and _DB. */
+/** The Redis of every role that has none of its own: REDIS_URL, or the seeds' REDIS_HOST and _PORT. */
 function commonTarget(settings: EnvironmentSettings, problems: string[]): RedisTarget | undefined {
-  const { REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, REDIS_DB } = settings;
+  const { REDIS_HOST, REDIS_PORT, REDIS_DB } = settings;
   if (settings.REDIS_URL !== undefined) {
     const named = { REDIS_HOST, REDIS_PORT };
     for (const [name, value] of Object.entries(named)) {
@@ -75,14 +76,14 @@ function commonTarget(settings: EnvironmentSettings, problems: string[]): RedisT
     return withSeedSettings(parseTarget('REDIS_URL', settings.REDIS_URL, problems), settings, problems);
   }
   if (REDIS_HOST === undefined && REDIS_PORT === undefined) return undefined;
-  return {
+  const target: RedisTarget = {
     topology: 'standalone',
     tls: false,
     host: REDIS_HOST ?? 'localhost',
     port: REDIS_PORT ?? 6_379,
     database: REDIS_DB ?? 0,
-    ...(REDIS_PASSWORD === undefined ? {} : { password: REDIS_PASSWORD }),
   };
+  return withAccess(target, settings);
 }
 
 function roleTarget(
@@ -103,17 +104,18 @@ export function parseTarget(name: string, url: string, problems: string[]): Redi
   }
 }
 
-/** REDIS_PASSWORD and REDIS_DB hold for every URL that names none, the login of sentinels for all of them. */
+/** What is set of the login, of TLS and of the database holds for every URL that names none. */
 export function withSeedSettings(
   target: RedisTarget | undefined,
   settings: EnvironmentSettings,
   problems: string[],
 ): RedisTarget | undefined {
-  const { REDIS_PASSWORD, REDIS_DB } = settings;
+  const { REDIS_DB } = settings;
   if (target === undefined) return undefined;
-  const known = target.topology === 'sentinel' ? { ...target, ...sentinelLogin(settings) } : target;
-  const login =
-    known.password === undefined && REDIS_PASSWORD !== undefined ? { ...known, password: REDIS_PASSWORD } : known;
+  const login: RedisTarget = withAccess(
+    target.topology === 'sentinel' ? { ...target, ...sentinelLogin(settings) } : target,
+    settings,
+  );
   if (REDIS_DB === undefined) return login;
   if (login.topology === 'cluster') {
     if (REDIS_DB !== 0) problems.push('REDIS_DB: a Cluster has no databases; take it away');

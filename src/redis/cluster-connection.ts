@@ -2,11 +2,9 @@ import calculateSlot from 'cluster-key-slot';
 import { createCluster } from 'redis';
 import type { Logger } from 'pino';
 import { closeInTime } from './close-in-time.js';
+import { clientOptions, commandOptions, socketOptions } from './client-options.js';
 import {
-  clientOptions,
-  commandOptions,
   describeTarget,
-  socketOptions,
   type ClusterTarget,
   type ConnectionEvents,
   type ConnectionOptions,
@@ -111,16 +109,27 @@ export class ClusterConnection implements RedisConnection {
     this.connectedTimes.set(address, times + 1);
     if (times > 0) this.reconnects++;
     this.listenForSilence(address);
+    this.prepare(address);
+  }
+
+  recheck(): void {
+    for (const address of this.connectedNodes) this.prepare(address);
+  }
+
+  private prepare(address: string): void {
+    const times = this.connectedTimes.get(address);
     prepareNode({
       prepare: () => this.events.onNodeReady((command) => this.sendTo(address, command), address),
-      isConnected: () => this.connectedNodes.has(address) && !this.closed,
+      isConnected: () => this.connectedNodes.has(address) && !this.closed && times === this.connectedTimes.get(address),
       onPrepared: () => {
         this.readyNodes.add(address);
         this.openCircuits.delete(address);
         this.serveFirst();
       },
       onError: (error) => {
-        this.logger.error({ address, err: error }, 'redis node not usable');
+        this.outages.failed(address, error, 'redis node not usable');
+        this.readyNodes.delete(address);
+        if (this.readyNodes.size === 0) this.events.onStateChange(false);
       },
     });
   }

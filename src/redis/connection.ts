@@ -1,25 +1,23 @@
-import { createClient, RESP_TYPES, type BasicClientSideCache } from 'redis';
+import { createClient, type BasicClientSideCache } from 'redis';
+import { clientOptions, commandOptions, socketOptions, type RedisAccess } from './client-options.js';
 import type { ScriptArg } from './lua-script.js';
 
 /** Where a Redis is and how to log in. */
-export type RedisTarget = {
-  readonly username?: string;
-  readonly password?: string;
-  readonly tls: boolean;
-} & (
-  | { readonly topology: 'standalone'; readonly host: string; readonly port: number; readonly database: number }
-  | { readonly topology: 'standalone'; readonly socketPath: string; readonly database: number }
-  | { readonly topology: 'cluster'; readonly seeds: readonly Endpoint[] }
-  | {
-      readonly topology: 'sentinel';
-      readonly sentinels: readonly Endpoint[];
-      readonly masterName: string;
-      readonly database: number;
-      /** The login of the sentinels; user and password above are the master's. */
-      readonly sentinelUsername?: string;
-      readonly sentinelPassword?: string;
-    }
-);
+export type RedisTarget = RedisAccess &
+  (
+    | { readonly topology: 'standalone'; readonly host: string; readonly port: number; readonly database: number }
+    | { readonly topology: 'standalone'; readonly socketPath: string; readonly database: number }
+    | { readonly topology: 'cluster'; readonly seeds: readonly Endpoint[] }
+    | {
+        readonly topology: 'sentinel';
+        readonly sentinels: readonly Endpoint[];
+        readonly masterName: string;
+        readonly database: number;
+        /** The login of the sentinels; user and password above are the master's. */
+        readonly sentinelUsername?: string;
+        readonly sentinelPassword?: string;
+      }
+  );
 
 export interface Endpoint {
   readonly host: string;
@@ -76,6 +74,8 @@ export interface RedisConnection {
   sendHeld(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown>;
   /** Every master; one that is away fails what is sent to it. On standalone the one node. */
   masters(): readonly MasterNode[];
+  /** Prepares every connected node anew, and serves no longer from those that fail. */
+  recheck(): void;
   /** A node said that it is no master (any more): looks for the one that is. */
   distrust(): void;
   readonly status: ConnectionStatus;
@@ -83,45 +83,6 @@ export interface RedisConnection {
   close(): Promise<void>;
   /** Closes now; what is in flight fails. */
   destroy(): void;
-}
-
-// node-redis's own command timeout costs 12 µs a command and does not act once the command is written: each RPC races
-// its deadline instead, and a silent connection is given up after SOCKET_TIMEOUT_MS.
-export const SOCKET_TIMEOUT_MS = 2_000;
-export const PING_INTERVAL_MS = 900;
-const CONNECT_TIMEOUT_MS = 1_500;
-const MAX_QUEUED_COMMANDS = 20_000;
-
-/** Full jitter, so that a fleet does not come back in step: 25 ms doubling to 1 s. */
-export function reconnectDelayMs(attempt: number): number {
-  const ceiling = Math.min(25 * 2 ** attempt, 1_000);
-  return ceiling / 2 + Math.random() * (ceiling / 2);
-}
-
-export const commandOptions = {
-  timeout: 0,
-  typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer },
-} as const;
-
-export function clientOptions(target: Pick<RedisTarget, 'username' | 'password'>) {
-  return {
-    ...(target.username === undefined ? {} : { username: target.username }),
-    ...(target.password === undefined ? {} : { password: target.password }),
-    disableOfflineQueue: true,
-    commandsQueueMaxLength: MAX_QUEUED_COMMANDS,
-    pingInterval: PING_INTERVAL_MS,
-    maintNotifications: 'disabled',
-    disableClientInfo: true,
-  } as const;
-}
-
-export function socketOptions(target: Pick<RedisTarget, 'tls'>) {
-  return {
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    socketTimeout: SOCKET_TIMEOUT_MS,
-    reconnectStrategy: reconnectDelayMs,
-    ...(target.tls ? { tls: true as const } : {}),
-  };
 }
 
 /** Names a target in logs, without credentials. */
@@ -155,10 +116,11 @@ export function createStandaloneClient(target: StandaloneTarget, clientSideCache
     commandOptions,
     ...(clientSideCache === undefined ? {} : { clientSideCache }),
     database: target.database,
-    socket: { ...socketOptions(target), ...address, reconnectStrategy: false } as NonNullable<
-      Parameters<typeof createClient>[0]
-    >['socket'] &
-      object,
+    socket: {
+      ...socketOptions(target, 'host' in target ? target.host : undefined),
+      ...address,
+      reconnectStrategy: false,
+    } as NonNullable<Parameters<typeof createClient>[0]>['socket'] & object,
   });
 }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { replyCode } from './errors.js';
+import { isRefused, whatToMend } from './refusals.js';
 
 const QUIET_MS = 1_000;
 
@@ -19,9 +20,16 @@ export class ErrorLog {
       entry.suppressed++;
       return;
     }
-    // the messages of replies to the commands sent here name no value
-    const reason = error instanceof Error ? error.message : String(error);
-    this.logger.warn({ operation, code, reason, suppressed: entry.suppressed }, 'redis command failed');
+    const { suppressed } = entry;
+    if (isRefused(error)) {
+      // later versions of Redis name the key
+      const mend = whatToMend('NOPERM');
+      this.logger.error({ operation, code: 'NOPERM', mend, suppressed }, 'redis command refused');
+    } else {
+      // the messages of other replies to the commands sent here name no value
+      const reason = error instanceof Error ? error.message : String(error);
+      this.logger.warn({ operation, code, reason, suppressed }, 'redis command failed');
+    }
     entry.quietUntil = now + QUIET_MS;
     entry.suppressed = 0;
   }

@@ -1,5 +1,6 @@
 import { ClientClosedError, ClientOfflineError, ErrorReply } from 'redis';
 import { DomainError } from '../errors.js';
+import { isRefused, isRefusedInScript } from './refusals.js';
 
 /** How long a caller should wait before asking a Redis again that is away. */
 const RETRY_AFTER_MS = 250;
@@ -80,8 +81,9 @@ export function redisUnavailable(message: string, cause?: unknown): DomainError 
 
 /**
  * Turns what node-redis throws into a domain error. An error reply means that Redis refused, so nothing was done; a
- * connection that broke means that a write may have happened. What is left (CROSSSLOT, NOPERM, a script's own error) is
- * a bug or a wrong setting and passes as it is, to end as INTERNAL.
+ * connection that broke means that a write may have happened. A right that the user of Redis lacks is nothing that a caller
+ * did, and is mended without a restart, as an outage. What is left (CROSSSLOT, a script's own error) is a bug and passes as
+ * it is, to end as INTERNAL.
  */
 export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean }): unknown {
   if (error instanceof DomainError) return error;
@@ -92,6 +94,8 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
     if (UNAVAILABLE_REPLIES.has(code) || isSlotMoving(error)) {
       return redisUnavailable('Redis cannot serve this key now', error);
     }
+    if (isRefusedInScript(error) && !readOnly) return outcomeUnknown('Redis refused a part of the write', error);
+    if (isRefused(error)) return redisUnavailable('Redis refuses what the service asks', error);
     return error;
   }
   if (!(error instanceof Error)) return error;
@@ -104,10 +108,11 @@ export function toDomainError(error: unknown, { readOnly }: { readOnly: boolean 
   if (neverSent(error) || readOnly) {
     return redisUnavailable('Redis is away', error);
   }
-  return new DomainError('OUTCOME_UNKNOWN', 'the connection to Redis broke; the write may or may not have happened', {
-    retryAfterMs: RETRY_AFTER_MS,
-    cause: error,
-  });
+  return outcomeUnknown('the connection to Redis broke; the write may or may not have happened', error);
+}
+
+function outcomeUnknown(message: string, cause: unknown): DomainError {
+  return new DomainError('OUTCOME_UNKNOWN', message, { retryAfterMs: RETRY_AFTER_MS, cause });
 }
 
 /** The write is done, but could be lost with its master. */

@@ -25,6 +25,12 @@ export async function inspectNode(node: NodeCommand, address: string): Promise<N
   };
 }
 
+/** The fields of a section of INFO, of one node. */
+export interface NodeInfo {
+  readonly address: string;
+  readonly fields: ReadonlyMap<string, string>;
+}
+
 /** The fields of INFO, or of a section of it. */
 export async function readInfo(node: NodeCommand, section?: string): Promise<ReadonlyMap<string, string>> {
   const info = await node(section === undefined ? ['INFO'] : ['INFO', section]);

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import type { Logger } from 'pino';
 import { replyCode } from './errors.js';
+import { whatToMend } from './refusals.js';
 
 // instanceof would miss the errors of another realm, as a test runner's
 const { isNativeError } = types;
@@ -15,6 +16,7 @@ interface Kind {
 /**
  * Logs why a Redis is away: each kind of error once in an outage of an address, and then every 30 s at most, with the count
  * of those not logged in between. A connection is tried again for as long as the outage lasts, and each try fails alike.
+ * What lasts until somebody mends it is an error and says what to mend; the rest are warnings.
  */
 export class OutageLog {
   private readonly outages = new Map<string, Map<string, Kind>>();
@@ -33,7 +35,10 @@ export class OutageLog {
       return;
     }
     // no stack: it shows the event loop and node-redis, whatever the reason
-    this.logger.warn({ address, code, reason: reasonOf(error), suppressed: kind.suppressed }, message);
+    const about = { address, code, reason: reasonOf(error), suppressed: kind.suppressed };
+    const mend = whatToMend(code);
+    if (mend === undefined) this.logger.warn(about, message);
+    else this.logger.error({ ...about, mend }, message);
     kind.quietUntil = now + QUIET_MS;
     kind.suppressed = 0;
   }

@@ -82,20 +82,31 @@ export class MissingPermissionsError extends Error {
 
 /** What a connection must be allowed to do. */
 export interface NeededPermissions {
-  /** On keys and channels of this namespace; undefined: no key is looked at. */
-  readonly namespace?: string;
+  /** On keys and channels of these namespaces, as they are at that moment; undefined: no key is looked at. */
+  readonly namespaces?: ReadonlySet<string>;
   /** Beside what its scripts call and every connection needs. */
-  readonly commands: readonly string[];
+  readonly commands?: readonly string[];
 }
+
+const NO_NAMESPACE: ReadonlySet<string> = new Set(['']);
 
 /** Throws MissingPermissionsError, with all that is missing, instead of one call after the other that fails. */
 export async function checkPermissions(
   node: NodeCommand,
-  scripts: readonly AnyLuaScript[],
-  { namespace = '', commands }: NeededPermissions,
+  scripts: readonly Pick<AnyLuaScript, 'source'>[],
+  {
+    namespaces = NO_NAMESPACE,
+    commands = [],
+    topology,
+  }: NeededPermissions & { readonly topology: 'standalone' | 'cluster' },
 ): Promise<void> {
-  const needed = [...new Set([...CONNECTION_COMMANDS, ...commands, ...commandsOf(scripts)])];
-  const { script, args } = checkPermissionsScript.bind({}, { namespace, '...commands': needed });
-  const missing = checkPermissionsScript.parse(await node(['EVAL', script.source, '0', ...args]));
-  if (missing.length > 0) throw new MissingPermissionsError(missing);
+  const ofTopology = topology === 'cluster' ? CLUSTER_COMMANDS : [];
+  const needed = [...new Set([...CONNECTION_COMMANDS, ...ofTopology, ...commands, ...commandsOf(scripts)])];
+  const missing = await Promise.all(
+    [...namespaces].map(async (namespace) => {
+      const { script, args } = checkPermissionsScript.bind({}, { namespace, '...commands': needed });
+      return checkPermissionsScript.parse(await node(['EVAL', script.source, '0', ...args]));
+    }),
+  );
+  if (missing.flat().length > 0) throw new MissingPermissionsError([...new Set(missing.flat())]);
 }

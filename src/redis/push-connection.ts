@@ -1,10 +1,9 @@
 import type { Logger } from 'pino';
 import { BasicClientSideCache } from 'redis';
+import { PING_INTERVAL_MS, SOCKET_TIMEOUT_MS } from './client-options.js';
 import {
   createStandaloneClient,
   describeTarget,
-  PING_INTERVAL_MS,
-  SOCKET_TIMEOUT_MS,
   type ServerClient,
   type ServerTarget,
   type StandaloneTarget,

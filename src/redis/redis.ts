@@ -1,58 +1,37 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Logger } from 'pino';
 import { BatchedReads } from './batched-reads.js';
 import { BatchedScripts } from './batched-scripts.js';
 import type { Call } from './call.js';
 import { RedisClock } from './clock.js';
 import type { DomainError } from '../errors.js';
 import { CommandCounts } from './command-counts.js';
-import type {
-  ConnectionStatus,
-  MasterNode,
-  NodeCommand,
-  RedisConnection,
-  RedisTarget,
-  ReplicaTerms,
-} from './connection.js';
+import type { ConnectionStatus, MasterNode, NodeCommand, RedisConnection } from './connection.js';
 import { createConnection } from './create-connection.js';
 import { isSlotMoving, neverSent, redisUnavailable, replyCode, toDomainError } from './errors.js';
 import { namespaceOfKey } from './keys.js';
 import type { AnyLuaScript, BoundScript, ScriptArg, SentScript } from './lua-script.js';
-import { inspectNode, readInfo, type NodeReport } from './node-report.js';
+import { inspectNode, readInfo, type NodeInfo, type NodeReport } from './node-report.js';
 import { ErrorLog } from './error-log.js';
+import { isRefused } from './refusals.js';
+import { checkPermissions } from './permissions.js';
+import type { RedisSettings } from './redis-settings.js';
 import { OperationTimer } from './operation-timer.js';
 import { PagedScan } from './paged-scan.js';
 import { scanMasters } from './scan.js';
 import { SlowLog } from './slow-log.js';
 
-export interface RedisOptions {
-  readonly target: RedisTarget;
-  /** Loaded into every node before it serves. */
-  readonly scripts: readonly AnyLuaScript[];
-  readonly logger: Logger;
-  /** How often one call is sent again while its slot moves; undefined: until its deadline. */
-  readonly maxRetries?: number;
-  /** A node that answers nothing for so long is given up, and calls for it fail at once until it is back. */
-  readonly timeoutMs?: number | undefined;
-  /** Scripts that are answered when so many replicas have what they wrote. */
-  readonly replicated?: ReplicaTerms & { readonly scripts: readonly AnyLuaScript[] };
-  /** Told how long each operation took; undefined: nobody wants to know. */
-  readonly timer?: OperationTimer;
+export interface RedisOptions extends RedisSettings {
   /** Called with what a node says of itself, before it serves; throwing keeps it from serving. */
   readonly onNode?: (report: NodeReport, redis: Redis) => Promise<void>;
 }
 
+/** Rights are looked at so often at most. */
+const RECHECK_MS = 1_000;
 const RETRY_BASE_MS = 2;
 const RETRY_MAX_MS = 50;
 /** The last try must be over early enough for its answer to reach the caller. */
 const RETRY_MARGIN_MS = 50;
-
-/** The fields of a section of INFO, of one node. */
-export interface NodeInfo {
-  readonly address: string;
-  readonly fields: ReadonlyMap<string, string>;
-}
 
 interface Operation {
   readonly name: string;
@@ -93,6 +72,7 @@ export class Redis {
   private readonly reads: BatchedReads | undefined;
   private readonly batches: BatchedScripts | undefined;
   private ready = false;
+  private recheckAt = 0;
   /** Digests of the scripts whose answers wait for replicas. */
   private readonly held: ReadonlySet<string>;
 
@@ -329,14 +309,24 @@ export class Redis {
 
   private domainError(error: unknown, name: string, options: { readOnly: boolean }): unknown {
     this.errorLog.record(name, error);
+    if (isRefused(error)) this.recheck();
     if (replyCode(error) === 'READONLY') this.connection.distrust();
     return toDomainError(error, options);
+  }
+
+  /** A user that lost a right would fail call after call while health says that all is well. */
+  private recheck(): void {
+    const now = performance.now();
+    if (!this.ready || now < this.recheckAt) return;
+    this.recheckAt = now + RECHECK_MS;
+    this.connection.recheck();
   }
 
   private async prepareNode(node: NodeCommand, address: string): Promise<void> {
     const report = await inspectNode(node, address);
     const batches = this.batches === undefined ? [] : this.options.scripts.flatMap(({ batch }) => batch ?? []);
     const scripts = [...this.options.scripts, ...batches];
+    await checkPermissions(node, scripts, { ...this.options.permissions, topology: this.topology });
     await Promise.all(scripts.map(({ source }) => node(['SCRIPT', 'LOAD', source])));
     await this.clock.sample(node);
     await this.options.onNode?.(report, this);

@@ -6,6 +6,7 @@ import { checkFormat, checkFormatScript, FormatMismatchError } from './format.js
 import type { AnyLuaScript } from './lua-script.js';
 import { evictionRisk, unusableReason, type NodeReport } from './node-report.js';
 import type { OperationTimer } from './operation-timer.js';
+import { REPLICA_COMMANDS, ROLE_COMMANDS } from './permissions.js';
 import { Redis, type RedisOptions } from './redis.js';
 
 /**
@@ -111,6 +112,7 @@ export function createRoles(options: RolesOptions): Roles {
         timeoutMs: options.timeoutMs,
         ...(role === 'state' && options.replicated !== undefined ? { replicated: options.replicated } : {}),
         ...(options.maxRetries === undefined ? {} : { maxRetries: options.maxRetries }),
+        permissions: { namespaces, commands: commandsFor(role, options) },
         onNode: (report, self) => admitNode(report, self, rolesHere, { ...options, namespaces: [...namespaces] }),
       });
     byTarget.set(id, redis);
@@ -141,6 +143,10 @@ export function createRoles(options: RolesOptions): Roles {
       await running.stop();
     },
   };
+}
+
+function commandsFor(role: Role, { replicated }: RolesOptions): readonly string[] {
+  return role === 'state' && replicated !== undefined ? [...ROLE_COMMANDS, ...REPLICA_COMMANDS] : ROLE_COMMANDS;
 }
 
 /** How long a node may take to answer for its format before it counts as not ready. */

@@ -124,6 +124,15 @@ export class ServerConnection implements RedisConnection {
     this.listenForSilence(client);
     const { replicas } = this.options;
     if (replicas !== undefined) this.barrier = new ReplicaBarrier((command) => client.sendCommand(command), replicas);
+    this.prepare(client);
+  }
+
+  recheck(): void {
+    if (this.client !== undefined) this.prepare(this.client);
+  }
+
+  private prepare(client: ServerClient): void {
+    const { address } = this;
     prepareNode({
       prepare: () => this.events.onNodeReady((command) => client.sendCommand(command), address),
       isConnected: () => this.client === client && !this.closed,
@@ -132,7 +141,8 @@ export class ServerConnection implements RedisConnection {
         this.events.onStateChange(true);
       },
       onError: (error) => {
-        this.logger.error({ address, err: error }, 'redis node not usable');
+        this.outages.failed(address, error, 'redis node not usable');
+        this.events.onStateChange(false);
       },
     });
   }

@@ -1,11 +1,6 @@
 import { ClientClosedError, ClientOfflineError } from 'redis';
-import {
-  describeTarget,
-  reconnectDelayMs,
-  type ServerClient,
-  type ServerTarget,
-  type StandaloneTarget,
-} from './connection.js';
+import { reconnectDelayMs } from './client-options.js';
+import { describeTarget, type ServerClient, type ServerTarget, type StandaloneTarget } from './connection.js';
 import { locatorOf } from './locator-of.js';
 import type { MasterLocator } from './master-locator.js';
 import type { Logger } from 'pino';

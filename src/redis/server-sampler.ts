@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
-import type { NodeInfo, Redis } from './redis.js';
+import type { NodeInfo } from './node-report.js';
+import type { Redis } from './redis.js';
 import { mayEvict } from './node-report.js';
 
 const SAMPLE_EVERY_MS = 10_000;

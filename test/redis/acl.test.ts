@@ -10,8 +10,8 @@ import {
   commandsOf,
   CONNECTION_COMMANDS,
   DATABASE_COMMANDS,
-  grantOf,
   REPLICA_COMMANDS,
+  grantOf,
   ROLE_COMMANDS,
 } from '../../src/redis/permissions.js';
 import { SERVICE_USER, serviceRules, shippedRules, SHIPPED_USERS } from '../support/redis-user.js';

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,9 +12,19 @@ export interface Certificate {
 }
 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-const NAMES = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
+const LOOPBACK_NAMES = ['DNS:localhost', 'IP:127.0.0.1'];
 
-/** Signs certificates for localhost and 127.0.0.1; its files are in a folder of their own. */
+/** Without it there are no certificates, and nothing of TLS can be tried. */
+export const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
+
+export interface CertificateOptions {
+  /** With fewer than 0 to live it has expired. */
+  readonly days?: number;
+  /** Subject alternative names. */
+  readonly names?: readonly string[];
+}
+
+/** Signs certificates, for localhost and 127.0.0.1 unless told otherwise; its files are in a folder of their own. */
 export class Authority {
   readonly certFile: string;
   private readonly folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-ca-'));
@@ -41,11 +51,7 @@ export class Authority {
     return readFileSync(this.certFile);
   }
 
-  /** With fewer than 0 days to live it has expired. */
-  issue(
-    commonName: string,
-    { days = 1, names = NAMES }: { readonly days?: number; readonly names?: string } = {},
-  ): Certificate {
+  issue(commonName: string, { days = 1, names = LOOPBACK_NAMES }: CertificateOptions = {}): Certificate {
     const name = String(++this.count);
     const [certFile, keyFile, request] = [this.path(`${name}.crt`), this.path(`${name}.key`), this.path(`${name}.csr`)];
     this.openssl(
@@ -54,7 +60,7 @@ export class Authority {
       '-subj',
       `/CN=${commonName}`,
       '-addext',
-      names,
+      `subjectAltName=${names.join(',')}`,
       '-keyout',
       keyFile,
       '-out',

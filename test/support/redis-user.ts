@@ -56,7 +56,7 @@ const REDIS_SETTING = /^(?:CACHE_|STATE_|LIMIT_)?REDIS_URL$|^LOCK_REDIS_URLS$/;
  */
 export function mustUseServiceUser(env: Readonly<Record<string, string>>): void {
   for (const [name, urls] of Object.entries(env)) {
-    if (!REDIS_SETTING.test(name)) continue;
+    if (!REDIS_SETTING.test(name) || env.REDIS_USERNAME === SERVICE_USER) continue;
     if (/\/\/(?:127\.0\.0\.1|localhost):/.test(urls)) {
       throw new Error(`${name} does not log in as ${SERVICE_USER}; take RedisServer.url, sharedRedisUrl or serviceUrl`);
     }

@@ -55,6 +55,7 @@ export class QuorumMaster implements Voter {
       scripts: quorumScripts,
       ...(timer === undefined ? {} : { timer }),
       logger: logger.child({ quorum: this.address }),
+      permissions: { namespaces: new Set([options.namespace]) },
       onNode: (report) => this.admitNode(report),
     });
     this.redis.onStateChange(() => {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { createClient } from 'redis';
-import { clientOptions, reconnectDelayMs, socketOptions, type Endpoint, type SentinelTarget } from '../connection.js';
+import { clientOptions, reconnectDelayMs, socketOptions } from '../client-options.js';
+import type { Endpoint, SentinelTarget } from '../connection.js';
 import { UnexpectedReplyError } from '../lua-script.js';
 import { OutageLog } from '../outage-log.js';
 
@@ -81,7 +82,7 @@ function createSentinelClient(endpoint: Endpoint, target: SentinelTarget) {
     }),
     commandOptions: { timeout: 0 },
     socket: {
-      ...socketOptions(target),
+      ...socketOptions(target, endpoint.host),
       host: endpoint.host,
       port: endpoint.port,
       reconnectStrategy: reconnectDelayMs,

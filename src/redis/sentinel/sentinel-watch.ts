@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { describeTarget, type SentinelTarget, type StandaloneTarget } from '../connection.js';
+import { accessOf } from '../client-options.js';
 import { redisUnavailable } from '../errors.js';
 import { OutageLog } from '../outage-log.js';
 import { SentinelNode, type MasterView } from './sentinel-node.js';
@@ -116,16 +117,8 @@ export class SentinelWatch {
   }
 
   private serverOf({ host, port }: MasterView): StandaloneTarget {
-    const { username, password, tls, database } = this.target;
-    return {
-      ...(username === undefined ? {} : { username }),
-      ...(password === undefined ? {} : { password }),
-      tls,
-      topology: 'standalone',
-      host,
-      port,
-      database,
-    };
+    const { database } = this.target;
+    return { ...accessOf(this.target), topology: 'standalone', host, port, database };
   }
 }
 
