@@ -28,7 +28,10 @@ const folders = ['.', 'components'].flatMap((parent) =>
 const hasKubectl = spawnSync('kubectl', ['kustomize', '--help']).status === 0;
 
 /** A component is part of whatever takes it in: here the form it is made for. */
-const HOSTS = { 'components/monitoring-sidecar': 'sidecar' };
+const HOSTS = {
+  'components/monitoring-sidecar': 'sidecar',
+  'components/redis-backup': 'redis-sentinel',
+};
 
 function isComponent(folder) {
   return parse(readFileSync(join(k8s, folder, 'kustomization.yaml'), 'utf8')).kind === 'Component';

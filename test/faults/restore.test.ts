@@ -12,7 +12,7 @@ import { startTestService, type TestService } from '../support/service.js';
 
 /** The copy job of docs/operations/disaster-recovery.md, while Redis works, and what comes back from a copy. */
 
-const COPY = fileURLToPath(new URL('../../k8s/redis-backup/copy-aof.sh', import.meta.url));
+const COPY = fileURLToPath(new URL('../../k8s/components/redis-backup/copy-aof.sh', import.meta.url));
 const AOF = ['--appendonly', 'yes', '--appendfsync', 'everysec', '--aof-use-rdb-preamble', 'yes'];
 const NAMESPACE = 't-restored';
 const run = promisify(execFile);

@@ -15,6 +15,7 @@ const SETS: readonly (readonly [folder: string, ...components: string[]])[] = [
   ['sidecar'],
   ['sidecar', 'components/monitoring-sidecar'],
   ['redis-sentinel'],
+  ['redis-sentinel', 'components/redis-backup'],
   ['redis-cluster'],
 ];
 /** Those that an operator makes, as docs/operations/deploy.md says. */
