@@ -172,13 +172,13 @@ describe('what the store', () => {
 
   test('is shown is a copy: what is kept holds no more memory than its bytes', async () => {
     const redis = await startRedis();
-    await redis.command('SET', 'k', 'x'.repeat(300));
+    await redis.command('SET', 't-near:k', 'x'.repeat(300));
     const tracking = new KeyTracking(parseRedisUrl(redis.url), pino({ level: 'silent' }));
     const near = new NearCache({ ...ROOMY, tracking });
     const sizes: (number | undefined)[] = [];
     const judge: Judge<number> = (packed) => ({ value: sizes.push(packed?.buffer.byteLength) });
-    await near.get('k', judge, () => Promise.resolve(0));
-    await near.get('k', judge, () => Promise.resolve(0));
+    await near.get('t-near:k', judge, () => Promise.resolve(0));
+    await near.get('t-near:k', judge, () => Promise.resolve(0));
     expect(sizes[0]).toBeGreaterThan(300);
     expect(sizes[1]).toBe(300);
     await tracking.close();

@@ -32,7 +32,7 @@ function namesOn(index: number, count: number): string[] {
   const owner = (slot: number): number => Math.floor((slot * 3) / 16_384);
   const bySlot = new Map<number, string>();
   for (let candidate = 0; bySlot.size < count; candidate++) {
-    const name = `{${String(candidate)}}`;
+    const name = `t-channels:{${String(candidate)}}`;
     if (owner(calculateSlot(name)) === index) bySlot.set(calculateSlot(name), name);
   }
   return [...bySlot.values()];

@@ -33,12 +33,10 @@ async function startPair(): Promise<Pair> {
   cleanups.push(() => master.remove());
   const replica = await startRedis(['--replicaof', `127.0.0.1 ${String(master.port)}`]);
   cleanups.push(() => replica.remove());
-  await untilLinked(replica);
+  // the link is up before the master sends anything on it: that begins with the replica's first acknowledgement
+  await master.command('SET', 't-linked', 'yes');
+  await until(async () => /state=online,offset=[1-9]/.test(String(await master.command('INFO', 'replication'))));
   return { master, replica };
-}
-
-function untilLinked(replica: RedisServer): Promise<void> {
-  return until(async () => String(await replica.command('INFO', 'replication')).includes('master_link_status:up'));
 }
 
 /** From now on it gets nothing, and finds nothing in its socket when it goes on. */
@@ -82,7 +80,8 @@ test('of a Cluster too', async () => {
   const cluster = await startCluster(1, 1);
   cleanups.push(() => cluster.remove());
   const { sessions } = await serviceOn({ REDIS_URL: cluster.url, ...HELD });
-  await sessions.createSession({ userId: 'ada' });
+  // until its replica has acknowledged once
+  await until(() => sessions.createSession({ userId: 'ada' }).then(() => true));
   cluster.replicas[0]?.signal('SIGSTOP');
   expect(await failureOf(sessions.createSession({ userId: 'bob' }, patient()))).toMatchObject(UNKNOWN);
   expect(await failureOf(sessions.createSession({ userId: 'bob' }, patient()))).toMatchObject(REFUSED);

@@ -34,7 +34,7 @@ function keysOn(index: number, names: readonly string[]): string[] {
   const owner = (slot: number): number => Math.floor((slot * 3) / 16_384);
   for (let candidate = 0; ; candidate++) {
     const tag = String(candidate);
-    if (owner(calculateSlot(tag)) === index) return names.map((name) => `{${tag}}:${name}`);
+    if (owner(calculateSlot(tag)) === index) return names.map((name) => `t-tracking:{${tag}}:${name}`);
   }
 }
 

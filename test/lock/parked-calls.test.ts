@@ -18,7 +18,7 @@ afterEach(async () => {
 
 const MODES: readonly (readonly [string, Readonly<Record<string, string>>])[] = [
   ['on one Redis', {}],
-  ['as those of redlock', { LOCK_COMPATIBLE: 'redlock' }],
+  ['as those of redlock', { LOCK_COMPATIBLE: 'redlock', LOCK_COMPATIBLE_PREFIX: '{t-parked}:' }],
 ];
 const TRANSPORTS = ['pipeline', 'unary'] as const;
 const cases = MODES.flatMap(([mode, env]) => TRANSPORTS.map((transport) => ({ mode, env, transport })));

@@ -98,7 +98,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'Redis refuses commands',
     alerts: [
       'ShardkeepRedisAccessDenied',
-      'ShardkeepInternalErrors',
+      'ShardkeepRedisDown',
       'ShardkeepCacheErrorRate',
       'ShardkeepSessionCreationFailures',
     ],

@@ -10,6 +10,7 @@ import {
 import { keys } from '../../src/redis/keys.js';
 import type { PromiseClient } from '../support/client.js';
 import { startCluster, startRedis, until, type RedisServer } from '../support/redis-server.js';
+import { SERVICE_USER, serviceRules } from '../support/redis-user.js';
 import { policiesFile, sharedRedisUrl, TOPOLOGIES } from '../support/service.js';
 import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
 
@@ -205,12 +206,12 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     await check(one, subject, 5);
     await untilRemembered([subject]);
     // who listened is thrown out, and may not come back
-    await Promise.all(masters.map((master) => master.command('ACL', 'SETUSER', 'default', 'resetchannels')));
+    await Promise.all(masters.map((master) => master.command('ACL', 'SETUSER', SERVICE_USER, 'resetchannels')));
     // nobody is told of this
     const record = keys.rateLimit(namespace, subject, 'five');
     const removed = await Promise.all(masters.map((master) => master.command('UNLINK', record).catch(() => 0)));
     expect(removed).toContain(1);
     await untilAllowed(subject);
-    await Promise.all(masters.map((master) => master.command('ACL', 'SETUSER', 'default', 'allchannels')));
+    await Promise.all(masters.map((master) => master.command('ACL', 'SETUSER', SERVICE_USER, ...serviceRules())));
   });
 });

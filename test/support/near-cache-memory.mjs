@@ -18,7 +18,7 @@ const [, , url = '', count = ''] = process.argv;
 const KEYS = Number(count);
 const MAX_BYTES = 2_000_000;
 
-const keyOf = (index) => `ns:cache:{user:${String(index)}:profile}`;
+const keyOf = (index) => `t-memory:cache:{user:${String(index)}:profile}`;
 const takeAll = (packed) => ({ value: packed === null ? 'none' : 'some' });
 const fromRedis = () => Promise.resolve('from Redis');
 

@@ -7,11 +7,12 @@ import { join, NOBODY, startGame, untilKicked } from './support.js';
 import { asOurselves } from '../../support/redis-user.js';
 
 test('with the adapter for Redis rooms reach all processes, and each one kicks its own sockets', async () => {
-  const url = asOurselves(sharedRedisUrl('standalone'));
+  const REDIS_URL = sharedRedisUrl('standalone');
+  const url = asOurselves(REDIS_URL);
   const NAMESPACE = randomNamespace();
   const services = await Promise.all([
-    startTestService({ REDIS_URL: url, POLICIES_FILE, NAMESPACE }),
-    startTestService({ REDIS_URL: url, POLICIES_FILE, NAMESPACE }),
+    startTestService({ REDIS_URL, POLICIES_FILE, NAMESPACE }),
+    startTestService({ REDIS_URL, POLICIES_FILE, NAMESPACE }),
   ]);
   const redis = [createClient({ url }), createClient({ url }), createClient({ url }), createClient({ url })];
   await Promise.all(redis.map((connection) => connection.connect()));
