@@ -19,5 +19,8 @@ export function policiesFile(policies: object): string {
   return path;
 }
 
-/** What a busy machine may take from a Redis for a moment is no outage; tests of outages say how long one is. */
-export const PATIENT_TIMEOUT: Environment = { REDIS_TIMEOUT_MS: '5000' };
+/**
+ * What a busy machine may take from a Redis or a service for a moment is no outage and no deadline; tests of outages say how
+ * long one is, and tests of deadlines how late.
+ */
+export const PATIENCE: Environment = { REDIS_TIMEOUT_MS: '5000', DEFAULT_DEADLINE_MS: '20000' };

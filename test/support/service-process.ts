@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { TestChannel } from './client.js';
-import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './namespace.js';
+import { PATIENCE, randomNamespace, type Environment } from './namespace.js';
 import { mustUseServiceUser } from './redis-user.js';
 
 /** The built service (`make build`) as a process of its own, for what cannot be seen from inside: exits, signals, crashes. */
@@ -73,7 +73,7 @@ export async function startServiceProcess(
       NODE_ENV: 'test',
       GRPC_LISTEN: '127.0.0.1:0',
       NAMESPACE: namespace,
-      ...PATIENT_TIMEOUT,
+      ...PATIENCE,
       ...env,
     },
   });

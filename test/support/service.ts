@@ -7,7 +7,7 @@ import { RateLimitServiceService } from '../../src/gen/shardkeep/ratelimit/v1/ra
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { startService, type Service } from '../../src/service.js';
 import { TestChannel, type PromiseClient } from './client.js';
-import { PATIENT_TIMEOUT, randomNamespace, type Environment } from './namespace.js';
+import { PATIENCE, randomNamespace, type Environment } from './namespace.js';
 import { mustUseServiceUser } from './redis-user.js';
 
 export { policiesFile, randomNamespace, type Environment } from './namespace.js';
@@ -35,7 +35,7 @@ export async function startTestService(
     NODE_ENV: 'test',
     GRPC_LISTEN: '127.0.0.1:0',
     NAMESPACE: namespace,
-    ...PATIENT_TIMEOUT,
+    ...PATIENCE,
     ...env,
   });
   const service = await startService({
