@@ -92,6 +92,8 @@ class GrpcStreamCall extends StreamCall {
   private isReleased = false;
   private isClosed = false;
   private isCounted = true;
+  /** Ends the stream with an error, behind what is unsent. */
+  private endWithError: (() => void) | undefined;
   private lingerTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -136,6 +138,7 @@ class GrpcStreamCall extends StreamCall {
       this.unsentBytes -= response.length;
       this.unsentMessages--;
       if (!this.isFull) this.hasRoom?.();
+      if (this.unsentMessages === 0) this.endWithError?.();
     });
     if (!this.isFull) return undefined;
     return new Promise((resolve) => {
@@ -151,7 +154,12 @@ class GrpcStreamCall extends StreamCall {
     if (!this.grpcStream.writable) return;
     const metadata = new Metadata();
     metadata.set('grpc-status-details-bin', details);
-    this.grpcStream.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
+    const error = Object.assign(new Error(message), { code, details: message, metadata });
+    // an error destroys a stream whose requests are iterated: the status goes out at once, or never
+    this.endWithError = () => {
+      this.grpcStream.emit('error', error);
+    };
+    if (this.unsentMessages === 0) this.endWithError();
   }
 
   override released(): void {
