@@ -1,6 +1,5 @@
 import { performance } from 'node:perf_hooks';
 import {
-  Metadata,
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type ServerDuplexStream,
@@ -15,6 +14,7 @@ import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
 import type { Carried } from './tracing.js';
+import { endStream } from './trailers.js';
 import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
 
@@ -150,14 +150,11 @@ class GrpcStreamCall extends StreamCall {
     this.grpcStream.end();
   }
 
-  override fail({ code, message, details }: RpcStatus): void {
+  override fail(status: RpcStatus): void {
     if (!this.grpcStream.writable) return;
-    const metadata = new Metadata();
-    metadata.set('grpc-status-details-bin', details);
-    const error = Object.assign(new Error(message), { code, details: message, metadata });
     // an error destroys a stream whose requests are iterated: the status goes out at once, or never
     this.endWithError = () => {
-      this.grpcStream.emit('error', error);
+      endStream(this.grpcStream, status);
     };
     if (this.unsentMessages === 0) this.endWithError();
   }
