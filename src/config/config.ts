@@ -138,8 +138,8 @@ export function loadConfig(
   const namespace = namespaceOf(settings, problems);
   const credentialsSource = readCredentials(settings, credentialsCopy, problems);
   const credentials = credentialsSource?.parse(credentialsSource.text);
-  if (credentials !== undefined && settings.NAMESPACE !== undefined) {
-    warnings.push('NAMESPACE names no namespace of callers: CREDENTIALS_FILE does');
+  if (credentials !== undefined && settings.NAMESPACE !== undefined && !namespacesOf(credentials).includes(namespace)) {
+    warnings.push('NAMESPACE is one that nobody works in: CREDENTIALS_FILE names those of callers');
   }
   const plan = planRedis(settings, problems);
   const stateReplicas = planReplicas(settings, plan, problems);

@@ -32,6 +32,8 @@ export interface CheckResult {
 }
 
 const PATH = '/grpc.health.v1.Health/Check';
+const PLAINTEXT_REFUSED = 'nobody listens, or it speaks TLS, for which there is --tls';
+const TLS_REFUSED = 'nobody listens, it speaks plaintext, or one of both does not take the certificate of the other';
 const SERVICE_FIELD = 1;
 const STATUS_FIELD = 1;
 const STATUSES = ['UNKNOWN', 'SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'];
@@ -51,7 +53,7 @@ export async function checkHealth(address: string, options: CheckOptions): Promi
     ...(name === undefined ? {} : { 'grpc.ssl_target_name_override': name }),
   });
   try {
-    await connected(client, deadline);
+    await connected(client, deadline, options.tls === undefined ? PLAINTEXT_REFUSED : TLS_REFUSED);
     return await ask(client, options.service, deadline);
   } catch (error) {
     return { exit: CHECK_EXIT.notConnected, text: `cannot connect to ${address}: ${messageOf(error)}` };
@@ -69,13 +71,13 @@ function credentialsOf(tls: CheckTls | undefined): ChannelCredentials {
 }
 
 /** Rejects at the first failure: who probes will come again, and wants to know at once. */
-function connected(client: Client, deadline: number): Promise<void> {
+function connected(client: Client, deadline: number, refused: string): Promise<void> {
   const channel = client.getChannel();
   return new Promise((resolve, reject) => {
     const look = (): void => {
       const state = channel.getConnectivityState(true);
       if (state === State.READY) resolve();
-      else if (state === State.TRANSIENT_FAILURE) reject(new Error('refused'));
+      else if (state === State.TRANSIENT_FAILURE) reject(new Error(refused));
       else {
         channel.watchConnectivityState(state, deadline, (error) => {
           if (error === undefined) look();

@@ -92,6 +92,8 @@ class GrpcStreamCall extends StreamCall {
   private isReleased = false;
   private isClosed = false;
   private isCounted = true;
+  /** Ends the stream with an error, behind what is unsent. */
+  private endWithError: (() => void) | undefined;
   private lingerTimer: NodeJS.Timeout | undefined;
 
   constructor(
@@ -136,6 +138,7 @@ class GrpcStreamCall extends StreamCall {
       this.unsentBytes -= response.length;
       this.unsentMessages--;
       if (!this.isFull) this.hasRoom?.();
+      if (this.unsentMessages === 0) this.endWithError?.();
     });
     if (!this.isFull) return undefined;
     return new Promise((resolve) => {
@@ -148,7 +151,12 @@ class GrpcStreamCall extends StreamCall {
   }
 
   override fail(status: RpcStatus): void {
-    if (this.grpcStream.writable) endStream(this.grpcStream, status);
+    if (!this.grpcStream.writable) return;
+    // an error destroys a stream whose requests are iterated: the status goes out at once, or never
+    this.endWithError = () => {
+      endStream(this.grpcStream, status);
+    };
+    if (this.unsentMessages === 0) this.endWithError();
   }
 
   override released(): void {

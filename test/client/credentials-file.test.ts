@@ -1,6 +1,6 @@
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { ShardkeepError, type ConnectOptions } from '../../src/client/index.js';
+import { ShardkeepError, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { CredentialsFile, newToken, type TestPrincipal } from '../support/credentials.js';
 import { until } from '../support/redis-server.js';
 import { sdkClient } from '../support/sdk-client.js';
@@ -54,36 +54,44 @@ describe.each(['pipeline', 'unary'] as const)('over %s', (transport) => {
   });
 });
 
-test.each(['pipeline', 'unary'] as const)(
-  'its token is rotated under load, and no call over %s fails',
-  async (transport) => {
-    const next = newToken();
-    let current = token.text;
-    const client = sdkClient(service.address, { transport, token: () => current, retry: { maxAttempts: 1 } });
-    let stopping = false;
-    let done = 0;
-    const work = Array.from({ length: 8 }, async () => {
-      while (!stopping) {
-        await client.cache.increment('n');
-        done++;
-      }
-    });
-    const over = Promise.all(work);
-    const busy = async (): Promise<void> => {
-      const from = done;
-      await until(() => done > from + 50);
-    };
-    await busy();
-    await replace([token, next]);
-    current = next.text;
-    await busy();
-    await replace([next]);
-    await busy();
-    stopping = true;
-    await expect(over).resolves.toBeDefined();
-    await replace([token]);
-  },
-);
+const CALLS: Readonly<Record<string, (client: ShardkeepClient, index: number) => Promise<unknown>>> = {
+  increment: ({ cache }) => cache.increment('n'),
+  // asked for, waited for and held on a stream of their own
+  withLock: ({ locks }, index) =>
+    locks.withLock(`turn-${String(index % 2)}`, { waitMs: 30_000 }, () => Promise.resolve()),
+};
+
+test.each([
+  ['increment', 'pipeline'],
+  ['increment', 'unary'],
+  ['withLock', 'pipeline'],
+] as const)('its token is rotated under load, and no %s over %s fails', async (call, transport) => {
+  const next = newToken();
+  let current = token.text;
+  const client = sdkClient(service.address, { transport, token: () => current, retry: { maxAttempts: 1 } });
+  let stopping = false;
+  let done = 0;
+  const work = Array.from({ length: 8 }, async (_, index) => {
+    while (!stopping) {
+      await CALLS[call]?.(client, index);
+      done++;
+    }
+  });
+  const over = Promise.all(work);
+  const busy = async (): Promise<void> => {
+    const from = done;
+    await until(() => done > from + 50);
+  };
+  await busy();
+  await replace([token, next]);
+  current = next.text;
+  await busy();
+  await replace([next]);
+  await busy();
+  stopping = true;
+  await expect(over).resolves.toBeDefined();
+  await replace([token]);
+});
 
 async function reloads(): Promise<number> {
   const text = await service.service.metrics.registry.metrics();

@@ -41,6 +41,12 @@ test('the namespaces of all principals are served, each once', () => {
   expect(load(principal() + second).namespaces).toEqual(['game', 'stage']);
 });
 
+test('a NAMESPACE in which no principal works is told', () => {
+  file.writeText(principal());
+  const warned = (NAMESPACE: string): number => loadConfig({ ...LOCAL, NAMESPACE }).warnings.length;
+  expect([warned('game'), warned('stage')]).toEqual([0, 1]);
+});
+
 test('hashes may be written in capitals, and a time in any zone', () => {
   const lines = ['tokens:', `  - { sha256: "${sha256.toUpperCase()}", expires_at: 2027-01-31T01:00:00+01:00 }`];
   expect(load(principal(...lines)).credentials?.principals[0]?.tokens).toEqual([

@@ -28,11 +28,17 @@ afterAll(() => {
 
 test.each([1, 2])('a service that was started as the page says is traced, with %i workers', async (workers) => {
   const service = await startServiceProcess(
-    { REDIS_URL: sharedRedisUrl('standalone'), WORKERS: String(workers), OTEL_BSP_SCHEDULE_DELAY: '50' },
+    {
+      REDIS_URL: sharedRedisUrl('standalone'),
+      WORKERS: String(workers),
+      OTEL_BSP_SCHEDULE_DELAY: '50',
+      OTEL_SERVICE_NAME: 'state-of-the-game',
+    },
     { nodeArgs: ['--import', pathToFileURL(OTEL).href] },
   );
   await service.channel().of(CacheServiceService).get({ key: 'k' });
   await until(() => service.output.some((line) => line.includes("name: 'shardkeep.cache.v1.CacheService/Get'")));
+  expect(service.output.join('\n')).toContain("'service.name': 'state-of-the-game'");
   expect((await service.stop()).code).toBe(0);
 });
 

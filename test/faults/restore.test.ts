@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, expect, test } from '@jest/globals';
 import type { ShardkeepClient } from '../../src/client/index.js';
+import { SERVICE_USER, serviceRules, shippedRules } from '../support/redis-user.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { sdkClient } from '../support/sdk-client.js';
 import { startTestService, type TestService } from '../support/service.js';
@@ -32,8 +33,8 @@ function folder(): string {
   return made;
 }
 
-async function redisOn(dir: string): Promise<RedisServer> {
-  const redis = await startRedis([...AOF, '--dir', dir]);
+async function redisOn(dir: string, users: readonly string[] = []): Promise<RedisServer> {
+  const redis = await startRedis([...AOF, '--dir', dir, ...users]);
   redises.push(redis);
   return redis;
 }
@@ -83,6 +84,34 @@ test('a copy that was made while players log in and Redis rewrites its file has 
     const next = await locks.acquireLock('boss');
     expect(next.status === 'granted' && next.lock.fencingToken > lock.lock.fencingToken).toBe(true);
   }
+});
+
+test('what scripts wrote is there after a restart under the users that ship, and nobody is the default user', async () => {
+  // on, only so that the fixture can ask and turn it off; Redis checks its rights as it replays what scripts wrote
+  const may = shippedRules('default').filter((rule) => !['off', 'resetpass'].includes(rule));
+  const redis = await redisOn(folder(), [
+    ...['--user', 'default', 'on', 'nopass', ...may, '+ping', '+acl|setuser'],
+    ...['--user', SERVICE_USER, ...serviceRules()],
+  ]);
+  const client = await clientOn(redis);
+  const { locks, cache, rateLimits } = client;
+  const users = Array.from({ length: 20 }, (_, index) => `kept-${String(index)}`);
+  const tokens = await Promise.all(users.map((user) => logIn(client, user)));
+  expect((await locks.acquireLock('boss', { ttlMs: 3_600_000 })).status).toBe('granted');
+  await cache.set('motd', 'welcome', { ttlMs: 3_600_000 });
+  const before = await rateLimits.check('user:kept', 'auth');
+  await redis.stop();
+  await redis.restart();
+
+  const after = await clientOn(redis);
+  const found = await Promise.all(tokens.map((token) => after.sessions.validateSession(token)));
+  expect(found.map((each) => (each.status === 'valid' ? each.session.userId : each.status))).toEqual(users);
+  expect((await after.locks.acquireLock('boss')).status).toBe('held');
+  expect(await after.cache.get('motd')).toBe('welcome');
+  expect((await after.rateLimits.check('user:kept', 'auth')).remaining).toBe(before.remaining - 1);
+
+  await redis.command('ACL', 'SETUSER', 'default', ...shippedRules('default'));
+  await expect(redis.command('PING')).rejects.toThrow(/^NOAUTH /);
 });
 
 test('the newest copies are kept, and only whole ones count', async () => {

@@ -201,6 +201,25 @@ describe('a stream both ways', () => {
     expect(service.codes).toEqual([Code.INVALID_ARGUMENT]);
   });
 
+  test('that fails while it is read tells its status, behind all that it has said before', async () => {
+    const said16 = Array.from({ length: 16 }, (_, index) => said(String(index)));
+    await start({
+      // eslint-disable-next-line @typescript-eslint/require-await -- it has all at hand
+      talk: async function* (requests) {
+        const reading = (async () => {
+          for await (const request of requests) if (request.key === 'never') break;
+        })();
+        reading.catch(() => undefined);
+        yield* said16;
+        throw new DomainError('DRAINING', 'going away');
+      },
+    });
+    const stream = talk();
+    stream.send({ key: 'hello' });
+    expect(await failureOf(stream.result)).toMatchObject({ code: Code.UNAVAILABLE, reason: 'DRAINING' });
+    expect(keysOf(stream.messages)).toEqual(keysOf(said16));
+  });
+
   test('is read only as its handler asks', async () => {
     const decoded: number[] = [];
     let read = (): void => undefined;

@@ -73,6 +73,27 @@ withKubectl('its overlay has all that it names', () => {
   });
 });
 
+withKubectl('what else it has for an overlay fits', () => {
+  const overlay = join(folder, 'own');
+  mkdirSync(overlay);
+  writeFileSync(join(overlay, 'policies.yaml'), 'rate_policies: {}\n');
+  const up = `${relative(overlay, 'k8s')}/`;
+  const own = blockWith('further lines of it').replace('components: [', '$&../components/tls, ');
+  writeFileSync(join(overlay, 'kustomization.yaml'), `resources: [../shared]\n${own}\n`.replaceAll('../', up));
+  const objects = renderKustomization(overlay);
+  const one = (kind: string): unknown => objects.find((object) => object.kind === kind);
+  expect(one('Certificate')).toMatchObject({
+    metadata: { namespace: 'my-game' },
+    spec: { dnsNames: expect.arrayContaining(['shardkeep.my-game']) },
+  });
+  expect(objects.find(({ metadata }) => metadata.name === 'shardkeep-policies')?.data).toEqual({
+    'policies.yaml': 'rate_policies: {}\n',
+  });
+  expect(one('Deployment')).toMatchObject({
+    spec: { template: { spec: { volumes: expect.arrayContaining([expect.objectContaining({ name: 'policies' })]) } } },
+  });
+});
+
 test('every folder of k8s/ that one applies is on it', () => {
   for (const name of ['base', 'shared', 'sidecar', 'redis-sentinel', 'redis-cluster']) expect(page).toContain(name);
 });

@@ -11,6 +11,7 @@ const SETS: readonly (readonly [folder: string, ...components: string[]])[] = [
   ['shared'],
   ['shared', 'components/network-policy', 'components/monitoring', 'components/tls'],
   ['shared', 'components/plaintext-mesh'],
+  ['shared', 'components/policies'],
   ['shared', 'monitoring'],
   ['sidecar'],
   ['sidecar', 'components/monitoring-sidecar'],

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { status as Code } from '@grpc/grpc-js';
-import { shardkeepError, UnavailableError } from '../errors.js';
+import { shardkeepError, UnauthenticatedError, UnavailableError } from '../errors.js';
 import { failNextTurn } from '../event-loop.js';
 import type { Logger } from '../logger.js';
 import type { Rpc } from '../rpc/rpc.js';
@@ -56,12 +56,18 @@ export class HoldStreams implements LockTaker {
     const giveUpAt = performance.now() + request.waitMs;
     const deadlineAt = giveUpAt + Math.min(timeoutMs, MAX_TIMEOUT_MS);
     let [failures, drains] = [0, 0];
+    let isByNextCredential = false;
     for (;;) {
       const waitMs = Math.max(0, Math.floor(giveUpAt - performance.now()));
       try {
         return await this.streamFor(request.resources.length).hold(request, { waitMs, deadlineAt, signal });
       } catch (error) {
         if (this.isClosed) return failNextTurn(error as Error);
+        // the stream's credential ended under it: the next stream is opened with the one of the moment
+        if (error instanceof UnauthenticatedError && !isByNextCredential) {
+          isByNextCredential = true;
+          continue;
+        }
         if (!(error instanceof UnavailableError)) throw error;
         // a service that drains has not begun, and its successor may be there already
         const isDraining = error.reason === 'DRAINING';
