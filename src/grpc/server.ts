@@ -61,6 +61,8 @@ const GOODBYE_MS = 250;
 /** The listener for health is for a kubelet and a few load balancers, and must answer while the API is flooded. */
 const MAX_HEALTH_CONNECTIONS = 256;
 const MAX_HEALTH_STREAMS = 100;
+/** The name of a service. */
+const MAX_HEALTH_REQUEST_BYTES = 4_096;
 const HEALTH_IDLE_MS = 300_000;
 
 /**
@@ -102,7 +104,10 @@ export class GrpcServer {
     options.health.addTo(this.server);
     if (options.reflection) this.addReflection();
     if (options.healthListen !== undefined) {
-      this.healthServer = new Server(boundsOf(healthLimits(transport.limits)));
+      this.healthServer = new Server({
+        'grpc.max_receive_message_length': MAX_HEALTH_REQUEST_BYTES,
+        ...boundsOf(healthLimits(transport.limits)),
+      });
       options.health.addTo(this.healthServer);
     }
   }
@@ -117,7 +122,8 @@ export class GrpcServer {
     if (this.healthServer !== undefined && healthListen !== undefined) {
       const limits = healthLimits(transport.limits);
       // a kubelet's probe speaks no TLS
-      await this.listen(this.healthServer, { setting: 'HEALTH_LISTEN', listen: healthListen, limits });
+      const maxRequestBytes = MAX_HEALTH_REQUEST_BYTES;
+      await this.listen(this.healthServer, { setting: 'HEALTH_LISTEN', listen: healthListen, limits, maxRequestBytes });
     }
     const { certificates } = this;
     const address = await this.listen(this.server, {
@@ -125,6 +131,8 @@ export class GrpcServer {
       listen,
       limits: transport.limits,
       certificates,
+      maxRequestBytes: this.options.maxMessageBytes,
+      authority: this.options.authority,
     });
     certificates?.start();
     return address;
@@ -163,9 +171,10 @@ export class GrpcServer {
     return finished;
   }
 
-  private async listen(server: Server, { setting, listen, limits, certificates }: ListenPlan): Promise<string> {
+  private async listen(server: Server, plan: ListenPlan): Promise<string> {
+    const { setting, listen, limits, certificates, maxRequestBytes, authority } = plan;
     const { rejections, logger, maxDeadlineMs } = this.options;
-    const connections = new Connections({ server, limits, maxDeadlineMs, rejections });
+    const connections = new Connections({ server, limits, maxDeadlineMs, maxRequestBytes, authority, rejections });
     this.connections.push(connections);
     const listener = new Listener({
       setting,
@@ -248,6 +257,9 @@ interface ListenPlan {
   readonly listen: string;
   readonly limits: ConnectionLimits;
   readonly certificates?: ServerCertificates | undefined;
+  readonly maxRequestBytes: number;
+  /** Undefined: everything here is open to everybody. */
+  readonly authority?: Authority | undefined;
 }
 
 /** The bounds of a connection that grpc-js keeps. */
