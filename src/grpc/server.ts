@@ -14,6 +14,7 @@ import type { MetricDefinition } from '../admin/metrics.js';
 import type { ConnectionLimits, TransportPlan } from '../config/transport-plan.js';
 import type { Authority } from './authority.js';
 import { Connections } from './connections.js';
+import { quietGrpcLog } from './grpc-log.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
 import { Listener } from './listener.js';
@@ -82,6 +83,7 @@ export class GrpcServer {
 
   constructor(private readonly options: GrpcServerOptions) {
     const { transport, logger } = options;
+    quietGrpcLog();
     this.certificates = transport.tls && new ServerCertificates(transport.tls, logger);
     this.metrics = certificateMetrics(this.certificates);
     this.server = new Server({
