@@ -183,6 +183,8 @@ export class GrpcServer {
       listen,
       certificates,
       maxConnections: limits.maxConnections,
+      // of health a probe must get in, whoever holds all the others: the process is killed where it does not
+      whenFull: server === this.healthServer ? 'oldest' : 'newest',
       rejections,
       onConnection: (socket) => {
         connections.add(socket);
