@@ -6,6 +6,7 @@ import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import type { Authority } from './authority.js';
 import { ConnectionCall } from './connection-call.js';
 import { Connection, type ConnectionFault, type ConnectionSurroundings } from './connection.js';
+import { memoryBound } from './memory-bound.js';
 import type { Rejections } from './rejections.js';
 
 export interface ConnectionsOptions {
@@ -23,7 +24,7 @@ const AGE_JITTER = 0.1;
 /** How often it is looked what has become of connections. */
 const LOOK_MS = 2_000;
 /** Requests that are not complete, of all connections. With more of them the connection that may hold most is closed. */
-const MAX_PENDING_BYTES = 268_435_456;
+const MAX_PENDING_BYTES = memoryBound(process.constrainedMemory());
 /** How often it is looked how much of that there is: as much as comes in this time may come above it. */
 const PENDING_LOOK_MS = 250;
 

@@ -5,6 +5,7 @@ import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import { FailureLog } from './failure-log.js';
+import { memoryBound } from './memory-bound.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
@@ -38,7 +39,7 @@ export interface CallLoad {
 }
 
 /** Of the requests in flight, as they came: what they hold of the memory may be twice as much. */
-const MAX_BYTES_IN_FLIGHT = 268_435_456;
+const MAX_BYTES_IN_FLIGHT = memoryBound(process.constrainedMemory());
 
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
@@ -190,7 +191,8 @@ export class Invoker implements Parking {
       this.options.rejections.count('overload');
       throw overloaded('too many calls in flight');
     }
-    if (this.bytesInFlight + byteLength > MAX_BYTES_IN_FLIGHT) {
+    // one of whatever length must be possible
+    if (this.bytesInFlight > 0 && this.bytesInFlight + byteLength > MAX_BYTES_IN_FLIGHT) {
       this.options.rejections.count('overload');
       throw overloaded('too large calls in flight');
     }
