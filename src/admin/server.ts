@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { ListenError } from '../config/config.js';
 import {
   detailedAnswer,
@@ -10,6 +11,7 @@ import {
   type HealthAnswer,
   type ServiceHealth,
 } from './health-report.js';
+import { shareAnswer } from './shared-answer.js';
 
 export interface AdminServer {
   /** With the port that was chosen for port 0. */
@@ -70,7 +72,7 @@ function json(status: number, body: Readonly<Record<string, unknown>>): Answer {
 
 /** Serves health as JSON and metrics as text by plain HTTP at `host:port`; throws ListenError. */
 export async function startAdminServer(listen: string, sources: AdminSources): Promise<AdminServer> {
-  const server = createAdminServer(sources);
+  const server = createAdminServer(shared(sources));
   const [host, port] = splitPort(listen);
   server.listen(Number(port), host.replace(/^\[|\]$/g, ''));
   await once(server, 'listening').catch((error: unknown) => {
@@ -85,6 +87,14 @@ export async function startAdminServer(listen: string, sources: AdminSources): P
       await once(server, 'close');
     },
   };
+}
+
+/** A thousand requests in one packet would otherwise keep the event loop from everything else for seconds. */
+function shared(sources: AdminSources): AdminSources {
+  const metrics = shareAnswer(() => sources.metrics());
+  const health = shareAnswer(() => sources.health({ withRedis: false }));
+  const healthWithRedis = shareAnswer(() => sources.health({ withRedis: true }));
+  return { metrics, health: ({ withRedis }) => (withRedis ? healthWithRedis() : health()) };
 }
 
 function createAdminServer(sources: AdminSources): Server {
@@ -112,7 +122,17 @@ function createAdminServer(sources: AdminSources): Server {
   });
   // also for whoever does not read the answer
   server.setTimeout(IDLE_TIMEOUT_MS);
-  server.maxConnections = MAX_CONNECTIONS;
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    // a probe must get in, whoever holds all the others
+    const [oldest] = sockets;
+    if (oldest !== undefined && sockets.size >= MAX_CONNECTIONS) {
+      sockets.delete(oldest);
+      oldest.destroy();
+    }
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   return server;
 }
 

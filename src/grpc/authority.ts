@@ -5,6 +5,8 @@ import type { PresentingCall } from './presented.js';
 /** Tells who makes a call, and what they may. Throws BAD_CREDENTIAL or NOT_ALLOWED. */
 export interface Authority {
   principalOf(call: PresentingCall): Principal;
+  /** Whether a call shows a credential that is valid; what it allows is another question. Counts no failure. */
+  knows(call: PresentingCall): boolean;
   /**
    * The same for a stream, which stays open. Calls back, once and never before it returns, when the stream may not go on:
    * its credential is taken away or has expired, or no longer allows the namespace or the RPC (undefined: any).
@@ -41,6 +43,10 @@ export class OpenAuthority implements Authority {
     const asked = metadata.get(NAMESPACE_METADATA);
     if (asked.length > 0 && (asked.length > 1 || asked[0] !== this.principal.namespace)) throw notAllowed('namespace');
     return this.principal;
+  }
+
+  knows(): boolean {
+    return true;
   }
 
   follow(call: PresentingCall): Followed {

@@ -23,6 +23,11 @@ const OVERLOAD_RETRY_MS = 1_000;
 /** A timer of Node's may be so much ahead of the wall clock that a deadline is on. */
 const CLOCK_GRAIN_MS = 2;
 
+/** Health is open to everybody. */
+const OPEN_TO_ALL = '/grpc.health.v1.Health/';
+const NO_METADATA = new Metadata();
+const NOTHING = Buffer.alloc(0);
+
 // made once: whoever sends too much shall not make the service work for it
 const METADATA_TOO_LARGE = toStatus(new DomainError('METADATA_TOO_LARGE', 'the metadata of the call is too large'));
 const NOT_COMPLETE = toStatus(new CallEndedError('deadline'));
@@ -40,10 +45,14 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
   next: Timed | undefined;
   previous: Timed | undefined;
   deadlineAt = 0;
+  metadata = NO_METADATA;
   private listener: Listener | undefined;
   private reservedBytes = 0;
+  /** Of a request that is not complete. */
+  private messageBytes = 0;
   /** The request, or nobody waits for it any more. */
   private isComplete = false;
+  private isUnread = false;
 
   constructor(
     private readonly method: Method,
@@ -69,6 +78,14 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
       return;
     }
     if (method.responseStream) connection.carries(metadata);
+    this.metadata = metadata;
+    if (!method.requestStream) {
+      if (this.isStranger()) {
+        this.refuseStranger();
+        return;
+      }
+      connection.pending.begin(this);
+    }
     // grpc-js itself ends a call at the deadline that its caller named
     if (!method.requestStream && !((remainingMs(this.call.getDeadline()) ?? Infinity) <= maxDeadlineMs)) {
       this.deadlineAt = performance.now() + maxDeadlineMs;
@@ -78,18 +95,23 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
   }
 
   onReceiveMessage(message: Buffer): void {
-    this.connection.arrivals++;
+    const { connection, method } = this;
+    connection.arrivals++;
+    if (!method.requestStream) {
+      this.messageBytes += message.length;
+      connection.pending.received(message.length);
+    }
     this.listener?.onReceiveMessage(message);
   }
 
   onReceiveHalfClose(): void {
     this.isComplete = true;
-    this.connection.surroundings.requestDeadlines.remove(this);
+    this.noLongerPending();
     this.listener?.onReceiveHalfClose();
   }
 
   onCancel(): void {
-    this.connection.surroundings.requestDeadlines.remove(this);
+    this.noLongerPending();
     // grpc-js has ended it at its deadline
     if (!this.isComplete && (remainingMs(this.call.getDeadline()) ?? Infinity) <= CLOCK_GRAIN_MS) this.tooSlow();
     this.release();
@@ -128,7 +150,7 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
   }
 
   override startRead(): void {
-    this.call.startRead();
+    if (!this.isUnread) this.call.startRead();
   }
 
   override getPeer(): string {
@@ -137,6 +159,27 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
 
   override getAuthContext(): ReturnType<ServerInterceptingCall['getAuthContext']> {
     return this.connection.authContext(() => this.call.getAuthContext());
+  }
+
+  /** Whoever shows no credential is refused before the request is read: it may be long, and never end. */
+  private isStranger(): boolean {
+    const { authority } = this.connection.surroundings;
+    return authority !== undefined && !this.method.path.startsWith(OPEN_TO_ALL) && !authority.knows(this);
+  }
+
+  /** By the handler, as any other call. */
+  private refuseStranger(): void {
+    this.isComplete = true;
+    this.isUnread = true;
+    this.listener?.onReceiveMetadata(this.metadata);
+    this.listener?.onReceiveMessage(NOTHING);
+    this.listener?.onReceiveHalfClose();
+  }
+
+  private noLongerPending(): void {
+    this.connection.pending.end(this, this.messageBytes);
+    this.messageBytes = 0;
+    this.connection.surroundings.requestDeadlines.remove(this);
   }
 
   private tooSlow(): void {

@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Metadata, ServerInterceptingCall } from '@grpc/grpc-js';
 import type { DeadlineWheel } from '../wire/deadline-wheel.js';
+import type { Authority } from './authority.js';
+import { PendingRequests } from './pending-requests.js';
 import type { Rejections } from './rejections.js';
 
 type AuthContext = ReturnType<ServerInterceptingCall['getAuthContext']>;
@@ -13,6 +15,9 @@ export interface Lasting {
 /** What the connections of one server have in common. */
 export interface ConnectionSurroundings {
   readonly maxMetadataBytes: number;
+  readonly maxRequestBytes: number;
+  /** Whom callers have to show a credential; undefined: nobody. */
+  readonly authority: Authority | undefined;
   /** The longest time that a call has, and so also its request. */
   readonly maxDeadlineMs: number;
   readonly rejections: Rejections;
@@ -25,7 +30,7 @@ export interface ConnectionSurroundings {
 }
 
 /** What is wrong with a connection that should be closed. */
-export type ConnectionFault = 'slow_reader' | 'flood' | 'ended';
+export type ConnectionFault = 'slow_reader' | 'slow_request' | 'flood' | 'ended';
 
 /** Long answers of unary calls, on their way on one connection, from which on another one is given up. */
 const MAX_UNSENT_BYTES = 33_554_432;
@@ -53,8 +58,10 @@ export class Connection {
   /** `address:port`, or `unknown` for a unix socket. */
   readonly peer: string;
   pipelines = 0;
+  healthWatches = 0;
   /** Calls and messages that came. */
   arrivals = 0;
+  readonly pending: PendingRequests;
   private readonly lasting = new Set<Lasting>();
   private identity: AuthContext | undefined;
   private retired = false;
@@ -71,6 +78,7 @@ export class Connection {
     /** Tells the other side to open another one for its next calls. */
     private readonly sendAway: () => void,
   ) {
+    this.pending = new PendingRequests(surroundings.maxRequestBytes);
     const { remoteAddress, remotePort } = socket;
     this.peer = remoteAddress === undefined ? 'unknown' : `${remoteAddress}:${String(remotePort)}`;
   }
@@ -145,6 +153,11 @@ export class Connection {
     this.answersTaken++;
     this.unsentBytes -= bytes;
     this.surroundings.unsent.bytes -= bytes;
+  }
+
+  /** Looks how much there may be of requests that are not complete, in bytes. */
+  lookAtPending(): number {
+    return this.pending.look(this.socket.bytesRead);
   }
 
   /** Looks at what has become of it since the last look. */

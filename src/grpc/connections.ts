@@ -3,14 +3,19 @@ import { performance } from 'node:perf_hooks';
 import { experimental, ServerCredentials, type Server, type ServerInterceptor } from '@grpc/grpc-js';
 import type { ConnectionLimits } from '../config/transport-plan.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
+import type { Authority } from './authority.js';
 import { ConnectionCall } from './connection-call.js';
 import { Connection, type ConnectionFault, type ConnectionSurroundings } from './connection.js';
+import { memoryBound } from './memory-bound.js';
 import type { Rejections } from './rejections.js';
 
 export interface ConnectionsOptions {
   readonly server: Server;
   readonly limits: ConnectionLimits;
   readonly maxDeadlineMs: number;
+  readonly maxRequestBytes: number;
+  /** Undefined: everything here is open to everybody. */
+  readonly authority: Authority | undefined;
   readonly rejections: Rejections;
 }
 
@@ -18,6 +23,10 @@ export interface ConnectionsOptions {
 const AGE_JITTER = 0.1;
 /** How often it is looked what has become of connections. */
 const LOOK_MS = 2_000;
+/** Requests that are not complete, of all connections. With more of them the connection that may hold most is closed. */
+const MAX_PENDING_BYTES = memoryBound(process.constrainedMemory());
+/** How often it is looked how much of that there is: as much as comes in this time may come above it. */
+const PENDING_LOOK_MS = 250;
 
 /**
  * The connections of a server. Each is handed to grpc-js by an injector of its own: that is how one connection can be told
@@ -27,11 +36,14 @@ export class Connections {
   private readonly open = new Set<Connection>();
   private readonly surroundings: ConnectionSurroundings;
   private readonly lookTimer: NodeJS.Timeout;
+  private readonly pendingTimer: NodeJS.Timeout;
 
   constructor(private readonly options: ConnectionsOptions) {
-    const { limits, maxDeadlineMs, rejections } = options;
+    const { limits, maxDeadlineMs, maxRequestBytes, authority, rejections } = options;
     this.surroundings = {
       maxMetadataBytes: limits.maxMetadataBytes,
+      maxRequestBytes,
+      authority,
       maxDeadlineMs,
       rejections,
       requestDeadlines: new DeadlineWheel(),
@@ -46,6 +58,9 @@ export class Connections {
       },
       Math.min(LOOK_MS, maxDeadlineMs),
     ).unref();
+    this.pendingTimer = setInterval(() => {
+      this.lookAtPending();
+    }, PENDING_LOOK_MS).unref();
   }
 
   /** Serves on a socket that speaks HTTP/2 from its next byte on. */
@@ -83,6 +98,7 @@ export class Connections {
 
   close(): void {
     clearInterval(this.lookTimer);
+    clearInterval(this.pendingTimer);
   }
 
   private look(): void {
@@ -90,6 +106,23 @@ export class Connections {
     for (const connection of this.open) {
       const fault = connection.faultOf(now);
       if (fault !== undefined) this.end(connection, fault);
+    }
+  }
+
+  private lookAtPending(): void {
+    let inAll = 0;
+    const pending: { readonly connection: Connection; readonly bytes: number }[] = [];
+    for (const connection of this.open) {
+      const bytes = connection.lookAtPending();
+      inAll += bytes;
+      if (bytes > 0) pending.push({ connection, bytes });
+    }
+    if (inAll <= MAX_PENDING_BYTES) return;
+    pending.sort((one, other) => other.bytes - one.bytes);
+    for (const { connection, bytes } of pending) {
+      this.end(connection, 'slow_request');
+      inAll -= bytes;
+      if (inAll <= MAX_PENDING_BYTES) return;
     }
   }
 

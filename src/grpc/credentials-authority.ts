@@ -69,19 +69,31 @@ export class CredentialsAuthority implements Authority {
     };
   }
 
+  knows(call: PresentingCall): boolean {
+    return typeof this.look(call) !== 'string';
+  }
+
   private credentialOf(call: PresentingCall): Credential {
+    const found = this.look(call);
+    if (typeof found !== 'string') return found;
+    this.failures[found]++;
+    throw badCredential();
+  }
+
+  private look(call: PresentingCall): Credential | Failure {
     const headers = call.metadata.get('authorization');
     const [header] = headers;
     if (header === undefined) return this.certifiedBy(call);
-    if (headers.length > 1 || typeof header !== 'string') throw this.failed('malformed');
+    if (headers.length > 1 || typeof header !== 'string') return 'malformed';
     return this.known.get(header) ?? this.learn(header);
   }
 
   /** Only valid ones are remembered: nobody else is to fill the memory, nor to find by the time it takes what is in it. */
-  private learn(header: string): Credential {
+  private learn(header: string): Credential | Failure {
     const token = bearerToken(header);
-    if (token === undefined) throw this.failed('malformed');
+    if (token === undefined) return 'malformed';
     const credential = this.find(tokenId(token));
+    if (typeof credential === 'string') return credential;
     if (this.known.size >= MAX_KNOWN) {
       const [oldest = ''] = this.known.keys();
       this.known.delete(oldest);
@@ -90,23 +102,16 @@ export class CredentialsAuthority implements Authority {
     return credential;
   }
 
-  private certifiedBy(call: PresentingCall): Credential {
+  private certifiedBy(call: PresentingCall): Credential | Failure {
     // grpc-js tells none that was not verified
     const { sslPeerCertificate } = call.getAuthContext();
-    if (sslPeerCertificate === undefined) throw this.failed('missing');
+    if (sslPeerCertificate === undefined) return 'missing';
     const names = certificateNames(sslPeerCertificate);
     return this.find(names.find((name) => this.valid.has(name)) ?? '');
   }
 
-  private find(id: CredentialId): Credential {
-    const credential = this.valid.get(id);
-    if (credential === undefined) throw this.failed(this.all.has(id) ? 'expired' : 'unknown');
-    return credential;
-  }
-
-  private failed(reason: Failure): DomainError {
-    this.failures[reason]++;
-    return badCredential();
+  private find(id: CredentialId): Credential | Failure {
+    return this.valid.get(id) ?? (this.all.has(id) ? 'expired' : 'unknown');
   }
 
   /** Looks at the clock, and at every stream that is open. */

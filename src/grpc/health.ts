@@ -1,8 +1,21 @@
-import type { handleServerStreamingCall, Server, ServerWritableStream } from '@grpc/grpc-js';
+import {
+  status as Code,
+  type handleServerStreamingCall,
+  type handleUnaryCall,
+  type Server,
+  type ServerWritableStream,
+} from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { Readiness } from '../redis/readiness.js';
+import { connectionOf } from './connection.js';
 
-type Watch = ServerWritableStream<unknown, unknown>;
+interface HealthCheckRequest {
+  readonly service: string;
+}
+
+type Watch = ServerWritableStream<HealthCheckRequest, unknown>;
+type WatchHandler = handleServerStreamingCall<HealthCheckRequest, unknown>;
+type CheckHandler = handleUnaryCall<HealthCheckRequest, unknown>;
 
 export interface HealthOptions {
   /** Full name of each service, and the Redis it cannot work without. */
@@ -12,6 +25,18 @@ export interface HealthOptions {
   /** How long Redis may be away before readiness says so. */
   readonly readinessGraceMs: number;
 }
+
+/** Nobody has to say who it is here. A client needs one for each service that it uses. */
+const MAX_WATCHES_OF_CONNECTION = 32;
+/** Of one listener. */
+const MAX_WATCHES = 8_192;
+
+// what was asked for is not repeated: it may be as long as a message, and no header can be
+const UNKNOWN_SERVICE = { code: Code.NOT_FOUND, details: 'no service has this name' };
+const TOO_MANY_WATCHES = Object.assign(new Error('too many watches'), {
+  code: Code.RESOURCE_EXHAUSTED,
+  details: 'too many watches',
+});
 
 /**
  * grpc.health.v1.Health of this process:
@@ -44,13 +69,13 @@ export class Health {
     this.implementation.addToServer({
       addService: (definition, handlers) => {
         // the package leaves its handlers untyped
-        const watch = handlers.watch as unknown as (call: Watch) => void;
-        const trackedWatch: handleServerStreamingCall<unknown, unknown> = (call) => {
-          this.watches.add(call);
-          call.on('cancelled', () => this.watches.delete(call));
-          watch(call);
+        const check = handlers.check as unknown as CheckHandler;
+        const watch = handlers.watch as unknown as WatchHandler;
+        const knownCheck: CheckHandler = (call, callback) => {
+          if (this.isKnown(call.request.service)) check(call, callback);
+          else callback(UNKNOWN_SERVICE);
         };
-        server.addService(definition, { ...handlers, watch: trackedWatch });
+        server.addService(definition, { ...handlers, check: knownCheck, watch: this.bounded(watch) });
       },
     });
   }
@@ -70,6 +95,33 @@ export class Health {
   setPoliciesCurrent(current: boolean): void {
     this.policiesCurrent = current;
     this.update();
+  }
+
+  /** No name becomes one later. */
+  private isKnown(service: string): boolean {
+    return service === '' || this.serving.has(service);
+  }
+
+  /** The package forgets no name that was ever watched: it gets to see only those that there are. */
+  private bounded(watch: WatchHandler): WatchHandler {
+    const open = new Set<Watch>();
+    return (call) => {
+      const connection = connectionOf(call.metadata);
+      if (open.size >= MAX_WATCHES || (connection?.healthWatches ?? 0) >= MAX_WATCHES_OF_CONNECTION) {
+        call.emit('error', TOO_MANY_WATCHES);
+        return;
+      }
+      open.add(call);
+      this.watches.add(call);
+      if (connection !== undefined) connection.healthWatches++;
+      call.on('cancelled', () => {
+        open.delete(call);
+        this.watches.delete(call);
+        if (connection !== undefined) connection.healthWatches--;
+      });
+      if (this.isKnown(call.request.service)) watch(call);
+      else call.write({ status: 'SERVICE_UNKNOWN' });
+    };
   }
 
   private update(): void {

@@ -5,6 +5,7 @@ import { DomainError } from '../errors.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import { decodeRequest } from './decode-request.js';
 import { FailureLog } from './failure-log.js';
+import { memoryBound } from './memory-bound.js';
 import type { PreparedRpc, RateGate, RpcObserver } from './prepared-rpc.js';
 import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
@@ -37,6 +38,9 @@ export interface CallLoad {
   readonly streams: number;
 }
 
+/** Of the requests in flight, as they came: what they hold of the memory may be twice as much. */
+const MAX_BYTES_IN_FLIGHT = memoryBound(process.constrainedMemory());
+
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
 
@@ -57,6 +61,7 @@ export class Invoker implements Parking {
   private readonly endEarly: NonNullable<TransportCall['onEarlyEnd']>;
   private readonly streams = new Set<StreamCall>();
   private inFlight = 0;
+  private bytesInFlight = 0;
   private parked = 0;
   private draining = false;
 
@@ -104,9 +109,10 @@ export class Invoker implements Parking {
   /** The request is a part of `bytes`. */
   invoke(call: SingleCall, bytes: Buffer, from: number, to: number): void {
     let work: Promise<unknown>;
+    const byteLength = to - from;
     call.trace = this.options.tracing?.begin(call);
     try {
-      this.admit(call);
+      this.admit(call, byteLength);
     } catch (error) {
       this.fail(call, error);
       return;
@@ -114,13 +120,14 @@ export class Invoker implements Parking {
     // in flight until the work is done, which may be after the caller got DEADLINE_EXCEEDED; counted before it starts,
     // because a handler may park at once
     this.inFlight++;
+    this.bytesInFlight += byteLength;
     const { load } = call.principal;
     if (load !== undefined) load.callsInFlight++;
     call.parking = this;
     try {
       work = start(call, bytes, from, to);
     } catch (error) {
-      this.done(call);
+      this.done(call, byteLength);
       this.fail(call, error);
       return;
     }
@@ -128,11 +135,11 @@ export class Invoker implements Parking {
     call.onEarlyEnd = this.endEarly;
     work.then(
       (response) => {
-        this.done(call);
+        this.done(call, byteLength);
         this.succeed(call, response);
       },
       (error: unknown) => {
-        this.done(call);
+        this.done(call, byteLength);
         this.fail(call, error);
       },
     );
@@ -172,16 +179,22 @@ export class Invoker implements Parking {
     this.fail(call, error);
   }
 
-  private done({ principal: { load } }: SingleCall): void {
+  private done({ principal: { load } }: SingleCall, byteLength: number): void {
     this.inFlight--;
+    this.bytesInFlight -= byteLength;
     if (load !== undefined) load.callsInFlight--;
   }
 
-  private admit(call: SingleCall): void {
+  private admit(call: SingleCall, byteLength: number): void {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
       this.options.rejections.count('overload');
       throw overloaded('too many calls in flight');
+    }
+    // one of whatever length must be possible
+    if (this.bytesInFlight > 0 && this.bytesInFlight + byteLength > MAX_BYTES_IN_FLIGHT) {
+      this.options.rejections.count('overload');
+      throw overloaded('too large calls in flight');
     }
     const { load } = call.principal;
     if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {

@@ -17,6 +17,8 @@ export interface ListenerOptions {
   /** Undefined: plaintext. */
   readonly certificates: ServerCertificates | undefined;
   readonly maxConnections: number;
+  /** Which one is closed when there is one more. */
+  readonly whenFull: 'newest' | 'oldest';
   readonly rejections: Rejections;
   /** What is to be served on a connection; with TLS, once its handshake is done. */
   readonly onConnection: (socket: Socket) => void;
@@ -120,16 +122,26 @@ export class Listener {
   }
 
   private count(socket: Socket): void {
-    const { maxConnections, rejections } = this.options;
+    const { maxConnections, whenFull, rejections } = this.options;
     // errors of sockets end them; there is nothing else to do about one
     socket.on('error', () => undefined);
     if (this.sockets.size >= maxConnections) {
       rejections.count('connections');
-      socket.destroy();
-      return;
+      if (whenFull === 'newest') {
+        socket.destroy();
+        return;
+      }
+      this.closeOldest();
     }
     this.sockets.add(socket);
     socket.once('close', () => this.sockets.delete(socket));
+  }
+
+  private closeOldest(): void {
+    const [oldest] = this.sockets;
+    if (oldest === undefined) return;
+    this.sockets.delete(oldest);
+    oldest.destroy();
   }
 }
 

@@ -14,6 +14,7 @@ import type { MetricDefinition } from '../admin/metrics.js';
 import type { ConnectionLimits, TransportPlan } from '../config/transport-plan.js';
 import type { Authority } from './authority.js';
 import { Connections } from './connections.js';
+import { quietGrpcLog } from './grpc-log.js';
 import type { Health } from './health.js';
 import type { Invoker } from './invoke.js';
 import { Listener } from './listener.js';
@@ -61,6 +62,8 @@ const GOODBYE_MS = 250;
 /** The listener for health is for a kubelet and a few load balancers, and must answer while the API is flooded. */
 const MAX_HEALTH_CONNECTIONS = 256;
 const MAX_HEALTH_STREAMS = 100;
+/** The name of a service. */
+const MAX_HEALTH_REQUEST_BYTES = 4_096;
 const HEALTH_IDLE_MS = 300_000;
 
 /**
@@ -80,6 +83,7 @@ export class GrpcServer {
 
   constructor(private readonly options: GrpcServerOptions) {
     const { transport, logger } = options;
+    quietGrpcLog();
     this.certificates = transport.tls && new ServerCertificates(transport.tls, logger);
     this.metrics = certificateMetrics(this.certificates);
     this.server = new Server({
@@ -102,7 +106,10 @@ export class GrpcServer {
     options.health.addTo(this.server);
     if (options.reflection) this.addReflection();
     if (options.healthListen !== undefined) {
-      this.healthServer = new Server(boundsOf(healthLimits(transport.limits)));
+      this.healthServer = new Server({
+        'grpc.max_receive_message_length': MAX_HEALTH_REQUEST_BYTES,
+        ...boundsOf(healthLimits(transport.limits)),
+      });
       options.health.addTo(this.healthServer);
     }
   }
@@ -117,7 +124,8 @@ export class GrpcServer {
     if (this.healthServer !== undefined && healthListen !== undefined) {
       const limits = healthLimits(transport.limits);
       // a kubelet's probe speaks no TLS
-      await this.listen(this.healthServer, { setting: 'HEALTH_LISTEN', listen: healthListen, limits });
+      const maxRequestBytes = MAX_HEALTH_REQUEST_BYTES;
+      await this.listen(this.healthServer, { setting: 'HEALTH_LISTEN', listen: healthListen, limits, maxRequestBytes });
     }
     const { certificates } = this;
     const address = await this.listen(this.server, {
@@ -125,6 +133,8 @@ export class GrpcServer {
       listen,
       limits: transport.limits,
       certificates,
+      maxRequestBytes: this.options.maxMessageBytes,
+      authority: this.options.authority,
     });
     certificates?.start();
     return address;
@@ -163,15 +173,18 @@ export class GrpcServer {
     return finished;
   }
 
-  private async listen(server: Server, { setting, listen, limits, certificates }: ListenPlan): Promise<string> {
+  private async listen(server: Server, plan: ListenPlan): Promise<string> {
+    const { setting, listen, limits, certificates, maxRequestBytes, authority } = plan;
     const { rejections, logger, maxDeadlineMs } = this.options;
-    const connections = new Connections({ server, limits, maxDeadlineMs, rejections });
+    const connections = new Connections({ server, limits, maxDeadlineMs, maxRequestBytes, authority, rejections });
     this.connections.push(connections);
     const listener = new Listener({
       setting,
       listen,
       certificates,
       maxConnections: limits.maxConnections,
+      // of health a probe must get in, whoever holds all the others: the process is killed where it does not
+      whenFull: server === this.healthServer ? 'oldest' : 'newest',
       rejections,
       onConnection: (socket) => {
         connections.add(socket);
@@ -248,6 +261,9 @@ interface ListenPlan {
   readonly listen: string;
   readonly limits: ConnectionLimits;
   readonly certificates?: ServerCertificates | undefined;
+  readonly maxRequestBytes: number;
+  /** Undefined: everything here is open to everybody. */
+  readonly authority?: Authority | undefined;
 }
 
 /** The bounds of a connection that grpc-js keeps. */

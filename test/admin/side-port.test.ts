@@ -1,6 +1,8 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { startAdminServer } from '../../src/admin/server.js';
+import { until } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
 import { sharedRedisUrl } from '../support/service.js';
 import { askSidePort } from '../support/side-port.js';
@@ -85,4 +87,37 @@ test('connections that send slowly are closed, and nobody waits for them meanwhi
   await Promise.all(closed);
   clearInterval(timer);
   expect(await serves()).toBe(true);
+});
+
+test('idle connections hold nobody off, however many there are', async () => {
+  const idle = await Promise.all(Array.from({ length: 300 }, open));
+  // as a probe does, by a connection of its own
+  const said = await say('GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+  expect(said).toMatch(/^HTTP\/1.1 200 /);
+  for (const socket of idle) socket.destroy();
+});
+
+test('what many ask for at once is made once', async () => {
+  let made = 0;
+  const asked = new EventEmitter();
+  const admin = await startAdminServer('127.0.0.1:0', {
+    metrics: async () => {
+      made++;
+      await once(asked, 'last');
+      return 'metrics';
+    },
+    health: () => {
+      asked.emit('last');
+      return Promise.reject(new Error('not healthy'));
+    },
+  });
+  const socket = connect(Number(admin.address.split(':')[1]), '127.0.0.1');
+  let said = '';
+  socket.on('data', (bytes: Buffer) => (said += bytes.toString()));
+  const request = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`;
+  socket.write(request('/metrics').repeat(100) + request('/health'));
+  await until(() => said.match(/HTTP\/1\.1 \d+/g)?.length === 101);
+  expect(made).toBe(1);
+  socket.destroy();
+  await admin.close();
 });

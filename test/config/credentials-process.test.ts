@@ -4,6 +4,7 @@ import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
 import { failureOf, metadataOf, TestChannel } from '../support/client.js';
 import { CredentialsFile, newToken } from '../support/credentials.js';
+import { grpcMessage, Http2Caller } from '../support/http2-caller.js';
 import { RawPipeline } from '../support/pipeline-stream.js';
 import { until } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
@@ -107,4 +108,24 @@ test('tells no token, neither its own nor of a session, in anything that it logs
   const said = JSON.stringify([service.logs, service.output]);
   expect(service.logs.length).toBeGreaterThan(5);
   expect(secrets.filter((secret) => said.includes(secret))).toEqual([]);
+});
+
+test('a token that was written wrong is nowhere in what the process writes', async () => {
+  const service = await startServiceProcess({
+    REDIS_URL: sharedRedisUrl('standalone'),
+    CREDENTIALS_FILE: newFile().path,
+  });
+  const caller = new Http2Caller(service.address);
+  for (const written of [`\t${token.text}`, `${token.text}\u00e9`]) {
+    const { grpcStatus } = await caller.request({
+      path: '/shardkeep.cache.v1.CacheService/Get',
+      body: grpcMessage(Buffer.alloc(0)),
+      headers: { authorization: `Bearer ${written}` },
+    });
+    expect(grpcStatus).toBe(Code.UNAUTHENTICATED);
+  }
+  caller.close();
+  await service.stop();
+  expect(service.output).toEqual([]);
+  expect(JSON.stringify(service.logs)).not.toContain(token.text);
 });

@@ -1,7 +1,9 @@
+import { once } from 'node:events';
 import { status as Code } from '@grpc/grpc-js';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { failureOf, TestChannel } from '../support/client.js';
 import { checkHealth, HealthWatch } from '../support/health-client.js';
+import { RawConnection } from '../support/http2-caller.js';
 import { protoRpcs } from '../support/proto.js';
 import { freePort, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { reflect } from '../support/reflection-client.js';
@@ -43,6 +45,15 @@ describe('a service that serves', () => {
     const { code } = await failureOf(channel.raw('/shardkeep.cache.v1.CacheService/Get', Buffer.alloc(0)));
     expect(code).toBe(Code.UNIMPLEMENTED);
     channel.close();
+  });
+
+  test('answers a probe on the listener for it while somebody holds all connections that it may have', async () => {
+    const held = Array.from({ length: 300 }, () => new RawConnection(healthAddress));
+    await Promise.all(held.map(({ socket }) => once(socket, 'connect')));
+    const channel = new TestChannel(healthAddress);
+    expect(await checkHealth(channel, 'liveness')).toBe('SERVING');
+    channel.close();
+    for (const { socket } of held) socket.destroy();
   });
 
   test('tells by reflection what it has', async () => {
