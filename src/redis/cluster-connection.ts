@@ -112,10 +112,6 @@ export class ClusterConnection implements RedisConnection {
     this.prepare(address);
   }
 
-  recheck(): void {
-    for (const address of this.connectedNodes) this.prepare(address);
-  }
-
   private prepare(address: string): void {
     const times = this.connectedTimes.get(address);
     prepareNode({
@@ -221,6 +217,10 @@ export class ClusterConnection implements RedisConnection {
     // what was a node and is none any more will not answer
     const openCircuits = [...this.openCircuits].filter((address) => this.client.nodeByAddress.has(address)).length;
     return { openCircuits, reconnects: this.reconnects };
+  }
+
+  recheck(): void {
+    for (const address of this.connectedNodes) this.prepare(address);
   }
 
   distrust(): void {
