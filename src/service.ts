@@ -197,6 +197,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       for (const namespace of namespaces) await roles.addNamespace(namespace).catch(toConfigError);
       for (const namespace of namespaces) serve(namespace);
       served.replace(file);
+      // nobody can call them any more
+      const kept = new Set(namespaces);
+      sessions.keepOnly(kept);
+      roles.keepNamespaces(kept);
     },
     logger,
   });

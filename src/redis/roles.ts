@@ -53,6 +53,8 @@ export interface Roles extends Readonly<Record<Role, Redis>> {
    * that is away the data is looked at when it is back, as that of the others.
    */
   addNamespace(namespace: string): Promise<void>;
+  /** Asks for no rights in other namespaces any more. */
+  keepNamespaces(namespaces: ReadonlySet<string>): void;
   /** Begins to connect; ready states arrive by `Redis.onStateChange`. */
   connect(): void;
   /** Waits for replies, closes connections, ends embedded children. */
@@ -128,6 +130,9 @@ export function createRoles(options: RolesOptions): Roles {
       const ready = [...byTarget.values()].filter(({ isReady }) => isReady);
       await Promise.all(ready.map((redis) => checkFormatOf(redis, namespace).catch(onlyMismatch)));
       namespaces.add(namespace);
+    },
+    keepNamespaces: (kept) => {
+      for (const namespace of namespaces) if (!kept.has(namespace)) namespaces.delete(namespace);
     },
     connect: () => {
       for (const [redis, role] of new Map(ROLES.map((each) => [roles[each], each]))) {
