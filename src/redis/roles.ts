@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { warnOfHoles } from './known-holes.js';
 import type { Call } from './call.js';
 import { describeTarget, type RedisTarget } from './connection.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from './embedded.js';
@@ -171,6 +172,7 @@ async function admitNode(
   };
   const reason = unusableReason(report, redis.topology);
   if (reason !== undefined) refuse(reason);
+  warnOfHoles(report, logger);
   const mustKeep = roles.filter((role) => role !== 'cache');
   const risk = mustKeep.length > 0 ? evictionRisk(report) : undefined;
   if (risk !== undefined) {
