@@ -139,7 +139,13 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
   const forMasters = { strictEviction: config.redis.strictEviction, timer, logger, onUnusable };
   // at most one of both is set
   const remoteLocks =
-    (config.lock.redlock && createRedlockLocks({ ...config.lock.redlock, ...forMasters, state: roles.state })) ??
+    (config.lock.redlock &&
+      createRedlockLocks({
+        ...config.lock.redlock,
+        ...forMasters,
+        state: roles.state,
+        timeoutMs: config.redis.timeoutMs,
+      })) ??
     (config.lock.quorum &&
       createQuorumLocks({
         ...config.lock.quorum,
@@ -191,6 +197,10 @@ export async function startService({ config, logger, onUnusable }: ServiceOption
       for (const namespace of namespaces) await roles.addNamespace(namespace).catch(toConfigError);
       for (const namespace of namespaces) serve(namespace);
       served.replace(file);
+      // nobody can call them any more
+      const kept = new Set(namespaces);
+      sessions.keepOnly(kept);
+      roles.keepNamespaces(kept);
     },
     logger,
   });

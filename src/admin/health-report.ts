@@ -24,6 +24,8 @@ export interface RedisHealth {
   /** Commands can be served; on Cluster by at least one master. */
   readonly up: boolean;
   readonly topology: string;
+  /** Masters that were given up since they were silent, and are not back: what is for them fails at once. */
+  readonly openCircuits: number;
   /** Of the slowest master that answered; undefined where none did. */
   readonly latencyMs?: number;
   readonly nodes: readonly NodeHealth[];
@@ -174,14 +176,18 @@ function sumOf(counts: readonly Readonly<Record<string, number>>[]): Record<stri
 
 type RoleHealth = RedisHealth & { readonly status: HealthState };
 
-/** Of several processes the one that is worst off stands for a role: each has a connection of its own. */
+/**
+ * Of several processes the one that is worst off stands for a role: each has a connection of its own. A circuit that is open in
+ * any of them is told, whichever that is.
+ */
 function redisOf(processes: readonly ProcessHealth[]): Record<string, RoleHealth> {
   const roles: Record<string, RoleHealth> = {};
   for (const { redis } of processes) {
     for (const [role, health] of Object.entries(redis ?? {})) {
       const next = { status: redisStateOf(health), ...health };
       const known = roles[role];
-      if (known === undefined || isWorse(next, known)) roles[role] = next;
+      const worst = known === undefined || isWorse(next, known) ? next : known;
+      roles[role] = { ...worst, openCircuits: Math.max(next.openCircuits, known?.openCircuits ?? 0) };
     }
   }
   return roles;
@@ -194,7 +200,8 @@ function isWorse(one: RoleHealth, other: RoleHealth): boolean {
   return difference === 0 ? (one.latencyMs ?? 0) > (other.latencyMs ?? 0) : difference > 0;
 }
 
-function redisStateOf({ up, nodes, warnings }: RedisHealth): HealthState {
+function redisStateOf({ up, nodes, warnings, openCircuits }: RedisHealth): HealthState {
   const healthy = up && nodes.some((node) => node.up);
-  return stateOf(healthy, warnings.length > 0 || nodes.some((node) => !node.up));
+  // an answer is given again for a while, so a node may be up here whose circuit opened since
+  return stateOf(healthy, openCircuits > 0 || warnings.length > 0 || nodes.some((node) => !node.up));
 }

@@ -4,6 +4,7 @@ import { experimental, ServerCredentials, type Server, type ServerInterceptor } 
 import type { ConnectionLimits } from '../config/transport-plan.js';
 import { DeadlineWheel } from '../wire/deadline-wheel.js';
 import type { Authority } from './authority.js';
+import { onCertificateEnd } from './certificate-end.js';
 import { ConnectionCall } from './connection-call.js';
 import { Connection, type ConnectionFault, type ConnectionSurroundings } from './connection.js';
 import { memoryBound } from './memory-bound.js';
@@ -21,6 +22,8 @@ export interface ConnectionsOptions {
 
 /** By how much ages differ, of the age: connections that came together do not go together. */
 const AGE_JITTER = 0.1;
+/** What calls and streams have left to end, on a connection whose certificate has run out. */
+const CERTIFICATE_GRACE_MS = 1_000;
 /** How often it is looked what has become of connections. */
 const LOOK_MS = 2_000;
 /** Requests that are not complete, of all connections. With more of them the connection that may hold most is closed. */
@@ -87,7 +90,17 @@ export class Connections {
         connection.retire();
       }, limits.maxConnectionAgeMs * jitter).unref();
     }
+    let endTimer: NodeJS.Timeout | undefined;
+    const forgetCertificate = onCertificateEnd(socket, () => {
+      this.options.rejections.count('tls');
+      connection.retire();
+      endTimer = setTimeout(() => {
+        connection.close();
+      }, CERTIFICATE_GRACE_MS).unref();
+    });
     socket.once('close', () => {
+      forgetCertificate();
+      clearTimeout(endTimer);
       clearTimeout(ageTimer);
       clearInterval(graceTimer);
       this.open.delete(connection);

@@ -12,14 +12,13 @@ import {
   type Endpoint,
   type MasterNode,
   type RedisConnection,
-  type ReplicaTerms,
 } from './connection.js';
-import { replyCode, tooFewReplicas } from './errors.js';
+import { replyCode } from './errors.js';
 import { Heartbeat } from './heartbeat.js';
+import { HeldWrites, type HeldNodes } from './held-writes.js';
 import type { ScriptArg } from './lua-script.js';
 import { OutageLog } from './outage-log.js';
 import { prepareNode } from './prepare-node.js';
-import { ReplicaBarrier } from './replica-barrier.js';
 import { offline } from './server-link.js';
 
 /** A dead master's successor is looked for this often; node-redis's default of 5 s keeps its slots away for as long. */
@@ -54,7 +53,7 @@ export class ClusterConnection implements RedisConnection {
   private readonly readyNodes = new Set<string>();
   private readonly heartbeats = new Map<string, Heartbeat>();
   private readonly openCircuits = new Set<string>();
-  private readonly barriers = new WeakMap<NodeClient, ReplicaBarrier>();
+  private readonly held: HeldWrites<NodeClient> | undefined;
   private reconnects = 0;
   private readonly outages: OutageLog;
   /** The Cluster's, of what no single node has to answer for. */
@@ -72,6 +71,23 @@ export class ClusterConnection implements RedisConnection {
     this.outages = new OutageLog(logger);
     this.address = describeTarget(target);
     this.client = this.createClient();
+    const { replicas } = options;
+    this.held = replicas && new HeldWrites(this.heldNodes(), replicas);
+  }
+
+  private heldNodes(): HeldNodes<NodeClient> {
+    const ready = (client: NodeClient | undefined): NodeClient | undefined =>
+      client?.isReady === true ? client : undefined;
+    return {
+      send: (client, command) => client.sendCommand(command, commandOptions),
+      masterOf: (key) => ready(this.client.slots[calculateSlot(key)]?.master.client),
+      nodeAt: (address) => ready(this.client.nodeByAddress.get(address)?.client),
+      // whatever it finds there: node-redis looks for the new topology when it is redirected
+      refresh: async (key) => {
+        await this.sendThroughCluster(key, ['EXISTS', key]);
+      },
+      offline: () => offline(this.closed),
+    };
   }
 
   private createClient(): ClusterClient {
@@ -110,10 +126,6 @@ export class ClusterConnection implements RedisConnection {
     if (times > 0) this.reconnects++;
     this.listenForSilence(address);
     this.prepare(address);
-  }
-
-  recheck(): void {
-    for (const address of this.connectedNodes) this.prepare(address);
   }
 
   private prepare(address: string): void {
@@ -191,36 +203,18 @@ export class ClusterConnection implements RedisConnection {
   }
 
   sendHeld(routingKey: string | undefined, command: readonly ScriptArg[]): Promise<unknown> {
-    const { replicas } = this.options;
-    if (replicas === undefined || routingKey === undefined) return this.send(routingKey, command);
-    const master = this.client.slots[calculateSlot(routingKey)]?.master.client;
-    if (master?.isReady !== true) return offline(this.closed);
-    return this.barrierOf(master, replicas)
-      .send(command)
-      .catch(async (error: unknown) => {
-        if (!REDIRECTIONS.has(replyCode(error))) throw error;
-        const reply = await this.sendThroughCluster(routingKey, command);
-        // each node has one connection, so it is the one over which this was written
-        const writer = this.client.nodeByAddress.get(redirectedTo(error))?.client;
-        if (writer === undefined) throw tooFewReplicas();
-        await this.barrierOf(writer, replicas).written();
-        return reply;
-      });
-  }
-
-  private barrierOf(client: NodeClient, replicas: ReplicaTerms): ReplicaBarrier {
-    let barrier = this.barriers.get(client);
-    if (barrier === undefined) {
-      barrier = new ReplicaBarrier((command) => client.sendCommand(command, commandOptions), replicas);
-      this.barriers.set(client, barrier);
-    }
-    return barrier;
+    if (this.held === undefined || routingKey === undefined) return this.send(routingKey, command);
+    return this.held.send(routingKey, command);
   }
 
   get status(): ConnectionStatus {
     // what was a node and is none any more will not answer
     const openCircuits = [...this.openCircuits].filter((address) => this.client.nodeByAddress.has(address)).length;
     return { openCircuits, reconnects: this.reconnects };
+  }
+
+  recheck(): void {
+    for (const address of this.connectedNodes) this.prepare(address);
   }
 
   distrust(): void {
@@ -262,11 +256,6 @@ export class ClusterConnection implements RedisConnection {
   private stopHeartbeats(): void {
     for (const heartbeat of this.heartbeats.values()) heartbeat.stop();
   }
-}
-
-/** Of `MOVED 3999 host:port` or `ASK 3999 host:port`. */
-function redirectedTo(error: unknown): string {
-  return error instanceof Error ? (error.message.split(' ')[2] ?? '') : '';
 }
 
 /** At once; 0 would stand for no timeout. */

@@ -6,7 +6,10 @@ export interface NodeReport {
   readonly address: string;
   /** Of the process: another one after each start. */
   readonly runId: string;
+  readonly product: 'redis' | 'valkey';
+  /** Of the product. */
   readonly version: string;
+  /** Of the Redis that it is compatible with. */
   readonly majorVersion: number;
   readonly clusterEnabled: boolean;
   readonly maxmemoryPolicy: string;
@@ -14,12 +17,14 @@ export interface NodeReport {
 
 export async function inspectNode(node: NodeCommand, address: string): Promise<NodeReport> {
   const fields = await readInfo(node);
-  const version = fields.get('redis_version') ?? '0';
+  const redisVersion = fields.get('redis_version') ?? '0';
+  const valkeyVersion = fields.get('valkey_version');
   return {
     address,
     runId: fields.get('run_id') ?? '',
-    version,
-    majorVersion: Number.parseInt(version, 10),
+    product: valkeyVersion === undefined ? 'redis' : 'valkey',
+    version: valkeyVersion ?? redisVersion,
+    majorVersion: Number.parseInt(redisVersion, 10),
     clusterEnabled: fields.get('cluster_enabled') === '1',
     maxmemoryPolicy: fields.get('maxmemory_policy') ?? '',
   };

@@ -30,7 +30,7 @@ export class RedisProbe {
   private readonly latest = new Map<string, Answer>();
 
   constructor(
-    private readonly redis: Pick<Redis, 'isReady' | 'topology' | 'masters'>,
+    private readonly redis: Pick<Redis, 'isReady' | 'topology' | 'masters' | 'status'>,
     private readonly options: RedisProbeOptions,
   ) {}
 
@@ -41,6 +41,7 @@ export class RedisProbe {
     return {
       up: redis.isReady,
       topology: redis.topology,
+      openCircuits: redis.status.openCircuits,
       ...(latencies.length === 0 ? {} : { latencyMs: Math.max(...latencies) }),
       nodes,
       warnings: nodes.flatMap((node) => warningsOf(node, options)),

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { warnOfHoles } from './known-holes.js';
 import type { Call } from './call.js';
 import { describeTarget, type RedisTarget } from './connection.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from './embedded.js';
@@ -53,6 +54,8 @@ export interface Roles extends Readonly<Record<Role, Redis>> {
    * that is away the data is looked at when it is back, as that of the others.
    */
   addNamespace(namespace: string): Promise<void>;
+  /** Asks for no rights in other namespaces any more. */
+  keepNamespaces(namespaces: ReadonlySet<string>): void;
   /** Begins to connect; ready states arrive by `Redis.onStateChange`. */
   connect(): void;
   /** Waits for replies, closes connections, ends embedded children. */
@@ -129,6 +132,9 @@ export function createRoles(options: RolesOptions): Roles {
       await Promise.all(ready.map((redis) => checkFormatOf(redis, namespace).catch(onlyMismatch)));
       namespaces.add(namespace);
     },
+    keepNamespaces: (kept) => {
+      for (const namespace of namespaces) if (!kept.has(namespace)) namespaces.delete(namespace);
+    },
     connect: () => {
       for (const [redis, role] of new Map(ROLES.map((each) => [roles[each], each]))) {
         // a child that has yet to load its data is not away
@@ -166,6 +172,7 @@ async function admitNode(
   };
   const reason = unusableReason(report, redis.topology);
   if (reason !== undefined) refuse(reason);
+  warnOfHoles(report, logger);
   const mustKeep = roles.filter((role) => role !== 'cache');
   const risk = mustKeep.length > 0 ? evictionRisk(report) : undefined;
   if (risk !== undefined) {

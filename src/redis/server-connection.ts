@@ -93,6 +93,10 @@ export class ServerConnection implements RedisConnection {
     return [{ address, connectedTimes, send: (command) => this.send(undefined, command) }];
   }
 
+  recheck(): void {
+    if (this.client !== undefined) this.prepare(this.client);
+  }
+
   distrust(): void {
     const now = performance.now();
     if (now - this.distrustedAt < DISTRUST_MS) return;
@@ -125,10 +129,6 @@ export class ServerConnection implements RedisConnection {
     const { replicas } = this.options;
     if (replicas !== undefined) this.barrier = new ReplicaBarrier((command) => client.sendCommand(command), replicas);
     this.prepare(client);
-  }
-
-  recheck(): void {
-    if (this.client !== undefined) this.prepare(this.client);
   }
 
   private prepare(client: ServerClient): void {

@@ -47,6 +47,8 @@ export interface SessionService {
   readonly metrics: readonly MetricDefinition[];
   /** Serves a namespace, from now on or already. */
   serve(namespace: string): void;
+  /** Looks after no other namespaces any more. */
+  keepOnly(namespaces: ReadonlySet<string>): void;
   /** Begins to end what runs out. */
   start(): void;
   close(): Promise<void>;
@@ -108,6 +110,9 @@ export function createSessionService(options: SessionServiceOptions): SessionSer
     metrics: [...sessionMetrics({ audit, foreignTokens, sweepers }), ...sampler.metrics, ...watchMetrics(feed)],
     serve: (namespace) => {
       sweepers.add(namespace);
+    },
+    keepOnly: (namespaces) => {
+      sweepers.keepOnly(namespaces);
     },
     start: () => {
       sweepers.start();

@@ -1,8 +1,11 @@
 import type { Sweeper } from './sweeper.js';
 
-/** The sweeper of each namespace that the service serves, or has served since it started. */
+/** The sweeper of each namespace that the service serves. */
 export class Sweepers {
   private readonly sweepers = new Map<string, Sweeper>();
+  /** Of namespaces that are served no more. */
+  private readonly leaving = new Set<Promise<void>>();
+  private endedByThose = 0;
   private started = false;
   private closed = false;
 
@@ -10,7 +13,7 @@ export class Sweepers {
 
   /** How many sessions all of them ended. */
   get endedCount(): number {
-    return [...this.sweepers.values()].reduce((sum, { endedCount }) => sum + endedCount, 0);
+    return [...this.sweepers.values()].reduce((sum, { endedCount }) => sum + endedCount, this.endedByThose);
   }
 
   /** Of the one that is latest. */
@@ -26,6 +29,22 @@ export class Sweepers {
     if (this.started) sweeper.start();
   }
 
+  /** Stops those of all other namespaces. */
+  keepOnly(namespaces: ReadonlySet<string>): void {
+    for (const [namespace, sweeper] of this.sweepers) {
+      if (namespaces.has(namespace)) continue;
+      this.sweepers.delete(namespace);
+      const told = sweeper.endedCount;
+      // a counter never falls, also while its last turn goes on
+      this.endedByThose += told;
+      const left = sweeper.close().then(() => {
+        this.endedByThose += sweeper.endedCount - told;
+        this.leaving.delete(left);
+      });
+      this.leaving.add(left);
+    }
+  }
+
   start(): void {
     this.started = true;
     for (const sweeper of this.sweepers.values()) sweeper.start();
@@ -38,6 +57,6 @@ export class Sweepers {
 
   async close(): Promise<void> {
     this.closed = true;
-    await Promise.all([...this.sweepers.values()].map((sweeper) => sweeper.close()));
+    await Promise.all([...this.leaving, ...[...this.sweepers.values()].map((sweeper) => sweeper.close())]);
   }
 }

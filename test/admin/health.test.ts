@@ -66,6 +66,7 @@ describe.each([1, 2])('with %i workers', (workers) => {
       status: 'healthy',
       up: true,
       topology: 'standalone',
+      openCircuits: 0,
       latencyMs: expect.any(Number),
       nodes: [master],
       warnings: [],
@@ -103,6 +104,21 @@ test('while Redis is away it lives and is not ready, and is both again with it',
   expect(body.redis).toEqual({ cache: 'down', state: 'down', limit: 'down' });
   await redis.restart();
   for (const path of PATHS) await until(async () => (await statusOf(service, path)) === '200 healthy');
+});
+
+test('a circuit that is open in any worker is told', async () => {
+  redis = await startRedis();
+  const service = await start({ REDIS_URL: redis.url, WORKERS: '2', REDIS_TIMEOUT_MS: '300' });
+  const circuits = async (path: string): Promise<unknown> => {
+    const { body } = await askSidePort(service, path);
+    const roles = (path === '/health/redis' ? body.roles : body.redis) as { state?: { openCircuits?: number } };
+    return roles.state?.openCircuits;
+  };
+  expect(await circuits('/health/detailed')).toBe(0);
+  redis.signal('SIGSTOP');
+  for (const path of ['/health/redis', '/health/detailed']) await until(async () => (await circuits(path)) === 1);
+  redis.signal('SIGCONT');
+  await until(async () => (await circuits('/health/detailed')) === 0);
 });
 
 test('that a Redis hangs is told, and does not make the answer hang', async () => {

@@ -3,10 +3,12 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { CacheServiceService } from '../../src/gen/shardkeep/cache/v1/cache.js';
 import { AcquireLockStatus, LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { SessionEventType, SessionServiceService } from '../../src/gen/shardkeep/session/v1/session.js';
+import { keys } from '../../src/redis/keys.js';
 import { failureOf, metadataOf, TestChannel, type Caller } from '../support/client.js';
 import { CredentialsFile, newToken, type TestPrincipal } from '../support/credentials.js';
 import { checkHealth } from '../support/health-client.js';
 import { codeOf, RawPipeline } from '../support/pipeline-stream.js';
+import { rawRedis, type RawRedis } from '../support/raw-redis.js';
 import { until } from '../support/redis-server.js';
 import { reflect } from '../support/reflection-client.js';
 import { randomNamespace, sharedRedisUrl, startTestService, type TestService } from '../support/service.js';
@@ -39,8 +41,10 @@ const BASE: readonly TestPrincipal[] = [
 const file = new CredentialsFile(BASE);
 const channels: TestChannel[] = [];
 let service: TestService;
+let redis: RawRedis;
 
 beforeAll(async () => {
+  redis = await rawRedis('standalone');
   service = await startTestService({
     REDIS_URL: sharedRedisUrl('standalone'),
     CREDENTIALS_FILE: file.path,
@@ -50,6 +54,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const channel of channels) channel.close();
   await service.stop();
+  await redis.close();
   file.remove();
 });
 
@@ -292,7 +297,11 @@ describe('other credentials', () => {
     await until(() => types().includes(SessionEventType.DESTROYED));
     const text = await service.service.metrics.registry.metrics();
     expect(text).toMatch(new RegExp(`shardkeep_cache_writes_total\\{namespace="${LATER}"`));
+    const isSwept = async (): Promise<boolean> => (await redis.command('EXISTS', keys.sweeper(LATER))) === 1;
+    await until(isSwept);
     await replace(BASE);
+    // the lease of a sweeper that went on would be renewed
+    await until(async () => !(await isSwept()));
   });
 
   test('are refused whole where the file is bad, and those before stay', async () => {

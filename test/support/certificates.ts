@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -20,6 +20,8 @@ export const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 export interface CertificateOptions {
   /** With fewer than 0 to live it has expired. */
   readonly days?: number;
+  /** How long from now it lives, in whole seconds, in the place of `days`. */
+  readonly lifetimeMs?: number;
   /** Subject alternative names. */
   readonly names?: readonly string[];
 }
@@ -51,7 +53,7 @@ export class Authority {
     return readFileSync(this.certFile);
   }
 
-  issue(commonName: string, { days = 1, names = LOOPBACK_NAMES }: CertificateOptions = {}): Certificate {
+  issue(commonName: string, { days = 1, lifetimeMs, names = LOOPBACK_NAMES }: CertificateOptions = {}): Certificate {
     const name = String(++this.count);
     const [certFile, keyFile, request] = [this.path(`${name}.crt`), this.path(`${name}.key`), this.path(`${name}.csr`)];
     this.openssl(
@@ -66,10 +68,12 @@ export class Authority {
       '-out',
       request,
     );
-    this.openssl(
-      ...['x509', '-req', '-in', request, '-CA', this.certFile, '-CAkey', this.path('ca.key'), '-CAcreateserial'],
-      ...['-days', String(days), '-copy_extensions', 'copy', '-out', certFile],
-    );
+    if (lifetimeMs === undefined) {
+      this.openssl(
+        ...['x509', '-req', '-in', request, '-CA', this.certFile, '-CAkey', this.path('ca.key'), '-CAcreateserial'],
+        ...['-days', String(days), '-copy_extensions', 'copy', '-out', certFile],
+      );
+    } else this.signUntil(new Date(Date.now() + lifetimeMs), request, certFile);
     return { certFile, keyFile, cert: readFileSync(certFile), key: readFileSync(keyFile) };
   }
 
@@ -80,6 +84,26 @@ export class Authority {
 
   remove(): void {
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** `x509` knows whole days only. */
+  private signUntil(end: Date, request: string, certFile: string): void {
+    const [config, database] = [this.path('ca.cnf'), this.path('index.txt')];
+    const own = ['[ca]', 'default_ca = own', '[own]', `database = ${database}`, `new_certs_dir = ${this.folder}`];
+    const terms = [
+      'rand_serial = yes',
+      'default_md = sha256',
+      'policy = any',
+      'copy_extensions = copy',
+      'unique_subject = no',
+    ];
+    writeFileSync(config, [...own, ...terms, '[any]', 'commonName = supplied', ''].join('\n'));
+    writeFileSync(database, '');
+    const endDate = `${end.toISOString().slice(0, 19).replace(/[-:T]/g, '')}Z`;
+    this.openssl(
+      ...['ca', '-batch', '-notext', '-config', config, '-cert', this.certFile],
+      ...['-keyfile', this.path('ca.key'), '-in', request, '-enddate', endDate, '-out', certFile],
+    );
   }
 
   private openssl(...args: string[]): void {

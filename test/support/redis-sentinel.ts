@@ -39,27 +39,64 @@ export interface SentinelOptions {
   readonly replicas?: number;
   /** Of every server besides. */
   readonly flags?: readonly string[];
+  /** All talk TLS to each other and ask for certificates; the plain ports are for the tests alone. */
+  readonly tls?: SentinelTls;
+  /** Lines of every sentinel's configuration besides. */
+  readonly sentinelLines?: readonly string[];
+}
+
+/** PEM files that every server and sentinel shows and trusts. */
+export interface SentinelTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile: string;
+}
+
+interface Place {
+  readonly server: RedisServer;
+  /** Where replicas, sentinels and services find it. */
+  readonly port: number;
 }
 
 export async function startSentinel(options: SentinelOptions = {}): Promise<SentinelSetup> {
-  const { replicas = 1, flags = [] } = options;
+  const { replicas = 1, flags = [], tls } = options;
   const shared = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...flags];
-  const first = await startRedis(shared);
+  const startPlace = async (...own: readonly string[]): Promise<Place> => {
+    if (tls === undefined) {
+      const server = await startRedis([...shared, ...own]);
+      return { server, port: server.port };
+    }
+    const port = await freePort();
+    const tlsFlags = tlsSettings(port, tls).flatMap(([name, value]) => [`--${name}`, value]);
+    return { server: await startRedis([...shared, ...tlsFlags, ...own]), port };
+  };
+  const first = await startPlace();
   const others = await Promise.all(
-    Array.from({ length: replicas }, () => startRedis([...shared, '--replicaof', `127.0.0.1 ${String(first.port)}`])),
+    Array.from({ length: replicas }, () => startPlace('--replicaof', `127.0.0.1 ${String(first.port)}`)),
   );
-  const servers = [first, ...others];
+  const places = [first, ...others];
+  const servers = places.map(({ server }) => server);
   await until(async () => {
-    const infos = await Promise.all(others.map((other) => other.command('INFO', 'replication')));
+    const infos = await Promise.all(others.map(({ server }) => server.command('INFO', 'replication')));
     return infos.every((info) => String(info).includes('master_link_status:up'));
   });
   const dir = await mkdtemp(join(tmpdir(), 'shardkeep-test-sentinel-'));
   const sentinels = await Promise.all(
     Array.from({ length: SENTINELS }, async () => {
       const port = await freePort();
+      const tlsPort = tls === undefined ? undefined : await freePort();
       const file = join(dir, `${String(port)}.conf`);
-      await writeFile(file, sentinelConfig(port, first.port, dir));
-      return startOneSentinel(port, file);
+      const tlsLines = tlsPort === undefined || tls === undefined ? [] : tlsSettings(tlsPort, tls);
+      await writeFile(
+        file,
+        [
+          ...sentinelLines(port, first.port, dir),
+          ...tlsLines.map(([name, value]) => `${name} ${value}`),
+          ...(options.sentinelLines ?? []),
+          '',
+        ].join('\n'),
+      );
+      return { ...(await startOneSentinel(port, file)), place: tlsPort ?? port };
     }),
   );
   // each knows the others and the replicas: before, none would fail over
@@ -67,8 +104,10 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
     const infos = await Promise.all(sentinels.map(({ port }) => commandOn(port, ['INFO', 'sentinel'])));
     return infos.every((info) => String(info).includes(`slaves=${String(replicas)},sentinels=${String(SENTINELS)}`));
   });
+  const scheme = tls === undefined ? 'redis+sentinel' : 'rediss+sentinel';
+  const addresses = sentinels.map(({ place }) => `127.0.0.1:${String(place)}`).join(',');
   const setup: SentinelSetup = {
-    url: `redis+sentinel://${SERVICE_LOGIN}${sentinels.map(({ port }) => `127.0.0.1:${String(port)}`).join(',')}/${MASTER_NAME}`,
+    url: `${scheme}://${SERVICE_LOGIN}${addresses}/${MASTER_NAME}`,
     servers,
     sentinels,
     master: async () => {
@@ -78,7 +117,7 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
       const ports = answers.flatMap((answer) =>
         answer.status === 'fulfilled' && Array.isArray(answer.value) ? [Number(answer.value[1])] : [],
       );
-      return servers.find(({ port }) => ports.filter((named) => named === port).length >= QUORUM);
+      return places.find(({ port }) => ports.filter((named) => named === port).length >= QUORUM)?.server;
     },
     untilFailedOverFrom: async (old) => {
       let next: RedisServer | undefined;
@@ -98,7 +137,7 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
   return setup;
 }
 
-function sentinelConfig(port: number, masterPort: number, dir: string): string {
+function sentinelLines(port: number, masterPort: number, dir: string): readonly string[] {
   return [
     `port ${String(port)}`,
     'bind 127.0.0.1',
@@ -106,8 +145,18 @@ function sentinelConfig(port: number, masterPort: number, dir: string): string {
     `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${String(masterPort)} ${String(QUORUM)}`,
     `sentinel down-after-milliseconds ${MASTER_NAME} ${String(DOWN_AFTER_MS)}`,
     `sentinel failover-timeout ${MASTER_NAME} 3000`,
-    '',
-  ].join('\n');
+  ];
+}
+
+function tlsSettings(port: number, tls: SentinelTls): readonly (readonly [name: string, value: string])[] {
+  return [
+    ['tls-port', String(port)],
+    ['tls-cert-file', tls.certFile],
+    ['tls-key-file', tls.keyFile],
+    ['tls-ca-cert-file', tls.caFile],
+    ['tls-auth-clients', 'yes'],
+    ['tls-replication', 'yes'],
+  ];
 }
 
 async function startOneSentinel(port: number, file: string): Promise<Sentinel> {

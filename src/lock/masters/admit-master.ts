@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { warnOfHoles } from '../../redis/known-holes.js';
 import { evictionRisk, unusableReason, type NodeReport } from '../../redis/node-report.js';
 
 export interface AdmitOptions {
@@ -22,6 +23,7 @@ export function admitMaster(report: NodeReport, address: string, options: AdmitO
   const other = sameProcess(report.runId, address);
   const reason = unusableReason(report, 'standalone') ?? (other && `is the same Redis as ${other}`);
   if (reason !== undefined) refuse(reason);
+  warnOfHoles(report, logger);
   const risk = evictionRisk(report);
   if (risk === undefined) return;
   if (strictEviction) refuse(risk);

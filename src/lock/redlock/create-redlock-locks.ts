@@ -16,6 +16,8 @@ export interface RedlockOptions extends RedlockPlan, Omit<AdmitOptions, 'samePro
   /** The Redis of the role `state`, with the scripts of this folder. */
   readonly state: Redis;
   readonly timer: OperationTimer;
+  /** A master that answers nothing for so long is given up, and asked nothing until it is back. */
+  readonly timeoutMs: number;
 }
 
 export interface Redlock {
@@ -35,6 +37,7 @@ export function createRedlockLocks(options: RedlockOptions): Redlock {
       target,
       scripts: redlockScripts,
       timer: options.timer,
+      timeoutMs: options.timeoutMs,
       logger: options.logger.child({ redlock: address }),
       onNode: (report) => {
         admitMaster(report, address, admission);
