@@ -188,6 +188,17 @@ test('what is to go on while other calls fail may not fail', () => {
   expect(judge(SOUND, { unaffected: ['cache.get'] }).violations).toMatchObject([{ invariant: 'I7' }]);
 });
 
+test('who is cut off with an old master may read what it has, and nobody else may', () => {
+  const old = and(call('cache.set', 1_500, { key: 'k', n: 3, status: 'stored', service: 1 }));
+  const readBy = (service: number): HistoryRecord[] => [
+    ...old.filter((record) => !(record.kind === 'call' && record.op === 'cache.set' && record.startMs === 2_200)),
+    call('cache.get', 1_600, { key: 'k', n: 1, status: 'found', service }),
+  ];
+  expect(judge(readBy(0), { mayBeStale: 0 }).violations).toEqual([]);
+  expect(judge(readBy(1), { mayBeStale: 0 }).violations).toMatchObject([{ invariant: 'I4' }]);
+  expect(judge(readBy(0)).violations).toMatchObject([{ invariant: 'I4' }]);
+});
+
 test('the time for which a process stood still is not held against a deadline', () => {
   const late = changed('cache.get', { n: 3 }, { endMs: 3_500 });
   expect(judge(late).violations).toMatchObject([{ invariant: 'I5' }]);

@@ -110,6 +110,8 @@ export const expectationsSchema = z.object({
   mayLose: z.union([z.literal('nothing'), z.literal('anything'), z.number()]),
   /** For how long from the beginning of a fault what is acknowledged may be gone like what was before it. */
   mayLoseForMs: z.number(),
+  /** The number of a service that is cut off with an old master, and may read what was there when it was. */
+  mayBeStale: z.number().optional(),
   /** Whether two may believe in the same lock at once; never with what Redis lost nothing of. */
   holdersMayOverlap: z.boolean(),
   /** How often a window of a limit may begin anew, each time with its whole limit. */

@@ -10,7 +10,11 @@ import {
 
 const START_ATTEMPTS = 3;
 
-type ProcessOptions = Pick<ServiceProcessOptions, 'nodeArgs' | 'main'>;
+/** How its process is started. */
+export interface ServiceOptions extends Pick<ServiceProcessOptions, 'nodeArgs' | 'main' | 'under'> {
+  /** A unix socket to serve, in the place of a port. */
+  readonly socket?: string;
+}
 
 /** A process of the service that can be killed and started again at the same address. */
 export class ServiceUnderChaos {
@@ -20,10 +24,10 @@ export class ServiceUnderChaos {
     readonly number: number,
     readonly port: number,
     private readonly env: Environment,
-    private readonly options: ProcessOptions,
+    private readonly options: ServiceOptions,
   ) {}
 
-  static async start(number: number, env: Environment, options: ProcessOptions = {}): Promise<ServiceUnderChaos> {
+  static async start(number: number, env: Environment, options: ServiceOptions = {}): Promise<ServiceUnderChaos> {
     for (let attempt = 1; ; attempt++) {
       const service = new ServiceUnderChaos(number, await freePort(), env, options);
       try {
@@ -37,7 +41,8 @@ export class ServiceUnderChaos {
   }
 
   get address(): string {
-    return `127.0.0.1:${String(this.port)}`;
+    const { socket } = this.options;
+    return socket === undefined ? `127.0.0.1:${String(this.port)}` : `unix:${socket}`;
   }
 
   get running(): ServiceProcess {

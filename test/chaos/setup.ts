@@ -7,6 +7,11 @@ export interface Setup {
   readonly clusterMasters?: number;
   /** Replicas of a master that three sentinels watch, in place of one Redis. */
   readonly sentinelReplicas?: number;
+  /**
+   * A master with a sentinel and a service at one side of a network, two replicas with two sentinels and another service at
+   * the other, in place of one Redis. Each caller stays with the service of its side.
+   */
+  readonly sides?: boolean;
   /** A Redis whose clock can be set. */
   readonly steppedClock?: boolean;
   /** A network between the services and Redis that can fail. */

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
@@ -12,7 +13,9 @@ import { nowMs, type HistoryFile } from './history.js';
 import { chaosPolicies } from './load/policies.js';
 import type { LoadProcess } from './load-process.js';
 import type { Setup } from './setup.js';
-import { ServiceUnderChaos } from './service-under-chaos.js';
+import { SIDES } from './network-sides.js';
+import { ServiceUnderChaos, type ServiceOptions } from './service-under-chaos.js';
+import { SplitSentinel } from './split-sentinel.js';
 
 /** The services cut every deadline to it, which is how they are seen to keep theirs: callers without a clock name none. */
 export const SERVICE_DEADLINE_MS = 2_000;
@@ -43,6 +46,7 @@ export class World {
     redis?: RedisServer;
     cluster?: RedisCluster;
     sentinel?: SentinelSetup;
+    split?: SplitSentinel;
     network?: FaultProxy;
     clock?: SteppedClock;
   } = {};
@@ -77,6 +81,10 @@ export class World {
     return there(this.parts.sentinel, 'Sentinel');
   }
 
+  get split(): SplitSentinel {
+    return there(this.parts.split, 'Sentinel of two sides');
+  }
+
   get network(): FaultProxy {
     return there(this.parts.network, 'network');
   }
@@ -98,13 +106,15 @@ export class World {
     return this.balancing === undefined ? this.services.map(({ address }) => address) : [this.balancing.address];
   }
 
-  /** Who takes writes now. */
+  /** Who has what is to last. */
   async masterUrls(): Promise<string[]> {
-    const { redis, cluster, sentinel } = this.parts;
+    const { redis, cluster, sentinel, split } = this.parts;
+    // the sentinels leave an old master that comes back a master by its own word for some 10 s more
+    if (sentinel !== undefined) return [asOurselves((await sentinel.master())?.url ?? '')];
     const nodes = [
       ...(redis === undefined ? [] : [redis]),
       ...(cluster === undefined ? [] : [...cluster.masters, ...cluster.replicas]),
-      ...(sentinel?.servers ?? []),
+      ...(split?.servers ?? []),
     ];
     const roles = await Promise.all(nodes.map((node) => node.command('ROLE').catch(() => [])));
     return nodes
@@ -172,14 +182,8 @@ export class World {
 
   private async build(): Promise<void> {
     const { setup } = this.options;
-    const { persistence = 'none', redisFlags = [], clusterMasters, sentinelReplicas, services = 2 } = setup;
-    const flags = [...PERSISTENCE[persistence], ...redisFlags];
-    const url =
-      clusterMasters !== undefined
-        ? await this.startCluster(clusterMasters)
-        : sentinelReplicas !== undefined
-          ? await this.startSentinel(sentinelReplicas, flags)
-          : await this.startRedis(flags);
+    const { services = 2 } = setup;
+    const url = await this.startStore();
     const env = {
       REDIS_URL: setup.redisUrl?.(url) ?? url,
       NAMESPACE: this.namespace,
@@ -192,7 +196,7 @@ export class World {
     const { main } = this.options;
     const options = { nodeArgs: setup.nodeArgs ?? [], ...(main === undefined ? {} : { main }) };
     for (let number = 0; number < services; number++) {
-      const service = await ServiceUnderChaos.start(number, env, options);
+      const service = await ServiceUnderChaos.start(number, env, { ...options, ...this.placeOf(number) });
       this.services.push(service);
       this.onEnd(() => service.stop('SIGKILL'));
     }
@@ -200,6 +204,22 @@ export class World {
     this.balancing = await Balancer.start();
     for (const { port } of this.services) this.balancing.add(port);
     this.onEnd(() => this.balancer.close());
+  }
+
+  private startStore(): Promise<string> {
+    const { persistence = 'none', redisFlags = [], clusterMasters, sentinelReplicas, sides } = this.options.setup;
+    const flags = [...PERSISTENCE[persistence], ...redisFlags];
+    if (clusterMasters !== undefined) return this.startCluster(clusterMasters);
+    if (sentinelReplicas !== undefined) return this.startSentinel(sentinelReplicas, flags);
+    return sides === true ? this.startSplit(flags) : this.startRedis(flags);
+  }
+
+  /** Of two sides each has a service, which clients reach whatever becomes of the wire between them. */
+  private placeOf(number: number): Pick<ServiceOptions, 'under' | 'socket'> {
+    const { split } = this.parts;
+    const side = SIDES[number];
+    if (split === undefined || side === undefined) return {};
+    return { under: split.network.command(side), socket: join(split.folder, `service-${side}.sock`) };
   }
 
   /** The library that sets the clock of a Redis works for any process. */
@@ -239,6 +259,13 @@ export class World {
     this.parts = { sentinel };
     this.onEnd(() => sentinel.remove());
     return sentinel.url;
+  }
+
+  private async startSplit(flags: readonly string[]): Promise<string> {
+    const split = await SplitSentinel.start(flags);
+    this.parts = { split };
+    this.onEnd(() => split.remove());
+    return split.url;
   }
 
   private async startCluster(masters: number): Promise<string> {

@@ -58,7 +58,8 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
     Array.from({ length: SENTINELS }, async () => {
       const port = await freePort();
       const file = join(dir, `${String(port)}.conf`);
-      await writeFile(file, sentinelConfig(port, first.port, dir));
+      const address = '127.0.0.1';
+      await writeFile(file, sentinelConfig(port, { address, masterAddress: address, masterPort: first.port, dir }));
       return startOneSentinel(port, file);
     }),
   );
@@ -98,12 +99,20 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
   return setup;
 }
 
-function sentinelConfig(port: number, masterPort: number, dir: string): string {
+export interface SentinelPlace {
+  readonly address: string;
+  readonly masterAddress: string;
+  readonly masterPort: number;
+  readonly dir: string;
+}
+
+/** The file that a sentinel is started with, and writes to. */
+export function sentinelConfig(port: number, { address, masterAddress, masterPort, dir }: SentinelPlace): string {
   return [
     `port ${String(port)}`,
-    'bind 127.0.0.1',
+    `bind ${address}`,
     `dir ${dir}`,
-    `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${String(masterPort)} ${String(QUORUM)}`,
+    `sentinel monitor ${MASTER_NAME} ${masterAddress} ${String(masterPort)} ${String(QUORUM)}`,
     `sentinel down-after-milliseconds ${MASTER_NAME} ${String(DOWN_AFTER_MS)}`,
     `sentinel failover-timeout ${MASTER_NAME} 3000`,
     '',
