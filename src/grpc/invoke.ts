@@ -10,7 +10,7 @@ import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
-import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
+import { CallEndedError, StandingRefusal, toStatus, type FailureReason, type RpcStatus } from './status.js';
 import type { StreamCall } from './stream-call.js';
 import type { Tracing } from './tracing.js';
 import type { Parking, SingleCall, TransportCall } from './transport-call.js';
@@ -39,6 +39,9 @@ export interface CallLoad {
 
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
+
+const TOO_MANY_CALLS = new StandingRefusal(overloaded('too many calls in flight'));
+const TOO_MANY_CALLS_OF_PRINCIPAL = new StandingRefusal(overloaded('too many calls of this principal in flight'));
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
@@ -181,12 +184,12 @@ export class Invoker implements Parking {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
       this.options.rejections.count('overload');
-      throw overloaded('too many calls in flight');
+      throw TOO_MANY_CALLS;
     }
     const { load } = call.principal;
     if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {
       this.options.rejections.count('overload');
-      throw overloaded('too many calls of this principal in flight');
+      throw TOO_MANY_CALLS_OF_PRINCIPAL;
     }
   }
 
