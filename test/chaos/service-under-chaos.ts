@@ -14,6 +14,8 @@ const START_ATTEMPTS = 3;
 export interface ServiceOptions extends Pick<ServiceProcessOptions, 'nodeArgs' | 'main' | 'under'> {
   /** A unix socket to serve, in the place of a port. */
   readonly socket?: string;
+  /** Where health is besides. */
+  readonly healthPort?: number;
 }
 
 /** A process of the service that can be killed and started again at the same address. */
@@ -45,6 +47,12 @@ export class ServiceUnderChaos {
     return socket === undefined ? `127.0.0.1:${String(this.port)}` : `unix:${socket}`;
   }
 
+  /** Where an orchestrator asks for its health. */
+  get healthAddress(): string {
+    const { healthPort } = this.options;
+    return healthPort === undefined ? this.address : `127.0.0.1:${String(healthPort)}`;
+  }
+
   get running(): ServiceProcess {
     if (this.process?.running !== true) throw new Error(`service ${String(this.number)} does not run`);
     return this.process;
@@ -52,7 +60,9 @@ export class ServiceUnderChaos {
 
   /** Resolves when it serves: every Redis has answered. */
   async startAgain(until: 'ready' | 'listening' = 'ready', env: Environment = {}): Promise<void> {
-    const settings = { LOG_LEVEL: 'info', ...this.env, ...env, GRPC_LISTEN: this.address };
+    const { healthPort } = this.options;
+    const health = healthPort === undefined ? {} : { HEALTH_LISTEN: this.healthAddress };
+    const settings = { LOG_LEVEL: 'info', ...this.env, ...env, ...health, GRPC_LISTEN: this.address };
     this.process = await startServiceProcess(settings, { ...this.options, until });
   }
 

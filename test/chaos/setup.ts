@@ -19,6 +19,8 @@ export interface Setup {
   /** Processes of the service; 2 where it is absent. */
   readonly services?: number;
   readonly serviceEnv?: Readonly<Record<string, string>>;
+  /** Health has a listener of its own, as the manifests have it. */
+  readonly healthListener?: boolean;
   /** What node loads and is told before the service. */
   readonly nodeArgs?: readonly string[];
   /** How the services reach Redis, given its URL, where not by that. */

@@ -5,7 +5,7 @@ import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../suppo
 import { startSentinel, type SentinelSetup } from '../support/redis-sentinel.js';
 import { randomNamespace, type Environment } from '../support/namespace.js';
 import { asOurselves } from '../support/redis-user.js';
-import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { freePort, startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { Balancer } from './balancer.js';
 import { FaultProxy } from './fault-proxy.js';
@@ -95,6 +95,11 @@ export class World {
 
   get balancer(): Balancer {
     return there(this.balancing, 'balancer');
+  }
+
+  /** One of the services. */
+  service(number: number): ServiceUnderChaos {
+    return there(this.services[number], `service ${String(number)}`);
   }
 
   get load(): LoadProcess {
@@ -196,7 +201,9 @@ export class World {
     const { main } = this.options;
     const options = { nodeArgs: setup.nodeArgs ?? [], ...(main === undefined ? {} : { main }) };
     for (let number = 0; number < services; number++) {
-      const service = await ServiceUnderChaos.start(number, env, { ...options, ...this.placeOf(number) });
+      const health = setup.healthListener === true ? { healthPort: await freePort() } : {};
+      const place = { ...options, ...health, ...this.placeOf(number) };
+      const service = await ServiceUnderChaos.start(number, env, place);
       this.services.push(service);
       this.onEnd(() => service.stop('SIGKILL'));
     }

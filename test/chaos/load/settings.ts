@@ -38,3 +38,11 @@ export const loadNews = z.discriminatedUnion('news', [
   z.object({ news: z.literal('verified') }),
 ]);
 export type LoadNews = z.output<typeof loadNews>;
+
+/** What the process is told that asks for liveness. */
+export const probeSettings = z.object({ address: z.string(), everyMs: z.number(), timeoutMs: z.number() });
+export type ProbeSettings = z.output<typeof probeSettings>;
+
+/** What it says after its first probe, and when it is told to stop. */
+export const probeNews = z.object({ probes: z.number(), failed: z.number(), worstMs: z.number() });
+export type ProbeNews = z.output<typeof probeNews>;
