@@ -68,6 +68,8 @@ const faultRecord = z.object({
 const stallRecord = z.object({
   kind: z.literal('stall'),
   who: z.enum(['client', 'service']),
+  /** Which service. */
+  service: z.number().optional(),
   fromMs: z.number(),
   atMs: z.number(),
   ms: z.number(),
@@ -98,6 +100,7 @@ const historyRecord = z.discriminatedUnion('kind', [
 
 export type CallRecord = z.output<typeof callRecord>;
 export type HeldRecord = z.output<typeof heldRecord>;
+export type StallRecord = z.output<typeof stallRecord>;
 export type StoreRecord = z.output<typeof storeRecord>;
 export type HistoryRecord = z.output<typeof historyRecord>;
 type OfKind<Kind extends HistoryRecord['kind']> = Extract<HistoryRecord, { kind: Kind }>;
