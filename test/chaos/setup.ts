@@ -16,6 +16,8 @@ export interface Setup {
   readonly steppedClock?: boolean;
   /** A network between the services and Redis that can fail. */
   readonly network?: boolean;
+  /** Each service has such a network for itself. */
+  readonly networks?: boolean;
   /** Processes of the service; 2 where it is absent. */
   readonly services?: number;
   readonly serviceEnv?: Readonly<Record<string, string>>;

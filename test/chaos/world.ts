@@ -39,6 +39,8 @@ export class World {
   readonly namespace = randomNamespace();
   readonly random: SeededRandom;
   readonly services: ServiceUnderChaos[] = [];
+  /** Of each service, where each has its own. */
+  readonly networks: FaultProxy[] = [];
   readonly policiesPath = chaosPolicies();
   private readonly file: HistoryFile;
   private readonly cleanups: (() => Promise<unknown>)[] = [];
@@ -203,7 +205,7 @@ export class World {
     for (let number = 0; number < services; number++) {
       const health = setup.healthListener === true ? { healthPort: await freePort() } : {};
       const place = { ...options, ...health, ...this.placeOf(number) };
-      const service = await ServiceUnderChaos.start(number, env, place);
+      const service = await ServiceUnderChaos.start(number, { ...env, ...(await this.networkEnv()) }, place);
       this.services.push(service);
       this.onEnd(() => service.stop('SIGKILL'));
     }
@@ -227,6 +229,14 @@ export class World {
     const side = SIDES[number];
     if (split === undefined || side === undefined) return {};
     return { under: split.network.command(side), socket: join(split.folder, `service-${side}.sock`) };
+  }
+
+  private async networkEnv(): Promise<Environment> {
+    if (this.options.setup.networks !== true) return {};
+    const network = await FaultProxy.start(this.redis.port);
+    this.networks.push(network);
+    this.onEnd(() => network.close());
+    return { REDIS_URL: network.url };
   }
 
   /** The library that sets the clock of a Redis works for any process. */
