@@ -11,7 +11,7 @@ import { notAllowed, type Principal } from './principal.js';
 import type { Rejections } from './rejections.js';
 import type { Rpc } from './rpc.js';
 import { runStream } from './run-stream.js';
-import { CallEndedError, toStatus, type FailureReason, type RpcStatus } from './status.js';
+import { CallEndedError, StandingRefusal, toStatus, type FailureReason, type RpcStatus } from './status.js';
 import type { StreamCall } from './stream-call.js';
 import type { Tracing } from './tracing.js';
 import type { Parking, SingleCall, TransportCall } from './transport-call.js';
@@ -43,6 +43,9 @@ const MAX_BYTES_IN_FLIGHT = memoryBound(process.constrainedMemory());
 
 /** How long a caller should wait who was told OVERLOADED. */
 export const OVERLOAD_RETRY_MS = 100;
+
+const TOO_MANY_CALLS = new StandingRefusal(overloaded('too many calls in flight'));
+const TOO_MANY_CALLS_OF_PRINCIPAL = new StandingRefusal(overloaded('too many calls of this principal in flight'));
 
 /**
  * The one way in. Every transport brings a call here, and it goes through admission → decoding → validation → the RPC's
@@ -189,7 +192,7 @@ export class Invoker implements Parking {
     this.admitAny(call);
     if (this.inFlight >= this.options.maxInFlight) {
       this.options.rejections.count('overload');
-      throw overloaded('too many calls in flight');
+      throw TOO_MANY_CALLS;
     }
     // one of whatever length must be possible
     if (this.bytesInFlight > 0 && this.bytesInFlight + byteLength > MAX_BYTES_IN_FLIGHT) {
@@ -199,7 +202,7 @@ export class Invoker implements Parking {
     const { load } = call.principal;
     if (load !== undefined && load.callsInFlight >= load.maxCallsInFlight) {
       this.options.rejections.count('overload');
-      throw overloaded('too many calls of this principal in flight');
+      throw TOO_MANY_CALLS_OF_PRINCIPAL;
     }
   }
 

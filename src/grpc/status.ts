@@ -33,12 +33,27 @@ export class CallEndedError extends Error {
   }
 }
 
+/**
+ * A refusal that is made once and thrown often: whoever sends too much shall not make the service work for it. (A DomainError
+ * and its details cost as much as a call.)
+ */
+export class StandingRefusal extends Error {
+  override readonly name = 'StandingRefusal';
+  readonly status: RpcStatus;
+
+  constructor(error: DomainError) {
+    super(error.message);
+    this.status = domainStatus(error);
+  }
+}
+
 const ERROR_DOMAIN = 'shardkeep';
 
 /** The one place where errors become gRPC statuses: deadline and cancel first, what nobody foresaw last. */
 export function toStatus(error: unknown): RpcStatus {
   if (error instanceof CallEndedError) return endStatus(error.reason);
   if (error instanceof DomainError) return domainStatus(error);
+  if (error instanceof StandingRefusal) return error.status;
   return { ...plainStatus('INTERNAL', 'internal error'), hiddenCause: error };
 }
 

@@ -188,12 +188,39 @@ test('what is to go on while other calls fail may not fail', () => {
   expect(judge(SOUND, { unaffected: ['cache.get'] }).violations).toMatchObject([{ invariant: 'I7' }]);
 });
 
-test('the time for which a process stood still is not held against a deadline', () => {
+test('who is cut off with an old master may read what it has, and nobody else may', () => {
+  const old = and(call('cache.set', 1_500, { key: 'k', n: 3, status: 'stored', service: 1 }));
+  const readBy = (service: number): HistoryRecord[] => [
+    ...old.filter((record) => !(record.kind === 'call' && record.op === 'cache.set' && record.startMs === 2_200)),
+    call('cache.get', 1_600, { key: 'k', n: 1, status: 'found', service }),
+  ];
+  expect(judge(readBy(0), { mayBeStale: 0 }).violations).toEqual([]);
+  expect(judge(readBy(1), { mayBeStale: 0 }).violations).toMatchObject([{ invariant: 'I4' }]);
+  expect(judge(readBy(0)).violations).toMatchObject([{ invariant: 'I4' }]);
+});
+
+test('the time for which the caller stood still is not held against a deadline, and that of another service is', () => {
   const late = changed('cache.get', { n: 3 }, { endMs: 3_500 });
+  const stall = { kind: 'stall', fromMs: 3_350, atMs: 3_490, ms: 120 } as const;
+  const ofCaller: HistoryRecord = { ...stall, who: 'client' };
   expect(judge(late).violations).toMatchObject([{ invariant: 'I5' }]);
-  const stall: HistoryRecord = { kind: 'stall', who: 'service', fromMs: 3_350, atMs: 3_490, ms: 120 };
-  expect(judge([...late, stall]).violations).toEqual([]);
-  expect(judge([...late, stall]).time).toMatchObject({ worstOverrunMs: 200, worstOwnOverrunMs: 80 });
+  expect(judge([...late, ofCaller]).violations).toEqual([]);
+  expect(judge([...late, ofCaller]).time).toMatchObject({ worstOverrunMs: 200, worstOwnOverrunMs: 80 });
+  // the caller's own clock ends it, so no service can be to blame
+  expect(judge([...late, { ...stall, who: 'service', service: 0 }]).violations).toMatchObject([{ invariant: 'I5' }]);
+});
+
+test('where the service is to end a call its own stalls count, once with those of the caller', () => {
+  const late = changed('cache.get', { n: 3 }, { endMs: 3_500, endedBy: 'service' });
+  const stalled = (atMs: number, service: number): HistoryRecord => {
+    return { kind: 'stall', who: 'service', service, fromMs: atMs - 150, atMs, ms: 120 };
+  };
+  const ofCaller: HistoryRecord = { kind: 'stall', who: 'client', fromMs: 3_350, atMs: 3_490, ms: 120 };
+  expect(judge([...late, stalled(3_490, 0)]).time.worstOwnOverrunMs).toBe(80);
+  expect(judge([...late, stalled(3_490, 0), ofCaller]).time.worstOwnOverrunMs).toBe(80);
+  expect(judge([...late, stalled(3_490, 1)]).violations).toMatchObject([{ invariant: 'I5' }]);
+  // long before the deadline, and long after the call was taken up
+  expect(judge([...late, stalled(3_000, 0)]).violations).toMatchObject([{ invariant: 'I5' }]);
 });
 
 test('a short run: Redis killed with -9, nothing lost', async () => {

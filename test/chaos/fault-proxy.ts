@@ -26,6 +26,18 @@ interface Connection {
   readonly server: Socket;
   /** Silent for good: what broke stays broken when the network is well again. */
   dead: boolean;
+  /** A script was called, and nothing has been answered since. */
+  asked: boolean;
+}
+
+const CALLS_A_SCRIPT = 'EVALSHA';
+
+/** Which moment of a call of a script: it is on its way to the server, or its answer is on the way back. */
+export type Moment = 'asked' | 'answered';
+
+interface Watched {
+  readonly moment: Moment;
+  readonly act: () => void;
 }
 
 /** A proxy in front of a server of this machine, as a network that can be told how to fail. */
@@ -34,6 +46,7 @@ export class FaultProxy {
   connections = 0;
   private mode: NetworkMode = { kind: 'pass' };
   private readonly open = new Set<Connection>();
+  private watched: Watched | undefined;
   private readonly listener: Server;
   private port = 0;
 
@@ -71,6 +84,20 @@ export class FaultProxy {
     this.serverPort = serverPort;
   }
 
+  /** Acts once at this moment of the next call of a script; answered, when it has. The answer itself goes nowhere. */
+  at(moment: Moment, act: () => void): Promise<void> {
+    return new Promise((resolve) => {
+      this.watched = {
+        moment,
+        act: () => {
+          this.watched = undefined;
+          act();
+          resolve();
+        },
+      };
+    });
+  }
+
   breakAll(): void {
     for (const { client, server } of this.open) {
       client.destroy();
@@ -92,12 +119,13 @@ export class FaultProxy {
       return;
     }
     const server = connect(this.serverPort, '127.0.0.1');
-    const connection = { client, server, dead: this.mode.kind === 'blackhole' };
+    const connection = { client, server, dead: this.mode.kind === 'blackhole', asked: false };
     this.open.add(connection);
     const toServer = new Pipe(connection, server);
     const toClient = new Pipe(connection, client);
     client.on('data', (chunk) => {
       toServer.carry(chunk, this.mode);
+      this.passed(connection, chunk);
     });
     server.on('data', (chunk) => {
       this.reply(connection, toClient, chunk);
@@ -112,9 +140,18 @@ export class FaultProxy {
     });
   }
 
+  private passed(connection: Connection, chunk: Buffer): void {
+    if (this.watched === undefined || !chunk.includes(CALLS_A_SCRIPT)) return;
+    if (this.watched.moment === 'asked') this.watched.act();
+    else connection.asked = true;
+  }
+
   private reply(connection: Connection, pipe: Pipe, chunk: Buffer): void {
-    const { mode } = this;
-    if (mode.kind === 'cut_after_request') {
+    const { mode, watched } = this;
+    if (watched !== undefined && connection.asked) {
+      connection.dead = true;
+      watched.act();
+    } else if (mode.kind === 'cut_after_request') {
       connection.client.destroy();
     } else if (mode.kind === 'cut_mid_reply') {
       if (!connection.dead) connection.client.end(chunk.subarray(0, mode.bytes));

@@ -68,6 +68,8 @@ const faultRecord = z.object({
 const stallRecord = z.object({
   kind: z.literal('stall'),
   who: z.enum(['client', 'service']),
+  /** Which service. */
+  service: z.number().optional(),
   fromMs: z.number(),
   atMs: z.number(),
   ms: z.number(),
@@ -98,6 +100,7 @@ const historyRecord = z.discriminatedUnion('kind', [
 
 export type CallRecord = z.output<typeof callRecord>;
 export type HeldRecord = z.output<typeof heldRecord>;
+export type StallRecord = z.output<typeof stallRecord>;
 export type StoreRecord = z.output<typeof storeRecord>;
 export type HistoryRecord = z.output<typeof historyRecord>;
 type OfKind<Kind extends HistoryRecord['kind']> = Extract<HistoryRecord, { kind: Kind }>;
@@ -110,6 +113,8 @@ export const expectationsSchema = z.object({
   mayLose: z.union([z.literal('nothing'), z.literal('anything'), z.number()]),
   /** For how long from the beginning of a fault what is acknowledged may be gone like what was before it. */
   mayLoseForMs: z.number(),
+  /** The number of a service that is cut off with an old master, and may read what was there when it was. */
+  mayBeStale: z.number().optional(),
   /** Whether two may believe in the same lock at once; never with what Redis lost nothing of. */
   holdersMayOverlap: z.boolean(),
   /** How often a window of a limit may begin anew, each time with its whole limit. */

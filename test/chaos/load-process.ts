@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { loadNews, type LoadNews, type LoadRequest, type LoadSettings } from './load/settings.js';
+import { loadNews, type LoadNews, type LoadOrder, type LoadRequest } from './load/settings.js';
 
 const MAIN = fileURLToPath(new URL('./load/main.ts', import.meta.url));
 
@@ -18,7 +18,7 @@ export class LoadProcess {
     });
   }
 
-  static start(settings: LoadSettings): LoadProcess {
+  static start(settings: LoadOrder): LoadProcess {
     const args = ['--import', 'tsx', MAIN, JSON.stringify(settings)];
     return new LoadProcess(spawn(process.execPath, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }));
   }

@@ -43,6 +43,7 @@ export async function runRow(
     seed,
     file: join(folder, 'load.jsonl'),
     addresses: world.addresses,
+    ...(setup.sides === true ? { staying: true } : {}),
     clientsEach: setup.balanced === true ? 6 : 2,
     timeoutMs: CLIENT_TIMEOUT_MS,
     ...(setup.servicesLive === true ? { serviceDeadlineMs: SERVICE_DEADLINE_MS } : {}),

@@ -21,7 +21,7 @@ export function sampleServices(services: readonly ServiceUnderChaos[], file: His
       waited.set(service, { ms: waitedMs, atMs });
       const ms = waitedMs - (last?.ms ?? waitedMs);
       if (last !== undefined && ms >= STALLED_MS) {
-        file.add({ kind: 'stall', who: 'service', fromMs: last.atMs, atMs, ms });
+        file.add({ kind: 'stall', who: 'service', service: number, fromMs: last.atMs, atMs, ms });
       }
       if (ticks % TICKS_A_WEIGHING === 0 && rssMb !== undefined) {
         file.add({ kind: 'memory', service: number, rssMb, atMs });

@@ -10,7 +10,13 @@ import {
 
 const START_ATTEMPTS = 3;
 
-type ProcessOptions = Pick<ServiceProcessOptions, 'nodeArgs' | 'main'>;
+/** How its process is started. */
+export interface ServiceOptions extends Pick<ServiceProcessOptions, 'nodeArgs' | 'main' | 'under'> {
+  /** A unix socket to serve, in the place of a port. */
+  readonly socket?: string;
+  /** Where health is besides. */
+  readonly healthPort?: number;
+}
 
 /** A process of the service that can be killed and started again at the same address. */
 export class ServiceUnderChaos {
@@ -20,10 +26,10 @@ export class ServiceUnderChaos {
     readonly number: number,
     readonly port: number,
     private readonly env: Environment,
-    private readonly options: ProcessOptions,
+    private readonly options: ServiceOptions,
   ) {}
 
-  static async start(number: number, env: Environment, options: ProcessOptions = {}): Promise<ServiceUnderChaos> {
+  static async start(number: number, env: Environment, options: ServiceOptions = {}): Promise<ServiceUnderChaos> {
     for (let attempt = 1; ; attempt++) {
       const service = new ServiceUnderChaos(number, await freePort(), env, options);
       try {
@@ -37,7 +43,14 @@ export class ServiceUnderChaos {
   }
 
   get address(): string {
-    return `127.0.0.1:${String(this.port)}`;
+    const { socket } = this.options;
+    return socket === undefined ? `127.0.0.1:${String(this.port)}` : `unix:${socket}`;
+  }
+
+  /** Where an orchestrator asks for its health. */
+  get healthAddress(): string {
+    const { healthPort } = this.options;
+    return healthPort === undefined ? this.address : `127.0.0.1:${String(healthPort)}`;
   }
 
   get running(): ServiceProcess {
@@ -47,7 +60,9 @@ export class ServiceUnderChaos {
 
   /** Resolves when it serves: every Redis has answered. */
   async startAgain(until: 'ready' | 'listening' = 'ready', env: Environment = {}): Promise<void> {
-    const settings = { LOG_LEVEL: 'info', ...this.env, ...env, GRPC_LISTEN: this.address };
+    const { healthPort } = this.options;
+    const health = healthPort === undefined ? {} : { HEALTH_LISTEN: this.healthAddress };
+    const settings = { LOG_LEVEL: 'info', ...this.env, ...env, ...health, GRPC_LISTEN: this.address };
     this.process = await startServiceProcess(settings, { ...this.options, until });
   }
 

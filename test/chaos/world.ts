@@ -1,10 +1,11 @@
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type ConnectOptions, type ShardkeepClient } from '../../src/client/index.js';
 import { makeSteppedClock, startClockedRedis, type SteppedClock } from '../support/clocked-redis.js';
 import { startSentinel, type SentinelSetup } from '../support/redis-sentinel.js';
 import { randomNamespace, type Environment } from '../support/namespace.js';
 import { asOurselves } from '../support/redis-user.js';
-import { startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
+import { freePort, startCluster, startRedis, type RedisCluster, type RedisServer } from '../support/redis-server.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { Balancer } from './balancer.js';
 import { FaultProxy } from './fault-proxy.js';
@@ -12,7 +13,9 @@ import { nowMs, type HistoryFile } from './history.js';
 import { chaosPolicies } from './load/policies.js';
 import type { LoadProcess } from './load-process.js';
 import type { Setup } from './setup.js';
-import { ServiceUnderChaos } from './service-under-chaos.js';
+import { SIDES } from './network-sides.js';
+import { ServiceUnderChaos, type ServiceOptions } from './service-under-chaos.js';
+import { SplitSentinel } from './split-sentinel.js';
 
 /** The services cut every deadline to it, which is how they are seen to keep theirs: callers without a clock name none. */
 export const SERVICE_DEADLINE_MS = 2_000;
@@ -36,6 +39,8 @@ export class World {
   readonly namespace = randomNamespace();
   readonly random: SeededRandom;
   readonly services: ServiceUnderChaos[] = [];
+  /** Of each service, where each has its own. */
+  readonly networks: FaultProxy[] = [];
   readonly policiesPath = chaosPolicies();
   private readonly file: HistoryFile;
   private readonly cleanups: (() => Promise<unknown>)[] = [];
@@ -43,6 +48,7 @@ export class World {
     redis?: RedisServer;
     cluster?: RedisCluster;
     sentinel?: SentinelSetup;
+    split?: SplitSentinel;
     network?: FaultProxy;
     clock?: SteppedClock;
   } = {};
@@ -77,6 +83,10 @@ export class World {
     return there(this.parts.sentinel, 'Sentinel');
   }
 
+  get split(): SplitSentinel {
+    return there(this.parts.split, 'Sentinel of two sides');
+  }
+
   get network(): FaultProxy {
     return there(this.parts.network, 'network');
   }
@@ -89,6 +99,11 @@ export class World {
     return there(this.balancing, 'balancer');
   }
 
+  /** One of the services. */
+  service(number: number): ServiceUnderChaos {
+    return there(this.services[number], `service ${String(number)}`);
+  }
+
   get load(): LoadProcess {
     return there(this.calling, 'load');
   }
@@ -98,13 +113,15 @@ export class World {
     return this.balancing === undefined ? this.services.map(({ address }) => address) : [this.balancing.address];
   }
 
-  /** Who takes writes now. */
+  /** Who has what is to last. */
   async masterUrls(): Promise<string[]> {
-    const { redis, cluster, sentinel } = this.parts;
+    const { redis, cluster, sentinel, split } = this.parts;
+    // the sentinels leave an old master that comes back a master by its own word for some 10 s more
+    if (sentinel !== undefined) return [asOurselves((await sentinel.master())?.url ?? '')];
     const nodes = [
       ...(redis === undefined ? [] : [redis]),
       ...(cluster === undefined ? [] : [...cluster.masters, ...cluster.replicas]),
-      ...(sentinel?.servers ?? []),
+      ...(split?.servers ?? []),
     ];
     const roles = await Promise.all(nodes.map((node) => node.command('ROLE').catch(() => [])));
     return nodes
@@ -172,14 +189,8 @@ export class World {
 
   private async build(): Promise<void> {
     const { setup } = this.options;
-    const { persistence = 'none', redisFlags = [], clusterMasters, sentinelReplicas, services = 2 } = setup;
-    const flags = [...PERSISTENCE[persistence], ...redisFlags];
-    const url =
-      clusterMasters !== undefined
-        ? await this.startCluster(clusterMasters)
-        : sentinelReplicas !== undefined
-          ? await this.startSentinel(sentinelReplicas, flags)
-          : await this.startRedis(flags);
+    const { services = 2 } = setup;
+    const url = await this.startStore();
     const env = {
       REDIS_URL: setup.redisUrl?.(url) ?? url,
       NAMESPACE: this.namespace,
@@ -192,7 +203,9 @@ export class World {
     const { main } = this.options;
     const options = { nodeArgs: setup.nodeArgs ?? [], ...(main === undefined ? {} : { main }) };
     for (let number = 0; number < services; number++) {
-      const service = await ServiceUnderChaos.start(number, env, options);
+      const health = setup.healthListener === true ? { healthPort: await freePort() } : {};
+      const place = { ...options, ...health, ...this.placeOf(number) };
+      const service = await ServiceUnderChaos.start(number, { ...env, ...(await this.networkEnv()) }, place);
       this.services.push(service);
       this.onEnd(() => service.stop('SIGKILL'));
     }
@@ -200,6 +213,30 @@ export class World {
     this.balancing = await Balancer.start();
     for (const { port } of this.services) this.balancing.add(port);
     this.onEnd(() => this.balancer.close());
+  }
+
+  private startStore(): Promise<string> {
+    const { persistence = 'none', redisFlags = [], clusterMasters, sentinelReplicas, sides } = this.options.setup;
+    const flags = [...PERSISTENCE[persistence], ...redisFlags];
+    if (clusterMasters !== undefined) return this.startCluster(clusterMasters);
+    if (sentinelReplicas !== undefined) return this.startSentinel(sentinelReplicas, flags);
+    return sides === true ? this.startSplit(flags) : this.startRedis(flags);
+  }
+
+  /** Of two sides each has a service, which clients reach whatever becomes of the wire between them. */
+  private placeOf(number: number): Pick<ServiceOptions, 'under' | 'socket'> {
+    const { split } = this.parts;
+    const side = SIDES[number];
+    if (split === undefined || side === undefined) return {};
+    return { under: split.network.command(side), socket: join(split.folder, `service-${side}.sock`) };
+  }
+
+  private async networkEnv(): Promise<Environment> {
+    if (this.options.setup.networks !== true) return {};
+    const network = await FaultProxy.start(this.redis.port);
+    this.networks.push(network);
+    this.onEnd(() => network.close());
+    return { REDIS_URL: network.url };
   }
 
   /** The library that sets the clock of a Redis works for any process. */
@@ -239,6 +276,13 @@ export class World {
     this.parts = { sentinel };
     this.onEnd(() => sentinel.remove());
     return sentinel.url;
+  }
+
+  private async startSplit(flags: readonly string[]): Promise<string> {
+    const split = await SplitSentinel.start(flags);
+    this.parts = { split };
+    this.onEnd(() => split.remove());
+    return split.url;
   }
 
   private async startCluster(masters: number): Promise<string> {

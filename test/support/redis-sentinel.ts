@@ -87,10 +87,11 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
       const tlsPort = tls === undefined ? undefined : await freePort();
       const file = join(dir, `${String(port)}.conf`);
       const tlsLines = tlsPort === undefined || tls === undefined ? [] : tlsSettings(tlsPort, tls);
+      const address = '127.0.0.1';
       await writeFile(
         file,
         [
-          ...sentinelLines(port, first.port, dir),
+          sentinelConfig(port, { address, masterAddress: address, masterPort: first.port, dir }),
           ...tlsLines.map(([name, value]) => `${name} ${value}`),
           ...(options.sentinelLines ?? []),
           '',
@@ -137,15 +138,24 @@ export async function startSentinel(options: SentinelOptions = {}): Promise<Sent
   return setup;
 }
 
-function sentinelLines(port: number, masterPort: number, dir: string): readonly string[] {
+export interface SentinelPlace {
+  readonly address: string;
+  readonly masterAddress: string;
+  readonly masterPort: number;
+  readonly dir: string;
+}
+
+/** The file that a sentinel is started with, and writes to. */
+export function sentinelConfig(port: number, { address, masterAddress, masterPort, dir }: SentinelPlace): string {
   return [
     `port ${String(port)}`,
-    'bind 127.0.0.1',
+    `bind ${address}`,
     `dir ${dir}`,
-    `sentinel monitor ${MASTER_NAME} 127.0.0.1 ${String(masterPort)} ${String(QUORUM)}`,
+    `sentinel monitor ${MASTER_NAME} ${masterAddress} ${String(masterPort)} ${String(QUORUM)}`,
     `sentinel down-after-milliseconds ${MASTER_NAME} ${String(DOWN_AFTER_MS)}`,
     `sentinel failover-timeout ${MASTER_NAME} 3000`,
-  ];
+    '',
+  ].join('\n');
 }
 
 function tlsSettings(port: number, tls: SentinelTls): readonly (readonly [name: string, value: string])[] {

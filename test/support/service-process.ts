@@ -52,6 +52,8 @@ export interface ServiceProcessOptions {
   /** Another build than dist/, and what node is to load before it. */
   readonly main?: string;
   readonly nodeArgs?: readonly string[];
+  /** A command that runs it, such as one that gives it a network of its own. */
+  readonly under?: readonly string[];
 }
 
 const started = new Set<ServiceProcess>();
@@ -61,11 +63,12 @@ export async function startServiceProcess(
   env: Environment,
   options: ServiceProcessOptions = {},
 ): Promise<ServiceProcess> {
-  const { until = 'ready', ownGroup = false, main = MAIN, nodeArgs = [] } = options;
+  const { until = 'ready', ownGroup = false, main = MAIN, nodeArgs = [], under = [] } = options;
   mustUseServiceUser(env);
   if (!existsSync(main)) throw new Error(`${main} is not there; run \`make build\` first`);
   const namespace = env.NAMESPACE ?? randomNamespace();
-  const child = spawn(process.execPath, [...nodeArgs, main], {
+  const [command, ...args] = [...under, process.execPath, ...nodeArgs, main] as const;
+  const child = spawn(command, args, {
     detached: ownGroup,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {

@@ -3,6 +3,7 @@ import { asOurselves } from './redis-user.js';
 
 /** Everything a namespace of sessions has in Redis, held against each other. */
 
+const UNIX = 'unix:';
 const FORMAT_SESSION = 1;
 const ENDS = new Set(['destroyed', 'expired', 'evicted', 'theft']);
 /** What goes with its last member or is there for good; every other key needs an expiry. */
@@ -26,7 +27,7 @@ export interface SessionCensus {
   readonly problems: readonly string[];
 }
 
-/** Nobody may write to the namespace meanwhile. `urls`: of the Redis, or of all masters of a Cluster. */
+/** Nobody may write to the namespace meanwhile. `urls`: of the Redis (`unix:` and a path, too), or of all masters of a Cluster. */
 export async function takeSessionCensus(urls: readonly string[], namespace: string): Promise<SessionCensus> {
   const found: Found = {
     sessions: [],
@@ -65,7 +66,9 @@ interface Found {
 async function look(url: string, namespace: string, found: Found): Promise<void> {
   const { sessions, inUserIndexes, inDeadlines, events, counters, immortal } = found;
   const redis = createClient({
-    url: asOurselves(url),
+    ...(url.startsWith(UNIX)
+      ? { socket: { path: url.slice(UNIX.length), tls: false as const } }
+      : { url: asOurselves(url) }),
     commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } },
   });
   await redis.connect();

@@ -7,27 +7,46 @@ import type { Violations } from './findings.js';
  * counts. I9 for counters: what was acknowledged counts once, what is unknown once or not at all.
  */
 export function checkCache(history: History, loss: DeclaredLoss, violations: Violations): void {
-  for (const calls of groups(history.calls('cache.set', 'cache.get'))) checkKey(calls, loss, violations);
+  const isStale = staleness(history);
+  for (const calls of groups(history.calls('cache.set', 'cache.get'))) {
+    checkKey(calls, { loss, isStale, violations });
+  }
   for (const calls of groups(history.calls('cache.increment', 'cache.count'))) checkCounter(calls, loss, violations);
 }
 
-function checkKey(calls: readonly CallRecord[], loss: DeclaredLoss, violations: Violations): void {
+/** Which reads are of an old master: those of the service that is cut off with it, until it has had time to come over. */
+function staleness(history: History): (call: CallRecord) => boolean {
+  const { mayBeStale, recoveryMs } = history.row.expect;
+  const marks = history.of('fault').map(({ atMs }) => atMs);
+  const [fromMs, untilMs] = [Math.min(...marks), Math.max(...marks) + recoveryMs];
+  return ({ service, startMs, endMs }) => service === mayBeStale && endMs > fromMs && startMs < untilMs;
+}
+
+interface KeyCheck {
+  readonly loss: DeclaredLoss;
+  readonly isStale: (call: CallRecord) => boolean;
+  readonly violations: Violations;
+}
+
+function checkKey(calls: readonly CallRecord[], { loss, isStale, violations }: KeyCheck): void {
   const writes = calls.filter(({ op }) => op === 'cache.set');
   const unknown = new Set(writes.flatMap(({ unknown, n }) => (unknown && n !== undefined ? [n] : [])));
   const acknowledged = writes.filter(({ code }) => code === 'OK').map(({ n = 0, endMs }) => ({ n, endMs }));
   const seen = calls
-    .filter(({ op, status }) => op === 'cache.get' && status === 'found')
+    .filter((call) => call.op === 'cache.get' && call.status === 'found' && !isStale(call))
     .map(({ n = 0, endMs }) => ({ n, endMs }));
   const known = [...acknowledged, ...seen].sort((one, other) => one.endMs - other.endMs);
   let next = 0;
   let lower = 0;
-  for (const { op, code, key = '', n = 0, status, startMs, endMs } of calls) {
+  for (const call of calls) {
+    const { op, code, key = '', n = 0, status, startMs, endMs } = call;
     for (; (known[next]?.endMs ?? Infinity) < startMs; next++) lower = Math.max(lower, known[next]?.n ?? 0);
     if (op !== 'cache.get' || code !== 'OK') continue;
     if (status === 'foreign') violations.add('I4', `${key} was answered with what another key holds`);
     const read = status === 'found' ? n : 0;
     const begun = writes.filter((write) => write.startMs < endMs).length;
     if (read > begun) violations.add('I4', `${key} was read as ${String(read)}, which nobody had written`);
+    if (isStale(call)) continue;
     // an older write whose answer was lost may still have come through later
     if (read >= lower || (status === 'found' && unknown.has(read))) continue;
     const gone = acknowledged.find((write) => write.n > read)?.endMs ?? startMs;

@@ -1,4 +1,5 @@
 import type { CallRecord, History } from '../history.js';
+import { stallsOf, stoodStillMs } from './stalls.js';
 import type { Violations } from './findings.js';
 
 export interface TimeFigures {
@@ -7,7 +8,7 @@ export interface TimeFigures {
   readonly failed: ReadonlyMap<string, number>;
   /** By how much a call ended behind its deadline, at worst; as the clock says. */
   readonly worstOverrunMs: number;
-  /** The same without the time for which its client or the service stood still for want of a processor. */
+  /** The same without the time for which its caller, or the service that was to end it, stood still for want of a processor. */
   readonly worstOwnOverrunMs: number;
   /** From the end of a fault until at least 99.9 % succeed. */
   readonly recoveryMs: number;
@@ -31,14 +32,12 @@ export function checkTime(history: History, violations: Violations): TimeFigures
     const overrunMs = call.endMs - deadlineMs;
     worstOverrunMs = Math.max(worstOverrunMs, overrunMs);
     if (overrunMs <= worstOwnOverrunMs) continue;
-    // a service counts from when it read the call, so what kept it from reading counts as well as what kept it from ending
-    const stalledMs = stalls
-      .filter(
-        ({ fromMs, atMs }) =>
-          (atMs > deadlineMs && fromMs < call.endMs) || (atMs > call.startMs && fromMs < call.startMs + overrunMs),
-      )
-      .reduce((sum, { ms }) => sum + ms, 0);
-    const ownMs = Math.max(0, overrunMs - stalledMs);
+    // who ends a call counts from when it took it up, so what kept it from that counts as well as what kept it from ending
+    const windows = [
+      { fromMs: call.startMs, untilMs: call.startMs + overrunMs },
+      { fromMs: deadlineMs, untilMs: call.endMs },
+    ];
+    const ownMs = overrunMs - stoodStillMs(stallsOf(call, stalls), windows);
     worstOwnOverrunMs = Math.max(worstOwnOverrunMs, ownMs);
     if (ownMs > OVERRUN_MS) violations.add('I5', `${call.op} ended ${ownMs.toFixed(0)} ms behind its deadline`);
   }

@@ -1,34 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nowMs } from '../history.js';
-import { Actor, type Role } from './actor.js';
-import type { FencedStore } from './fenced-store.js';
-
-export interface LockWork {
-  readonly resources: readonly string[];
-  readonly store: FencedStore;
-}
+import { HoldingActor, WRITE_EVERY_MS } from './holding-actor.js';
 
 const TTL_MS = 1_500;
 const WAIT_MS = 250;
-const POLL_MS = 15;
 const GUARDED_TTL_MS = 600_000;
 /** A holder that never heard that its time is over. */
 const ZOMBIE_CHANCE = 0.1;
 
 /** Takes locks that others want too, and writes while it believes to hold them. */
-export class LockActor extends Actor {
-  private holds = 0;
-
-  constructor(
-    role: Role,
-    private readonly work: LockWork,
-  ) {
-    super(role);
-  }
-
+export class LockActor extends HoldingActor {
   protected async step(): Promise<void> {
-    const { resources, store } = this.work;
-    const resource = this.random.pick(resources);
+    const resource = this.resource();
     const askedMs = nowMs();
     const waitMs = this.random.pick([0, WAIT_MS]);
     const { answer } = await this.call('lock.acquire', {
@@ -40,19 +23,16 @@ export class LockActor extends Actor {
     });
     if (answer?.status !== 'granted') return;
     const { lock } = answer;
-    const holder = `${this.name}-${String(this.holds++)}`;
-    const grantedMs = nowMs();
+    const hold = this.granted(resource, lock.fencingToken);
     // its lease began when it was asked for at the earliest, and nobody renews it
     const believesUntilMs = askedMs + TTL_MS;
-    const leavesMs = grantedMs + this.random.between(20, 150);
+    const leavesMs = hold.startMs + this.random.between(20, 150);
     while (nowMs() < Math.min(leavesMs, believesUntilMs)) {
-      store.write(resource, lock.fencingToken, holder);
-      await sleep(POLL_MS);
+      this.write(hold);
+      await sleep(WRITE_EVERY_MS);
     }
     if (nowMs() < believesUntilMs) await this.guardedWrite(resource, lock.fencingToken);
-    const endMs = Math.min(nowMs(), believesUntilMs);
-    const held = { kind: 'held', key: resource, token: lock.fencingToken, startMs: grantedMs, endMs } as const;
-    this.recorder.file.add(held);
+    this.believedUntil(Math.min(nowMs(), believesUntilMs), hold);
     await this.call('lock.release', {
       details: { key: resource, token: lock.fencingToken },
       perform: (client) => client.locks.releaseLock(lock),
@@ -60,7 +40,7 @@ export class LockActor extends Actor {
     });
     if (!this.random.chance(ZOMBIE_CHANCE)) return;
     await sleep(WAIT_MS);
-    store.write(resource, lock.fencingToken, holder);
+    this.write(hold);
     await this.guardedWrite(resource, lock.fencingToken);
   }
 

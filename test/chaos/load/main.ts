@@ -80,14 +80,16 @@ function bareCallersOf({ addresses, serviceDeadlineMs }: LoadSettings): Caller[]
   });
 }
 
-function actorsOf({ seed, restMs, actors: counts }: LoadSettings): Actor[] {
+function actorsOf({ seed, restMs, actors: counts, addresses, staying }: LoadSettings): Actor[] {
   const random = new SeededRandom(seed);
-  const roles = (kind: string, count: number): Role[] =>
+  const ofActor = (index: number, all: readonly Caller[]): readonly Caller[] =>
+    staying ? all.filter(({ service }) => service === (index + (index >> 2)) % addresses.length) : all;
+  const roles = (kind: string, count: number, { patient = false } = {}): Role[] =>
     Array.from({ length: count }, (_, index) => ({
       name: `${kind}-${String(index)}`,
       random: new SeededRandom(random.below(2 ** 31)),
       // one of four has no clock of its own
-      callers: index % 4 === 3 && bareCallers.length > 0 ? bareCallers : callers,
+      callers: ofActor(index, index % 4 === 3 && bareCallers.length > 0 && !patient ? bareCallers : callers),
       recorder,
       restMs,
     }));
@@ -100,8 +102,8 @@ function actorsOf({ seed, restMs, actors: counts }: LoadSettings): Actor[] {
     ...roles('player', counts.sessions).map((role) => new SessionActor(role)),
     ...roles('locker', counts.locks).map((role) => new LockActor(role, { resources: locks, store })),
     // a lock that waits has no deadline of the service alone
-    ...roles('holder', counts.holders).map(
-      (role) => new HolderActor({ ...role, callers }, { resources: heldLocks, store }),
+    ...roles('holder', counts.holders, { patient: true }).map(
+      (role) => new HolderActor(role, { resources: heldLocks, store }),
     ),
     ...roles('chatter', counts.limits).map((role) => new LimitActor(role)),
     ...roles('cacher', counts.caches).map(

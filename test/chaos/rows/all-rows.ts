@@ -4,6 +4,7 @@ import { clockJumps } from './clocks.js';
 import { clusterFaults } from './cluster.js';
 import { manyCallers } from './many-callers.js';
 import { networkFaults } from './network.js';
+import { partition } from './partition.js';
 import { redisFrozen } from './redis-frozen.js';
 import { redisRefuses } from './redis-refuses.js';
 import { redisRestarts } from './redis-restarts.js';
@@ -21,6 +22,7 @@ export const ALL_ROWS: readonly Row[] = [
   ...redisRefuses,
   ...serviceFrozen,
   ...sentinelFaults,
+  ...partition,
   ...clusterFaults,
   ...clockJumps,
   ...badClients,

@@ -1,8 +1,13 @@
+import { readFileSync } from 'node:fs';
 import { connect as connectHttp2, constants, type ClientHttp2Session } from 'node:http2';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GetRequest } from '../../../src/gen/shardkeep/cache/v1/cache.js';
 import { DeadlineExceededError, ResourceExhaustedError, UnavailableError } from '../../../src/client/index.js';
+import { DEFAULTS } from '../../../src/config/defaults.js';
+import { until } from '../../support/redis-server.js';
+import { LivenessProbe } from '../liveness-probe.js';
+import type { ProbeNews } from '../load/settings.js';
 import type { Row } from '../row.js';
 import type { World } from '../world.js';
 
@@ -13,10 +18,17 @@ const CALLS_EACH = 20;
 const BYTE_EVERY_MS = 1_000;
 const VALUE_BYTES = 65_536;
 const FLOOD_CALLS = 10_000;
-const PROBE_EVERY_MS = 200;
-const PROBE_MS = 5_000;
+const FLOOD_MS = 3_000;
+const CONNECTIONS = 10_000;
+/** As many files as one process must be able to have open. */
+const FILES = CONNECTIONS + 1_000;
+const STAY_MS = 3_000;
+const FLOODED = 0;
 /** What a connection begins with, of which a slow client sends a byte a second. */
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+/** The frame that comes behind it: SETTINGS without any. */
+const NO_SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+const OTHERS = 50;
 
 const strict = { onReadError: 'throw', onWriteError: 'throw', circuit: { failures: 1_000_000 } } as const;
 
@@ -41,24 +53,51 @@ export const badClients: readonly Row[] = [
     },
   },
   ...[1, 100].map((connections): Row => flood(connections)),
+  {
+    id: 'F19-connections',
+    what: `${String(CONNECTIONS)} connections to one service, open for 3 s`,
+    setup: { servicesLive: true, healthListener: true },
+    // callers have theirs
+    expect: { mayFailWith: [], recoveryMs: 0 },
+    skip: () => (mayOpen() < FILES ? `a process may open ${String(mayOpen())} files` : undefined),
+    inject: async (world) => {
+      const probe = await probing(world);
+      world.begin('connections');
+      const sockets = Array.from({ length: CONNECTIONS }, () => heldOpen(world));
+      const taken = (): number => sockets.filter(({ bytesRead, destroyed }) => bytesRead > 0 && !destroyed).length;
+      const refused = (): number => sockets.filter(({ destroyed }) => destroyed).length;
+      await until(() => taken() + refused() === CONNECTIONS);
+      await sleep(STAY_MS);
+      world.figure('connections served', taken());
+      world.figure('closed unread', refused());
+      world.claim(
+        'as many are served as may be, with those of the callers',
+        isWithin(taken(), DEFAULTS.maxConnections),
+      );
+      for (const socket of sockets) socket.destroy();
+      world.end('connections');
+      claimLiveness(world, await probe.stop());
+    },
+  },
 ];
 
 function flood(connections: number): Row {
   return {
     id: `F19-flood-${String(connections)}`,
-    what: `${String(FLOOD_CALLS)} calls at once on ${String(connections)} connections, 3 times`,
-    setup: { servicesLive: true },
+    what: `${String(FLOOD_CALLS)} calls at once on ${String(connections)} connections, again and again for 3 s`,
+    setup: { servicesLive: true, healthListener: true },
     expect: { mayFailWith: ['RESOURCE_EXHAUSTED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED'] },
     inject: async (world) => {
       const clients = Array.from({ length: connections }, () =>
-        world.client(0, { timeoutMs: 10_000, retry: { maxAttempts: 1 }, cache: strict }),
+        world.client(FLOODED, { timeoutMs: 10_000, retry: { maxAttempts: 1 }, cache: strict }),
       );
-      const probe = probing(world);
+      const probe = await probing(world);
       world.begin('a flood');
       let answered = 0;
       let shed = 0;
       const strange: unknown[] = [];
-      for (let wave = 0; wave < 3; wave++) {
+      const untilMs = performance.now() + FLOOD_MS;
+      while (performance.now() < untilMs) {
         const calls = Array.from({ length: FLOOD_CALLS }, async (_, index) =>
           clients[index % connections]?.cache.get('flood').then(
             () => answered++,
@@ -72,43 +111,51 @@ function flood(connections: number): Row {
         await Promise.all(calls);
       }
       world.end('a flood');
-      const { worstMs, failed } = await probe.stop();
+      claimLiveness(world, await probe.stop());
       world.claim('what is not answered is refused', strange.length === 0);
-      world.claim('liveness stays SERVING', failed === 0);
       world.figure('of the flood answered', answered);
       world.figure('refused', shed);
-      world.figure('slowest liveness probe', `${worstMs.toFixed(0)} ms`);
     },
   };
 }
 
-/** Asks for liveness as an orchestrator does, on a connection of its own. */
-function probing(world: World): { stop: () => Promise<{ readonly worstMs: number; readonly failed: number }> } {
-  const { health } = world.client(0, { retry: { maxAttempts: 1 } });
-  let stopped = false;
-  let worstMs = 0;
-  let failed = 0;
-  const run = async (): Promise<void> => {
-    while (!stopped) {
-      const startMs = performance.now();
-      const status = await health.check('liveness', { timeoutMs: PROBE_MS }).catch(() => 'failed');
-      if (status !== 'serving') failed++;
-      worstMs = Math.max(worstMs, performance.now() - startMs);
-      await sleep(PROBE_EVERY_MS);
-    }
-  };
-  const running = run();
-  return {
-    stop: async () => {
-      stopped = true;
-      await running;
-      return { worstMs, failed };
-    },
-  };
+/** As the manifests have it: health on a listener of its own, which an orchestrator dials. */
+async function probing(world: World): Promise<LivenessProbe> {
+  const probe = await LivenessProbe.start(world.service(FLOODED).healthAddress);
+  world.onEnd(() => {
+    probe.kill();
+    return Promise.resolve();
+  });
+  return probe;
+}
+
+function claimLiveness(world: World, { probes, failed, worstMs }: ProbeNews): void {
+  world.claim('liveness stays SERVING', probes > 0 && failed === 0);
+  world.figure('slowest liveness probe', `${worstMs.toFixed(0)} ms of ${String(probes)}`);
 }
 
 function portOf(world: World, index: number): number {
   return world.services[index % world.services.length]?.port ?? 0;
+}
+
+/** Says hello and nothing more. Without a word it would not be told that nobody took it. */
+function heldOpen(world: World): Socket {
+  const socket = connectTcp(portOf(world, FLOODED), '127.0.0.1');
+  socket.on('error', () => undefined);
+  socket.resume();
+  socket.write(Buffer.concat([Buffer.from(PREFACE), NO_SETTINGS]));
+  return socket;
+}
+
+/** Callers of the load and of the row have a few connections. */
+function isWithin(taken: number, most: number): boolean {
+  return taken <= most && taken > most - OTHERS;
+}
+
+/** How many files this process may have open, as Linux tells. */
+function mayOpen(): number {
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? 0);
 }
 
 function slowSocket(world: World, index: number): () => void {
