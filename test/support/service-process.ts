@@ -49,6 +49,8 @@ export interface ServiceProcessOptions {
   readonly until?: 'ready' | 'listening' | 'nothing';
   /** Makes it the leader of a process group. */
   readonly ownGroup?: boolean;
+  /** How many files and sockets it may have open. */
+  readonly maxOpenFiles?: number;
   /** Another build than dist/, and what node is to load before it. */
   readonly main?: string;
   readonly nodeArgs?: readonly string[];
@@ -61,11 +63,14 @@ export async function startServiceProcess(
   env: Environment,
   options: ServiceProcessOptions = {},
 ): Promise<ServiceProcess> {
-  const { until = 'ready', ownGroup = false, main = MAIN, nodeArgs = [] } = options;
+  const { until = 'ready', ownGroup = false, maxOpenFiles, main = MAIN, nodeArgs = [] } = options;
   mustUseServiceUser(env);
   if (!existsSync(main)) throw new Error(`${main} is not there; run \`make build\` first`);
   const namespace = env.NAMESPACE ?? randomNamespace();
-  const child = spawn(process.execPath, [...nodeArgs, main], {
+  const node = [process.execPath, ...nodeArgs, main];
+  const bounded = ['/bin/sh', '-c', 'ulimit -n "$0" && exec "$@"', String(maxOpenFiles), ...node];
+  const [command = '', ...args] = maxOpenFiles === undefined ? node : bounded;
+  const child = spawn(command, args, {
     detached: ownGroup,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
