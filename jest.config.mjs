@@ -27,7 +27,7 @@ export default {
   // modules of a suite are never freed, and a worker whose heap is nearly full does little but collect garbage
   workerIdleMemoryLimit: '1GB',
   forceExit: true,
-  testTimeout: 60_000,
+  testTimeout: 120_000,
   collectCoverageFrom: ['src/**/*.ts', '!src/gen/**', '!src/main.ts'],
   coverageThreshold: {
     './src/cache/': { statements: 80, branches: 80, functions: 80, lines: 80 },

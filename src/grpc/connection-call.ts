@@ -9,6 +9,7 @@ import { DomainError } from '../errors.js';
 import { NO_SLOT, type Timed } from '../wire/deadline-wheel.js';
 import type { Connection } from './connection.js';
 import { CallEndedError, toStatus, type RpcStatus } from './status.js';
+import { trailersOf } from './trailers.js';
 import { remainingMs } from './unary.js';
 
 type Listener = Parameters<ServerInterceptingCall['start']>[0];
@@ -144,10 +145,8 @@ export class ConnectionCall extends ServerInterceptingCall implements Timed {
     if (!this.method.requestStream) this.connection.slowRequest();
   }
 
-  private refuse({ code, message, details }: RpcStatus): void {
-    const metadata = new Metadata();
-    metadata.set('grpc-status-details-bin', details);
-    this.call.sendStatus({ code, details: message, metadata });
+  private refuse(status: RpcStatus): void {
+    this.call.sendStatus({ code: status.code, details: status.message, metadata: trailersOf(status) });
   }
 
   private release(): void {

@@ -1,8 +1,9 @@
-import { Metadata, type handleBidiStreamingCall } from '@grpc/grpc-js';
+import type { handleBidiStreamingCall } from '@grpc/grpc-js';
 import { connectionOf } from './connection.js';
 import { TOO_MANY_PIPELINES } from './pipeline-refusals.js';
 import type { PipelineStreams } from './pipeline-streams.js';
 import type { Rejections } from './rejections.js';
+import { endStream } from './trailers.js';
 
 /** A stream of the pipeline moves when its connection is to go, and a connection has only so many. */
 export function onItsConnection(
@@ -13,11 +14,8 @@ export function onItsConnection(
     const connection = connectionOf(grpcCall.metadata);
     if (connection === undefined) throw new Error('a stream of the pipeline came on no connection');
     if (!connection.mayOpenPipeline) {
-      const { code, message, details } = TOO_MANY_PIPELINES;
-      const metadata = new Metadata();
-      metadata.set('grpc-status-details-bin', details);
       rejections.count('overload');
-      grpcCall.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
+      endStream(grpcCall, TOO_MANY_PIPELINES);
       return;
     }
     const stream = pipeline.open(grpcCall);

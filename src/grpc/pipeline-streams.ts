@@ -2,9 +2,10 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { DomainError } from '../errors.js';
 import { refusalOr, type Followed } from './authority.js';
 import type { Lasting } from './connection.js';
-import { endRefused } from './end-refused.js';
 import { admitStreamOf } from './invoke.js';
 import { PipelineStream, type PipelineOptions } from './pipeline.js';
+import { toStatus } from './status.js';
+import { endStream } from './trailers.js';
 
 /** `package.Service/Method`. */
 export const PIPELINE_RPC = 'shardkeep.pipeline.v1.PipelineService/Pipeline';
@@ -26,7 +27,7 @@ export class PipelineStreams {
       }),
     );
     if (followed instanceof DomainError) {
-      endRefused(grpcCall, followed);
+      endStream(grpcCall, toStatus(followed));
       return undefined;
     }
     const { load } = followed.principal;

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { Metadata, status as Code, type ServerDuplexStream } from '@grpc/grpc-js';
+import { status as Code, type ServerDuplexStream } from '@grpc/grpc-js';
 import { answerTooLarge, DomainError } from '../errors.js';
 import {
   answerLength,
@@ -20,6 +20,7 @@ import type { Principal } from './principal.js';
 import type { UnaryRpc } from './rpc.js';
 import { toStatus, unimplemented, type RpcStatus } from './status.js';
 import type { Carried } from './tracing.js';
+import { endStream, type TrailingStatus } from './trailers.js';
 import { SingleCall, timeoutMsOf, withoutPort } from './transport-call.js';
 import type { TransportOptions } from './unary.js';
 
@@ -30,7 +31,6 @@ export interface PipelineOptions extends TransportOptions {
 }
 
 type Stream = ServerDuplexStream<Buffer, Buffer>;
-type LastStatus = Pick<RpcStatus, 'code' | 'message'> & Partial<RpcStatus>;
 
 const MAX_REQUEST_BYTES = 262_144;
 /** A frame is closed at this size; a longer answer goes alone. */
@@ -50,7 +50,7 @@ const DRAIN_QUIET_MS = 500;
 /** How long calls may go on that were begun before their credential ended. */
 const REVOKED_MS = 1_000;
 
-const GOING_AWAY: LastStatus = { code: Code.UNAVAILABLE, message: 'the service is going away' };
+const GOING_AWAY: TrailingStatus = { code: Code.UNAVAILABLE, message: 'the service is going away' };
 
 class PipelineCall extends SingleCall {
   constructor(
@@ -93,7 +93,7 @@ export class PipelineStream {
   private gone = false;
   /** No more calls are read: the caller ended its half, or broke the protocol. */
   private closing = false;
-  private violation: LastStatus | undefined;
+  private violation: TrailingStatus | undefined;
   /** What calls are refused with that come now. */
   private refusal: RpcStatus | undefined;
   private draining = false;
@@ -339,10 +339,8 @@ export class PipelineStream {
     }, DRAIN_QUIET_MS);
   }
 
-  private endWith({ code, message, details }: LastStatus): void {
+  private endWith(status: TrailingStatus): void {
     this.closing = true;
-    const metadata = new Metadata();
-    if (details !== undefined) metadata.set('grpc-status-details-bin', details);
-    this.stream.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
+    endStream(this.stream, status);
   }
 }

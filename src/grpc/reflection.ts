@@ -3,8 +3,9 @@ import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { DomainError } from '../errors.js';
 import { refusalOr, type Authority } from './authority.js';
-import { endRefused } from './end-refused.js';
 import { notAllowed } from './principal.js';
+import { toStatus } from './status.js';
+import { endStream } from './trailers.js';
 
 type Handler = handleBidiStreamingCall<unknown, unknown>;
 
@@ -26,7 +27,7 @@ function forAdmins(handler: Handler, authority: Authority): Handler {
     const refusal = refusalOr(() => {
       if (!authority.principalOf(grpcCall).isAdmin) throw notAllowed('rpc');
     });
-    if (refusal instanceof DomainError) endRefused(grpcCall, refusal);
+    if (refusal instanceof DomainError) endStream(grpcCall, toStatus(refusal));
     else handler(grpcCall);
   };
 }

@@ -19,6 +19,8 @@ export interface RpcStatus {
   readonly message: string;
   /** google.rpc.Status with the details, for `grpc-status-details-bin`. */
   readonly details: Buffer;
+  /** When a client may send the call again, where the service knows it and not only hopes. */
+  readonly pushbackMs: number | undefined;
   /** What happened inside, when the caller may not know it; to be logged once. */
   readonly hiddenCause: unknown;
 }
@@ -113,13 +115,16 @@ function domainStatus(error: DomainError): RpcStatus {
     reason: error.code,
     message: error.message,
     details: encodeStatus(code, error.message, details),
+    // an outage has no such time, and all clients would come back at once
+    pushbackMs: code === Code.UNAVAILABLE && error.code !== 'DRAINING' ? undefined : error.retryAfterMs,
     hiddenCause: undefined,
   };
 }
 
 function plainStatus(reason: OtherReason, message: string): RpcStatus {
   const code = Code[reason];
-  return { code, reason, message, details: encodeStatus(code, message, []), hiddenCause: undefined };
+  const details = encodeStatus(code, message, []);
+  return { code, reason, message, details, pushbackMs: undefined, hiddenCause: undefined };
 }
 
 /** A detail as google.protobuf.Any, encoded. */

@@ -1,6 +1,5 @@
 import { performance } from 'node:perf_hooks';
 import {
-  Metadata,
   type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type ServerDuplexStream,
@@ -15,6 +14,7 @@ import type { BidiStreamRpc, ServerStreamRpc, StreamRpc } from './rpc.js';
 import type { RpcStatus } from './status.js';
 import { StreamCall } from './stream-call.js';
 import type { Carried } from './tracing.js';
+import { endStream } from './trailers.js';
 import { withoutPort } from './transport-call.js';
 import { remainingMs, type TransportOptions } from './unary.js';
 
@@ -147,11 +147,8 @@ class GrpcStreamCall extends StreamCall {
     this.grpcStream.end();
   }
 
-  override fail({ code, message, details }: RpcStatus): void {
-    if (!this.grpcStream.writable) return;
-    const metadata = new Metadata();
-    metadata.set('grpc-status-details-bin', details);
-    this.grpcStream.emit('error', Object.assign(new Error(message), { code, details: message, metadata }));
+  override fail(status: RpcStatus): void {
+    if (this.grpcStream.writable) endStream(this.grpcStream, status);
   }
 
   override released(): void {

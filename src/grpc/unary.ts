@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import { Metadata, type handleUnaryCall, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
+import type { handleUnaryCall, sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { answerTooLarge, DomainError } from '../errors.js';
 import { refusalOr, type Authority } from './authority.js';
 import type { Invoker } from './invoke.js';
@@ -9,6 +9,7 @@ import type { Rejections } from './rejections.js';
 import type { RpcStatus } from './status.js';
 import type { UnaryRpc } from './rpc.js';
 import type { Carried } from './tracing.js';
+import { trailersOf } from './trailers.js';
 import { SingleCall, timeoutMsOf, withoutPort, type DeadlineLimits } from './transport-call.js';
 
 /** What every transport needs. */
@@ -70,10 +71,8 @@ class UnaryCall extends SingleCall {
     this.callback(null, payload);
   }
 
-  override fail({ code, message, details }: RpcStatus): void {
-    const metadata = new Metadata();
-    metadata.set('grpc-status-details-bin', details);
-    this.callback({ code, details: message, metadata });
+  override fail(status: RpcStatus): void {
+    this.callback({ code: status.code, details: status.message, metadata: trailersOf(status) });
   }
 }
 

@@ -86,6 +86,19 @@ test('in an outage the budget ends, and calls are not tried again', async () => 
   expect(asked.length).toBe(calls + 7);
 });
 
+test('many calls that fail at once are each tried again, and none after that', async () => {
+  const calls = 200;
+  const { cache, asked } = await failing('REDIS_UNAVAILABLE', calls, { retry: { budget: 2 } });
+  await Promise.all(Array.from({ length: calls }, () => cache.get({ key: 'k' })));
+  expect(asked).toHaveLength(2 * calls);
+
+  const outage = await failing('REDIS_UNAVAILABLE', Infinity, { retry: { budget: 2 } });
+  for (let round = 0; round < 4; round++) {
+    await Promise.all(Array.from({ length: calls }, () => errorOf(outage.cache.get({ key: 'k' }))));
+  }
+  expect(outage.asked.length).toBeLessThanOrEqual(4 * calls + calls);
+});
+
 test('no attempt begins after the time of the call, or when it was given up', async () => {
   const late = await failing('REDIS_UNAVAILABLE', Infinity, { retry: { maxAttempts: 1_000, baseDelayMs: 200 } });
   const startedAt = performance.now();

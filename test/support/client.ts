@@ -54,11 +54,17 @@ export class TestChannel {
   constructor(
     address: string,
     channelCredentials: ChannelCredentials = credentials.createInsecure(),
-    { metadata = new Metadata() }: { readonly metadata?: Metadata } = {},
+    {
+      metadata = new Metadata(),
+      serviceConfig = {},
+    }: { readonly metadata?: Metadata; readonly serviceConfig?: object } = {},
   ) {
     this.metadata = metadata;
     // a connection of its own: channels of one process to one address would share one
-    this.client = new Client(address, channelCredentials, { 'grpc.use_local_subchannel_pool': 1 });
+    this.client = new Client(address, channelCredentials, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.service_config': JSON.stringify(serviceConfig),
+    });
   }
 
   of<Service extends Readonly<Record<string, Method>>>(service: Service): PromiseClient<Service> {

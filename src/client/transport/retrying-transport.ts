@@ -15,12 +15,14 @@ export interface RetryOptions {
   readonly maxDelayMs?: number;
   /**
    * Retries are for the single failure, not for the outage: each failed attempt takes 1 of this budget, each success gives 0.1
-   * back, and while half of it or less is left nothing is retried. 20 by default. As gRPC's A6 proposal throttles retries.
+   * back, and while half of it or less is left nothing is retried; 10 by default. As gRPC's A6 proposal throttles retries, with
+   * one difference: where more calls are in flight than that, each of them may be tried again, as one broken connection fails
+   * them all.
    */
   readonly budget?: number;
 }
 
-const BUDGET_PER_SUCCESS = 0.1;
+const FAILURES_PER_SUCCESS = 0.1;
 
 /**
  * Tries a call again that failed with UNAVAILABLE, within its timeout: one that is known not to have been done, and one whose
@@ -30,8 +32,10 @@ export class RetryingTransport implements Transport {
   private readonly maxAttempts: number;
   private readonly baseDelayMs: number;
   private readonly maxDelayMs: number;
-  private readonly maxBudget: number;
-  private budget: number;
+  /** How many failed attempts, less what successes made up for, end the retries. */
+  private readonly maxFailures: number;
+  private failures = 0;
+  private inFlight = 0;
   private closed = false;
 
   constructor(
@@ -42,16 +46,20 @@ export class RetryingTransport implements Transport {
     this.maxAttempts = options.maxAttempts ?? 4;
     this.baseDelayMs = options.baseDelayMs ?? 50;
     this.maxDelayMs = options.maxDelayMs ?? 1_000;
-    this.maxBudget = options.budget ?? 20;
-    this.budget = this.maxBudget;
+    this.maxFailures = (options.budget ?? 10) / 2;
   }
 
   call(method: ClientMethod, request: object, options: CallOptions): Promise<unknown> {
     if (!isTimeout(options.timeoutMs)) return Promise.reject(noTimeout());
     const startedAt = performance.now();
-    return this.inner
-      .call(method, request, options)
-      .then(this.succeeded, (error: unknown) => this.retry(method, request, options, startedAt, 1, error));
+    this.inFlight++;
+    return this.inner.call(method, request, options).then(this.succeeded, async (error: unknown) => {
+      try {
+        return await this.retry(method, request, options, startedAt, error);
+      } finally {
+        this.inFlight--;
+      }
+    });
   }
 
   close(): Promise<void> {
@@ -60,7 +68,8 @@ export class RetryingTransport implements Transport {
   }
 
   private readonly succeeded = (response: unknown): unknown => {
-    if (this.budget < this.maxBudget) this.budget = Math.min(this.maxBudget, this.budget + BUDGET_PER_SUCCESS);
+    this.inFlight--;
+    this.forgive();
     return response;
   };
 
@@ -69,30 +78,45 @@ export class RetryingTransport implements Transport {
     request: object,
     options: CallOptions,
     startedAt: number,
-    attempt: number,
-    error: unknown,
+    first: unknown,
   ): Promise<unknown> {
-    if (!(error instanceof UnavailableError)) throw error;
-    this.budget = Math.max(0, this.budget - 1);
-    const retrySafe = options.retrySafe ?? RETRY_SAFE.has(method.name);
-    if (this.closed || attempt >= this.maxAttempts || this.budget <= this.maxBudget / 2) throw error;
-    if (error.outcomeUnknown && !retrySafe) throw error;
-
     const { timeoutMs = this.defaultTimeoutMs, signal } = options;
-    const delayMs = this.delayMs(attempt, error);
-    const leftMs = timeoutMs - (performance.now() - startedAt) - delayMs;
-    if (leftMs <= 0) throw error;
-    try {
-      await delay(delayMs, undefined, signal === undefined ? {} : { signal });
-    } catch {
-      // given up between two attempts: what is known of the last one is what is known of the call
-      throw error;
+    const retrySafe = options.retrySafe ?? RETRY_SAFE.has(method.name);
+    let error = first;
+    for (let attempt = 1; ; attempt++) {
+      if (!(error instanceof UnavailableError)) throw error;
+      const isOutage = this.isOutage();
+      if (this.closed || attempt >= this.maxAttempts || isOutage) throw error;
+      if (error.outcomeUnknown && !retrySafe) throw error;
+
+      const delayMs = this.delayMs(attempt, error);
+      const leftMs = timeoutMs - (performance.now() - startedAt) - delayMs;
+      if (leftMs <= 0) throw error;
+      try {
+        await delay(delayMs, undefined, signal === undefined ? {} : { signal });
+      } catch {
+        // given up between two attempts: what is known of the last one is what is known of the call
+        throw error;
+      }
+      try {
+        const response = await this.inner.call(method, request, { ...options, timeoutMs: leftMs });
+        this.forgive();
+        return response;
+      } catch (next) {
+        error = worseOf(error, next);
+      }
     }
-    try {
-      return this.succeeded(await this.inner.call(method, request, { ...options, timeoutMs: leftMs }));
-    } catch (next) {
-      return this.retry(method, request, options, startedAt, attempt + 1, worseOf(error, next));
-    }
+  }
+
+  /** Counts a failed attempt, and tells whether there have been too many of them. */
+  private isOutage(): boolean {
+    // no more than twice what ends the retries, so that they come back soon after an outage
+    if (this.failures < 2 * Math.max(this.maxFailures, this.inFlight)) this.failures++;
+    return this.failures >= this.maxFailures && this.failures > this.inFlight;
+  }
+
+  private forgive(): void {
+    if (this.failures > 0) this.failures = Math.max(0, this.failures - FAILURES_PER_SUCCESS);
   }
 
   private delayMs(attempt: number, error: ShardkeepError): number {
