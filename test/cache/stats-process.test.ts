@@ -5,7 +5,7 @@ import { keys } from '../../src/redis/keys.js';
 import { failureOf } from '../support/client.js';
 import { serviceUrl, startRedis, until, type RedisServer } from '../support/redis-server.js';
 import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
-import { randomNamespace, sharedRedisUrl, TOPOLOGIES } from '../support/service.js';
+import { randomNamespace, sharedRedisUrl, startTestService, TOPOLOGIES, type TestService } from '../support/service.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { bytes, type Cache } from './near-support.js';
 import { hotKeysOf, totalsOf } from './stats-support.js';
@@ -41,11 +41,12 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     // one that is told to go sends the last of it, whenever it sent before
     await readMisses(one.cache, 77);
     expect(await one.service.stop()).toEqual({ code: 0, signal: null });
-    const successor = await start(namespace);
+    const successor = await startTestService({ REDIS_URL: sharedRedisUrl(topology), NAMESPACE: namespace });
     expect(await totalsOf(successor.cache)).toEqual({ misses: 1_577, sets: 1 });
     expect((await successor.cache.getCacheStats({})).countingSinceMs).toBe(before.countingSinceMs);
-    const elsewhere = await start(randomNamespace());
+    const elsewhere = await startTestService({ REDIS_URL: sharedRedisUrl(topology) });
     expect(await totalsOf(elsewhere.cache)).toEqual({});
+    await Promise.all([successor.stop(), elsewhere.stop()]);
   });
 
   test('workers count together, and are asked as one', async () => {
@@ -61,16 +62,16 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
 
 describe('with a Redis of its own', () => {
   let redis: RedisServer;
+  let service: TestService;
   let cache: Cache;
   let namespace: string;
   beforeEach(async () => {
     redis = await startRedis(['--appendonly', 'yes', '--maxmemory-policy', 'noeviction']);
-    const service = await startServiceProcess({ REDIS_URL: redis.url });
-    ({ namespace } = service);
-    cache = service.channel().of(CacheServiceService);
+    service = await startTestService({ REDIS_URL: redis.url });
+    ({ namespace, cache } = service);
   });
   afterEach(async () => {
-    await killServiceProcesses();
+    await service.stop();
     await redis.remove();
   });
 
@@ -94,8 +95,8 @@ describe('with a Redis of its own', () => {
 
   test('an addition whose answer got lost counts once', async () => {
     const proxy = await startTcpProxy(redis.port);
-    const behind = await startServiceProcess({ REDIS_URL: serviceUrl(proxy.port) });
-    const through = behind.channel().of(CacheServiceService);
+    const behind = await startTestService({ REDIS_URL: serviceUrl(proxy.port) });
+    const through = behind.cache;
     await readMisses(through, 300);
     const { stats } = keys.cacheStats(behind.namespace);
     proxy.hold(stats);

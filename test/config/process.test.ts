@@ -80,7 +80,8 @@ describe('the process', () => {
     const dataDir = mkdtempSync(join(tmpdir(), 'shardkeep-test-data-'));
     try {
       for (const value of ['first', 'second']) {
-        const service = await startServiceProcess({ DATA_DIR: dataDir });
+        // a busy machine makes it slow, which is told
+        const service = await startServiceProcess({ DATA_DIR: dataDir, SLOW_OPERATION_MS: '0' });
         const sessions = service.channel().of(SessionServiceService);
         await sessions.createSession({ userId: value, requestId: '' });
         expect(await service.stop('SIGTERM')).toEqual({ code: 0, signal: null });

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import {
   SessionEventType as Type,
   SessionServiceService,
@@ -38,6 +38,29 @@ async function serviceOn(redis: { readonly url: string; remove(): Promise<void> 
   cleanups.push(() => service.stop());
   return service;
 }
+
+/** One where nothing happens, and one that is not told of what does, from before the first test to the last. */
+let quiet: {
+  redis: RedisServer;
+  service: TestService;
+  userId: string;
+  silent: SessionWatching;
+  unpoked: SessionWatching;
+};
+beforeAll(async () => {
+  const redis = await startRedis();
+  const service = await startTestService({ REDIS_URL: redis.url, POLICIES_FILE });
+  const [userId, other] = [userOn(0), userOn(1)];
+  const silent = await new SessionWatching(service.channel, { userIds: [userId] }).begun();
+  const unpoked = await new SessionWatching(service.channel, { userIds: [other] }).begun();
+  quiet = { redis, service, userId, silent, unpoked };
+  const { events } = keys.sessions(service.namespace, partitionOfUser(other));
+  await redis.command('XADD', events, '*', 'type', 'created', 'session', 's', 'user', other);
+});
+afterAll(async () => {
+  await quiet.service.stop();
+  await quiet.redis.remove();
+});
 
 /** Numbers from 0 to below 1, the same in every run. */
 function seeded(seed: number): () => number {
@@ -201,25 +224,6 @@ test('connections of channels that are killed all the time: nothing is missed, a
   expect(watch.resyncs).toBe(0);
 });
 
-test('a poke that got lost is made up for by a look, and a stream that is quiet is told that it is there', async () => {
-  const redis = await startRedis();
-  const { channel, namespace } = await serviceOn(redis);
-  const [userId, quiet] = [userOn(0), userOn(1)];
-  const watch = await new SessionWatching(channel, { userIds: [userId] }).begun();
-  const silent = await new SessionWatching(channel, { userIds: [quiet] }).begun();
-  const { events } = keys.sessions(namespace, partitionOfUser(userId));
-  await redis.command('XADD', events, '*', 'type', 'created', 'session', 's', 'user', userId);
-  expect(brief(await watch.untilEvents(1))).toEqual(['created s']);
-  await silent.stream.untilMessages(2);
-  const selection = new Selection({ namespace, userIds: [quiet], sessionIds: [], all: false });
-  const [first = 0, second = 0] = silent.stream.messages.map(
-    ({ cursor }) => decodeCursor(selection, cursor)?.[0]?.asOfMs,
-  );
-  // it never gets old
-  expect(second - first).toBeGreaterThan(4_000);
-  expect(silent.events).toEqual([]);
-});
-
 test('a Redis that comes back empty: who watches must read anew, also where nothing had happened for long', async () => {
   const redis = await startRedis();
   const { sessions, channel, namespace } = await serviceOn(redis);
@@ -266,7 +270,6 @@ test('on Cluster, a master that hands over and one that dies: watchers go on wit
   all.stream.cancel();
 });
 
-/** A user whose partition is on the n-th of three masters. */
 /** A user in a third of the partitions, which are on one master. */
 function userOn(index: number): string {
   for (;;) {
@@ -283,3 +286,16 @@ async function replicaOf(replicas: readonly RedisServer[], master: RedisServer |
   }
   throw new Error('no replica');
 }
+
+test('a poke that got lost is made up for by a look, and a stream that is quiet is told that it is there', async () => {
+  const { service, userId, silent, unpoked } = quiet;
+  expect(brief(await unpoked.untilEvents(1))).toEqual(['created s']);
+  await silent.stream.untilMessages(2);
+  const selection = new Selection({ namespace: service.namespace, userIds: [userId], sessionIds: [], all: false });
+  const [first = 0, second = 0] = silent.stream.messages.map(
+    ({ cursor }) => decodeCursor(selection, cursor)?.[0]?.asOfMs,
+  );
+  // it never gets old
+  expect(second - first).toBeGreaterThan(4_000);
+  expect(silent.events).toEqual([]);
+});

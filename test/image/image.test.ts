@@ -196,7 +196,7 @@ withImage('as the shared form of k8s/: by TLS only, with the Secrets where its s
     const tls = { ca: readFileSync('/etc/shardkeep/tls/tls.crt') };
     const answers = [];
     for (const token of [process.env.TOKEN, 'another', undefined]) {
-      const client = connect('dns:///shardkeep:50051', { transport: 'unary', token, tls });
+      const client = connect('dns:///shardkeep:50051', { token, tls });
       const login = client.sessions.createSession({ userId: 'ada' });
       answers.push(await login.then(({ status }) => status, ({ name }) => name));
       await client.close();

@@ -1,29 +1,21 @@
-import { afterEach, expect, test } from '@jest/globals';
+import { afterAll, expect, test } from '@jest/globals';
 import { LockServiceService } from '../../src/gen/shardkeep/lock/v1/lock.js';
 import { until } from '../support/redis-server.js';
-import { killServiceProcesses, startServiceProcess, type ServiceProcess } from '../support/service-process.js';
-import { randomNamespace, sharedRedisUrl, TOPOLOGIES, type TestService } from '../support/service.js';
+import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { randomNamespace, sharedRedisUrl, startTestService, TOPOLOGIES } from '../support/service.js';
 import { countsOf, hold, queueUp } from './operations-support.js';
 
 /** What is counted of locks over service processes that come and go. */
 
-afterEach(killServiceProcesses);
+afterAll(killServiceProcesses);
 
-interface Running {
-  readonly service: ServiceProcess;
-  readonly locks: TestService['locks'];
-}
-
-async function start(namespace: string, url: string): Promise<Running> {
-  const service = await startServiceProcess({ REDIS_URL: url, NAMESPACE: namespace });
-  return { service, locks: service.channel().of(LockServiceService) };
-}
-
-test.each(TOPOLOGIES)(
+// they mostly wait
+test.concurrent.each(TOPOLOGIES)(
   'on %s what two processes count adds up; one that was killed waits no more, and its places are cleared',
   async (topology) => {
-    const [namespace, url] = [randomNamespace(), sharedRedisUrl(topology)];
-    const [one, other] = await Promise.all([start(namespace, url), start(namespace, url)]);
+    const env = { REDIS_URL: sharedRedisUrl(topology), NAMESPACE: randomNamespace() };
+    const [one, killed] = await Promise.all([startTestService(env), startServiceProcess(env)]);
+    const other = { locks: killed.channel().of(LockServiceService) };
     const { lockToken } = await hold(one.locks, 'hot');
     for (let each = 0; each < 3; each++) await one.locks.acquireLock({ resources: ['hot'] });
     for (let each = 0; each < 4; each++) await other.locks.acquireLock({ resources: ['hot'] });
@@ -43,7 +35,7 @@ test.each(TOPOLOGIES)(
       { resource: 'cool', contended: 1n },
     ]);
 
-    await other.service.stop('SIGKILL');
+    await killed.stop('SIGKILL');
     // the place behind the head is over, and nobody looks at it before its turn
     await until(async () => (await one.locks.getLock({ resource: 'hot' })).waitingCount === 1n);
     expect(await one.locks.cleanupExpiredLocks({})).toEqual({
@@ -55,5 +47,6 @@ test.each(TOPOLOGIES)(
     expect(await countsOf(one.locks)).toEqual({
       ...{ heldCount: 2, granted: 3, grantedAfterWaiting: 1, refused: 8, released: 1 },
     });
+    await one.stop();
   },
 );

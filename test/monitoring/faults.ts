@@ -13,15 +13,42 @@ export interface Fault {
   readonly perhaps?: readonly string[];
   readonly env?: Environment;
   readonly redisFlags?: readonly string[];
+  /** The one of other faults, which comes out of this one as it was; without it the fault has one of its own. */
+  readonly place?: SharedPlace;
+  /** What it lasts in simulated time, where that is less than usual. */
+  readonly minutes?: number;
+  /** False: nobody calls but the fault. */
+  readonly isUsed?: boolean;
   /** Comes once. */
   begin?(place: Place): Promise<unknown>;
   /** Comes between two scrapes, beside the usual calls. */
   goOn?(place: Place): Promise<unknown>;
+  /** Sets the place right. */
+  end?(place: Place): Promise<unknown>;
 }
 
 export interface Place {
   readonly service: TestService;
   readonly redis: RedisServer;
+  /** What else it has. */
+  readonly remove?: () => Promise<unknown>;
+}
+
+/** A place is started when the first fault asks for it. */
+export class SharedPlace {
+  private started: Promise<Place> | undefined;
+
+  constructor(private readonly start: () => Promise<Place>) {}
+
+  async open(): Promise<Place> {
+    this.started ??= this.start();
+    return this.started;
+  }
+
+  async close(): Promise<void> {
+    if (this.started === undefined) return;
+    await closePlace(await this.started);
+  }
 }
 
 const POLICIES = {
@@ -29,7 +56,7 @@ const POLICIES = {
 };
 const policies = policiesFile(POLICIES);
 const LARGE = Buffer.alloc(100_000, 'x').toString('latin1');
-const WHILE_REDIS_FAILS = [
+export const WHILE_REDIS_FAILS = [
   'ShardkeepRedisReconnects',
   'ShardkeepRedisCircuitOpen',
   'ShardkeepRateLimitsOpen',
@@ -38,9 +65,9 @@ const WHILE_REDIS_FAILS = [
 ];
 
 /** The service asks a Redis about itself when it comes back, and not only every ten seconds. */
-async function lookAgain({ redis, service }: Place): Promise<void> {
+export async function lookAgain({ redis, service }: Place, role = 'state'): Promise<void> {
   const told = async (name: string): Promise<number> =>
-    (await metricsOf(service)).get(`shardkeep_redis_${name}{role="state"}`) ?? 0;
+    (await metricsOf(service)).get(`shardkeep_redis_${name}{role="${role}"}`) ?? 0;
   const before = await told('reconnects_total');
   await redis.command('CLIENT', 'KILL', 'TYPE', 'normal');
   await until(async () => (await told('reconnects_total')) > before && (await told('up')) === 1);
@@ -57,8 +84,11 @@ async function evict(redis: RedisServer): Promise<void> {
   } while ((await evicted()) === before);
 }
 
+/** Where faults come and go that are over at once. */
+export const COMMON = new SharedPlace(() => startPlace({ env: { MAX_PARKED: '10', REDIS_TIMEOUT_MS: '1000' } }));
+
 export const FAULTS: readonly Fault[] = [
-  { name: 'nothing', alerts: [] },
+  { name: 'nothing', alerts: [], place: COMMON },
   {
     name: 'Redis is killed',
     alerts: [
@@ -107,6 +137,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'somebody flushes scripts',
+    place: COMMON,
     alerts: ['ShardkeepScriptReloads'],
     goOn: async ({ redis, service }) => {
       for (let time = 0; time < 25; time++) {
@@ -120,6 +151,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'the cache is empty',
+    place: COMMON,
     alerts: ['ShardkeepCacheHitRatio'],
     goOn: async ({ service }) => {
       const keys = Array.from({ length: 256 }, (_, at) => `no such ${String(at)}`);
@@ -128,6 +160,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'a former holder writes',
+    place: COMMON,
     alerts: ['ShardkeepFencingRejected'],
     begin: async ({ service }) => {
       await service.cache.set({
@@ -143,6 +176,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'somebody guesses tokens',
+    place: COMMON,
     alerts: ['ShardkeepForeignTokens'],
     goOn: async ({ service }) => {
       const guess = (): Promise<unknown> => service.sessions.validateSession({ sessionToken: 'no token' });
@@ -169,11 +203,16 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'Redis is slow',
-    alerts: ['ShardkeepResponseTime', 'ShardkeepResponseTimeP99'],
-    perhaps: [...WHILE_REDIS_FAILS, 'ShardkeepRedisSlowOperations'],
+    place: COMMON,
+    alerts: ['ShardkeepResponseTime', 'ShardkeepResponseTimeP99', 'ShardkeepRedisSlowOperations'],
+    perhaps: WHILE_REDIS_FAILS,
     goOn: async ({ redis, service }) => {
       redis.signal('SIGSTOP');
-      const slow = Promise.all(Array.from({ length: 100 }, () => call(() => service.cache.get({ key: 'k1' }))));
+      const slow = Promise.all([
+        // they share a command
+        ...Array.from({ length: 100 }, () => call(() => service.cache.get({ key: 'k1' }))),
+        ...Array.from({ length: 60 }, (_, at) => call(() => lockAndRelease(service, `slow ${String(at)}`))),
+      ]);
       setTimeout(() => {
         redis.signal('SIGCONT');
       }, 200);
@@ -182,7 +221,7 @@ export const FAULTS: readonly Fault[] = [
   },
 ];
 
-async function untilTold({ service }: TestService, sample: string): Promise<void> {
+export async function untilTold({ service }: TestService, sample: string): Promise<void> {
   await until(async () => (await service.metrics.registry.metrics()).split('\n').includes(sample));
 }
 
@@ -197,7 +236,7 @@ export async function call(rpc: () => Promise<unknown>): Promise<void> {
   await rpc().catch(() => undefined);
 }
 
-async function lockAndRelease({ locks }: TestService, resource: string): Promise<void> {
+export async function lockAndRelease({ locks }: TestService, resource: string): Promise<void> {
   const { lockToken } = await locks.acquireLock({ resources: [resource] });
   await locks.releaseLock({ resources: [resource], lockToken });
 }
@@ -230,8 +269,14 @@ export async function useAll(service: TestService, round: number): Promise<void>
   ]);
 }
 
-export async function startPlace({ env = {}, redisFlags = [] }: Fault): Promise<Place> {
+export async function startPlace({ env = {}, redisFlags = [] }: Pick<Fault, 'env' | 'redisFlags'>): Promise<Place> {
   const redis = await startRedis(redisFlags);
   const service = await startTestService({ REDIS_URL: redis.url, POLICIES_FILE: policies, ...env });
   return { redis, service };
+}
+
+export async function closePlace({ service, redis, remove }: Place): Promise<void> {
+  await service.stop();
+  await redis.remove();
+  await remove?.();
 }

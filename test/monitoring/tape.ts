@@ -2,10 +2,9 @@ import { samplesOf, type Samples } from '../support/metrics.js';
 import type { Series } from './promtool.js';
 import { EXPRESSIONS, metricsIn } from './rule-files.js';
 
-/** What a phase lasts in simulated time: longer than any alert waits, and looks back. */
-const CALM_MINUTES = 10;
+export const TAPE_MINUTES = 45;
+/** What a fault lasts in simulated time, at the end of the tape: longer than any alert waits, and looks back. */
 const FAULT_MINUTES = 35;
-export const TAPE_MINUTES = CALM_MINUTES + FAULT_MINUTES;
 
 export const TAPE_SAMPLE_SECONDS = 60;
 
@@ -13,6 +12,9 @@ const IN_RULES = metricsIn(EXPRESSIONS, new Set());
 const NAME = /^\w+/;
 /** What grows and never falls. */
 const COUNTS = /^\w+(?:_total|_count|_sum|_bucket)(?:\{|$)/;
+
+/** Promtool's time begins at 0. */
+const TIMES = /_timestamp_seconds(?:\{|$)/;
 
 /**
  * Scrapes of a real service, shown to Prometheus as if they had been minutes apart: what happened in a second lasts for half
@@ -22,14 +24,17 @@ export class Tape {
   private readonly calm: Samples[] = [];
   private readonly fault: Samples[] = [];
 
-  constructor(private readonly metrics: () => Promise<string>) {}
+  constructor(
+    private readonly metrics: () => Promise<string>,
+    private readonly faultMinutes = FAULT_MINUTES,
+  ) {}
 
   async recordCalm(): Promise<void> {
-    this.calm.push(samplesOf(await this.metrics()));
+    this.calm.push(await this.scrape());
   }
 
   async recordFault(): Promise<void> {
-    this.fault.push(samplesOf(await this.metrics()));
+    this.fault.push(await this.scrape());
   }
 
   series(): Series {
@@ -39,10 +44,19 @@ export class Tape {
     return Object.fromEntries(named.map((name) => [name, this.valuesOf(name).join(' ')]));
   }
 
+  private async scrape(): Promise<Samples> {
+    const samples = [...samplesOf(await this.metrics())];
+    const nowSeconds = Date.now() / 1_000;
+    return new Map(samples.map(([name, value]) => [name, TIMES.test(name) ? value - nowSeconds : value]));
+  }
+
   private valuesOf(name: string): readonly string[] {
     const lastCalm = this.calm.at(-1);
     if (lastCalm === undefined) throw new Error('nothing was recorded before the fault');
-    return [...stretched(this.calm, name, CALM_MINUTES), ...stretched([lastCalm, ...this.fault], name, FAULT_MINUTES)];
+    return [
+      ...stretched(this.calm, name, TAPE_MINUTES - this.faultMinutes),
+      ...stretched([lastCalm, ...this.fault], name, this.faultMinutes),
+    ];
   }
 }
 

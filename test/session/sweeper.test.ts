@@ -8,7 +8,7 @@ import { Sweeper } from '../../src/session/sweeper.js';
 import { partitionOfSession } from '../../src/session/token.js';
 import { rawRedis } from '../support/raw-redis.js';
 import { startRedis, until } from '../support/redis-server.js';
-import { killServiceProcesses, startServiceProcess } from '../support/service-process.js';
+import { killServiceProcesses, startServiceProcess, type LogLine } from '../support/service-process.js';
 import { randomNamespace, sharedRedisUrl, startTestService, TOPOLOGIES } from '../support/service.js';
 import { SessionsInRedis } from './sweep-support.js';
 
@@ -108,11 +108,12 @@ describe('processes', () => {
     const env = { REDIS_URL: sharedRedisUrl('standalone'), NAMESPACE: randomNamespace() };
     const services = await Promise.all([startServiceProcess(env), startServiceProcess(env)]);
     const place = await SessionsInRedis.open(env.REDIS_URL, env.NAMESPACE);
+    // in so many partitions that one of them is looked at soon
     const sweptBy = async (): Promise<number> => {
-      const [sessionId = ''] = await place.create(1, { idleTtlMs: 1, users: 1 });
-      const lines = services.map((service, index) =>
-        service.log((line) => line.event === 'swept' && String(line.sessionIds).includes(sessionId)).then(() => index),
-      );
+      const ids = await place.create(50, { idleTtlMs: 1, users: 50 });
+      const isOurs = (line: LogLine): boolean =>
+        line.event === 'swept' && ids.some((id) => String(line.sessionIds).includes(id));
+      const lines = services.map((service, index) => service.log(isOurs).then(() => index));
       return Promise.any(lines);
     };
     const first = await sweptBy();
