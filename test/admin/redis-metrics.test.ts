@@ -46,7 +46,8 @@ test.each(['standalone', 'cluster'] as const)(
       await until(async () => ((await sample(service, `memory_used_bytes{role="${role}"}`)) ?? 0) > 0);
       expect(await sample(service, `connected_clients{role="${role}"}`)).toBeGreaterThan(0);
     }
-    expect(await sample(service, 'pending_commands{role="cache"}')).toBe(0);
+    // beside those of the service itself, which come and go
+    await until(async () => (await sample(service, 'pending_commands{role="cache"}')) === 0);
   },
 );
 

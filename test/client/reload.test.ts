@@ -50,4 +50,4 @@ test('a reload refuses no call: not a small one, not one too large for a frame, 
   await Promise.all(load);
   expect(failures).toEqual([]);
   expect(answered).toBeGreaterThan(0);
-}, 60_000);
+});

@@ -21,7 +21,7 @@ beforeEach(async () => {
       Array.from({ length: 1_000 }, (_, index) => cache.increment({ key: `mob:${String(from + index)}` })),
     );
   }
-}, 60_000);
+});
 afterEach(async () => {
   await killServiceProcesses();
   await cluster.remove();
@@ -53,7 +53,7 @@ test('finds every key though a replica takes over a master in the middle', async
   });
   await until(async () => String(await replica.command('ROLE')).startsWith('master'));
   expect(await mobsLeft()).toBe(0n);
-}, 60_000);
+});
 
 test('ends with UNAVAILABLE when a master dies, and finds the rest when its replica took over', async () => {
   const [, , third] = cluster.masters;
@@ -67,4 +67,4 @@ test('ends with UNAVAILABLE when a master dies, and finds the rest when its repl
   expect(stream.messages.at(-1)).toMatchObject({ done: false });
   await until(async () => (await deleteMobs().result).at(-1)?.done === true);
   expect(await mobsLeft()).toBe(0n);
-}, 60_000);
+});

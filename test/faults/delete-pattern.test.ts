@@ -133,7 +133,7 @@ test('it stops when its caller cancels', async () => {
   expect(left).toBeLessThan(SOME);
   // the place is free for the next
   expect((await deleteMobs(service.channel).result).at(-1)?.done).toBe(true);
-}, 60_000);
+});
 
 test('its caller hears from it also while Redis is silent, and it goes on when that speaks again', async () => {
   const { redis, database } = await ownRedis();
@@ -144,7 +144,7 @@ test('its caller hears from it also while Redis is silent, and it goes on when t
   await stream.untilMessages(2);
   redis.signal('SIGCONT');
   expect((await stream.result).at(-1)).toMatchObject({ deleted: 20_000n, done: true });
-}, 60_000);
+});
 
 test('a caller that does not read does not hold it up', async () => {
   const { redis, database } = await ownRedis();
@@ -156,7 +156,7 @@ test('a caller that does not read does not hold it up', async () => {
   await until(async () => (await mobsLeft(database)) === before);
   stream.resume();
   expect((await stream.result).at(-1)).toMatchObject({ deleted: 20_000n, done: true });
-}, 60_000);
+});
 
 test('a service that is told to go lets it finish', async () => {
   const { redis, database } = await ownRedis();
@@ -169,7 +169,7 @@ test('a service that is told to go lets it finish', async () => {
   expect(await mobsLeft(database)).toBeGreaterThan(1_000);
   expect((await stream.result).at(-1)).toMatchObject({ deleted: BigInt(SOME), done: true });
   expect(await service.exited).toEqual({ code: 0, signal: null });
-}, 60_000);
+});
 
 test('a service whose time to go is over says so, and what was done', async () => {
   const { redis, database } = await ownRedis();
@@ -181,7 +181,7 @@ test('a service whose time to go is over says so, and what was done', async () =
   expect(await failureOf(stream.result)).toMatchObject({ code: Code.UNAVAILABLE, reason: 'DRAINING' });
   expect(stream.messages.at(-1)?.done).toBe(false);
   expect(await service.exited).toEqual({ code: 0, signal: null });
-}, 60_000);
+});
 
 test('a Redis that dies in the middle ends it with UNAVAILABLE, what was done told before', async () => {
   const { redis, database } = await ownRedis();
@@ -197,4 +197,4 @@ test('a Redis that dies in the middle ends it with UNAVAILABLE, what was done to
   const last = stream.messages.at(-1);
   expect(last?.done).toBe(false);
   expect(last?.deleted).toBeGreaterThan(0n);
-}, 60_000);
+});

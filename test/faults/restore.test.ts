@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterEach, expect, test } from '@jest/globals';
 import type { ShardkeepClient } from '../../src/client/index.js';
 import { SERVICE_USER, serviceRules, shippedRules } from '../support/redis-user.js';
-import { startRedis, type RedisServer } from '../support/redis-server.js';
+import { startRedis, type RedisServer, until } from '../support/redis-server.js';
 import { sdkClient } from '../support/sdk-client.js';
 import { startTestService, type TestService } from '../support/service.js';
 
@@ -68,6 +68,8 @@ test('a copy that was made while players log in and Redis rewrites its file has 
   const made = await Promise.all(
     [1, 2, 3].map((each) => run(COPY, [join(dir, 'appendonlydir'), join(copies, String(each))])),
   );
+  // another one is refused while one runs
+  await until(async () => String(await redis.command('INFO', 'persistence')).includes('aof_rewrite_in_progress:0'));
   await redis.command('BGREWRITEAOF');
   end.abort();
   await loggingIn;

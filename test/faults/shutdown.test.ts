@@ -196,4 +196,4 @@ test('with DATA_DIR sessions outlive a kill -9 of the service, and the folder ne
   expect(answer.status).toBe(ValidateSessionStatus.VALID);
   await next.stop('SIGTERM');
   await rm(dataDir, { recursive: true });
-}, 40_000);
+});

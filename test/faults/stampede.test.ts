@@ -62,7 +62,7 @@ describe.each(TOPOLOGIES)('on %s', (topology) => {
     );
     expect(loads).toBe(1);
     expect(new Set(answers)).toEqual(new Set(['load 1']));
-  }, 60_000);
+  });
 });
 
 test('a loader that is killed is followed by another, and soon after its lease', async () => {

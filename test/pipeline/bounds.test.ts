@@ -198,4 +198,4 @@ test('long answers beyond the bound are refused one by one, and a caller that re
   for (const [id, response] of got) {
     expect(GetResponse.decode(response).entry?.value.equals(values[id - 1] ?? Buffer.alloc(0))).toBe(true);
   }
-}, 40_000);
+});

@@ -81,7 +81,8 @@ describe.each(ALGORITHM_NAMES)('%s', (algorithm) => {
 });
 
 describe('what denials led to', () => {
-  const blocking = (): LimitTerms => limitTerms(randomNamespace(), { limit: 1, windowMs: 10, blockMs: WINDOW_MS });
+  const blocking = (): LimitTerms =>
+    limitTerms(randomNamespace(), { limit: 1, windowMs: WINDOW_MS / 2, blockMs: WINDOW_MS });
 
   test('set back by 2 s a block goes on', async () => {
     const terms = blocking();

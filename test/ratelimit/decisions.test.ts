@@ -221,4 +221,4 @@ test('N calls in one are N calls one after the other', async () => {
     }),
     { seed: SEED, numRuns: 120, endOnFailure: true },
   );
-}, 60_000);
+});

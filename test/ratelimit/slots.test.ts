@@ -88,7 +88,7 @@ test('never more than the limit: taken, given back, renewed, and freed when leas
     }),
     { seed: SEED, numRuns: 40, endOnFailure: true },
   );
-}, 60_000);
+});
 
 test('of 200 callers at once as many get a slot as there are, and the key goes with the last lease', async () => {
   const terms = slots(7, 60_000);
