@@ -120,7 +120,14 @@ function giveUp(code: number): never {
 
 const config = configOrExit();
 const logger = createLogger(config.logLevel, cluster.worker?.id);
-if (cluster.isPrimary) for (const warning of config.warnings) logger.warn(warning);
+
+// before anything is waited for: a signal without a listener ends the process
+if (cluster.isWorker) process.on('SIGHUP', () => undefined);
+else if (config.workers === 1) {
+  process.on('SIGHUP', () => {
+    logger.warn('SIGHUP is ignored: a process without WORKERS cannot be replaced while it serves');
+  });
+}
 
 const start = cluster.isPrimary && config.workers > 1 ? startWithWorkers : startAlone;
 const cannotStart = (error: unknown): never => {
@@ -129,7 +136,10 @@ const cannotStart = (error: unknown): never => {
   else logger.fatal({ err: error }, 'cannot start');
   return giveUp(error instanceof ConfigError ? EXIT_CONFIG : EXIT_FAILURE);
 };
-const running = await start().catch(cannotStart);
+const starting = start();
+// whoever reads this may send a signal
+if (cluster.isPrimary) for (const warning of config.warnings) logger.warn(warning);
+const running = await starting.catch(cannotStart);
 void tellSupervisor({ kind: 'listening', address: running.address });
 
 const admin =
@@ -163,12 +173,6 @@ const stop = (signal: NodeJS.Signals): void => {
 process.on('SIGTERM', stop);
 // Ctrl-C and a terminal that closes reach the whole process group; a worker goes when its supervisor says so
 process.on('SIGINT', cluster.isPrimary ? stop : () => undefined);
-if (cluster.isWorker) process.on('SIGHUP', () => undefined);
-else if (config.workers === 1) {
-  process.on('SIGHUP', () => {
-    logger.warn('SIGHUP is ignored: a process without WORKERS cannot be replaced while it serves');
-  });
-}
 
 await running.ready;
 void tellSupervisor({ kind: 'ready' });

@@ -52,13 +52,23 @@ export async function startSupervisor({ config, logger, onUnusable }: Supervisor
     onUnusable,
   });
   let draining = false;
-  const { address, ready } = await workers.start();
+  const starting = workers.start();
+  // before it is known whether they start: a signal without a listener ends the process
   process.on('SIGHUP', () => {
-    logger.info('replacing the workers');
-    void workers.reload().then(() => {
-      logger.info('workers replaced');
+    const replaced = starting.then(() => {
+      logger.info('replacing the workers');
+      return workers.reload();
     });
+    replaced.then(
+      () => {
+        logger.info('workers replaced');
+      },
+      (error: unknown) => {
+        logger.error({ err: error }, 'the workers are not replaced');
+      },
+    );
   });
+  const { address, ready } = await starting;
   return {
     address,
     ready,

@@ -212,6 +212,17 @@ describe('at its end', () => {
     await until(() => !pids.some(isAlive));
   });
 
+  test('SIGHUP while the workers start waits for them', async () => {
+    const service = await startServiceProcess(
+      { REDIS_URL: sharedRedisUrl('standalone'), WORKERS: '2', REDIS_ENABLE_OFFLINE_QUEUE: 'true' },
+      { until: 'nothing' },
+    );
+    // about a setting that is ignored, long before anybody listens
+    await service.log(({ level }) => level === 40);
+    service.signal('SIGHUP');
+    await service.log('workers replaced');
+  });
+
   test('one process alone takes no notice of SIGHUP, and nobody who reads its log keeps nothing alive', async () => {
     const service = await startServiceProcess({ REDIS_URL: sharedRedisUrl('standalone') });
     service.signal('SIGHUP');
