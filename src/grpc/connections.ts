@@ -26,8 +26,6 @@ const AGE_JITTER = 0.1;
 const CERTIFICATE_GRACE_MS = 1_000;
 /** How often it is looked what has become of connections. */
 const LOOK_MS = 2_000;
-/** Requests that are not complete, of all connections. With more of them the connection that may hold most is closed. */
-const MAX_PENDING_BYTES = memoryBound(process.constrainedMemory());
 /** How often it is looked how much of that there is: as much as comes in this time may come above it. */
 const PENDING_LOOK_MS = 250;
 
@@ -40,9 +38,15 @@ export class Connections {
   private readonly surroundings: ConnectionSurroundings;
   private readonly lookTimer: NodeJS.Timeout;
   private readonly pendingTimer: NodeJS.Timeout;
+  /**
+   * Of requests that are not complete, on all connections: with more of them the connection that may hold most is closed. Two of
+   * the largest have to fit, whatever the memory is.
+   */
+  private readonly maxPendingBytes: number;
 
   constructor(private readonly options: ConnectionsOptions) {
     const { limits, maxDeadlineMs, maxRequestBytes, authority, rejections } = options;
+    this.maxPendingBytes = Math.max(memoryBound(process.constrainedMemory()), 2 * maxRequestBytes);
     this.surroundings = {
       maxMetadataBytes: limits.maxMetadataBytes,
       maxRequestBytes,
@@ -130,12 +134,12 @@ export class Connections {
       inAll += bytes;
       if (bytes > 0) pending.push({ connection, bytes });
     }
-    if (inAll <= MAX_PENDING_BYTES) return;
+    if (inAll <= this.maxPendingBytes) return;
     pending.sort((one, other) => other.bytes - one.bytes);
     for (const { connection, bytes } of pending) {
       this.end(connection, 'slow_request');
       inAll -= bytes;
-      if (inAll <= MAX_PENDING_BYTES) return;
+      if (inAll <= this.maxPendingBytes) return;
     }
   }
 
