@@ -221,6 +221,7 @@ describe('at its end', () => {
     await service.log(({ level }) => level === 40);
     service.signal('SIGHUP');
     await service.log('workers replaced');
+    expect(await client(service.address).rpc.cache.get({ key: 'k' })).toEqual({ entry: undefined });
   });
 
   test('one process alone takes no notice of SIGHUP, and nobody who reads its log keeps nothing alive', async () => {

@@ -14,7 +14,12 @@ const isThere = image !== '' && spawnSync('docker', ['image', 'inspect', image])
 const withImage = isThere ? test : test.skip;
 
 const PROBE = '/usr/local/bin/grpc_health_probe';
-const PASSWORDS = { shardkeep: 'of-the-service', replica: 'of-replicas', sentinel: 'of-sentinels', admin: 'of-operators' };
+const PASSWORDS = {
+  shardkeep: 'of-the-service',
+  replica: 'of-replicas',
+  sentinel: 'of-sentinels',
+  admin: 'of-operators',
+};
 const ACCESS = 'to-sentinels';
 const folder = mkdtempSync(join(tmpdir(), 'shardkeep-test-sentinel-'));
 

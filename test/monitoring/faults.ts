@@ -85,7 +85,9 @@ async function evict(redis: RedisServer): Promise<void> {
 }
 
 /** Where faults come and go that are over at once. */
-export const COMMON = new SharedPlace(() => startPlace({ env: { MAX_PARKED: '10', REDIS_TIMEOUT_MS: '1000' } }));
+export const COMMON = new SharedPlace(() =>
+  startPlace({ env: { MAX_PARKED: '10', REDIS_TIMEOUT_MS: '1000', SLOW_OPERATION_MS: '100' } }),
+);
 
 export const FAULTS: readonly Fault[] = [
   { name: 'nothing', alerts: [], place: COMMON },

@@ -13,6 +13,8 @@ import { sharedRedisUrl, startTestService, type TestService } from '../support/s
 
 const lines: Readonly<Record<string, unknown>>[] = [];
 const captured = pino({ level: 'warn' }, { write: (line: string) => lines.push(JSON.parse(line) as never) });
+/** Without those of the Redis of this machine, whose version may be one with a known hole. */
+const warnings = () => lines.filter((line) => !('fixedIn' in line));
 const PEER = '127.0.0.1';
 
 describe('a service', () => {
@@ -47,15 +49,15 @@ describe('a service', () => {
     const stats = await sessions.getSessionStats({});
     expect(stats.foreignTokenCount).toBe(3n);
     expect(stats.foreignTokenSources).toEqual([{ source: PEER, count: 3n }]);
-    expect(lines).toEqual([]);
+    expect(warnings()).toEqual([]);
   });
 
   test('warns of a source that goes on, and names neither token nor secret', async () => {
     const secret = 'S'.repeat(42);
     const guess = `${'A'.repeat(24)}.${secret}A`;
     for (let count = 0; count < 30; count++) await service.sessions.validateSession({ sessionToken: guess });
-    expect(lines).toHaveLength(1);
-    expect(lines[0]).toMatchObject({ msg: 'foreign session tokens', sources: [{ source: PEER }] });
+    expect(warnings()).toHaveLength(1);
+    expect(warnings()[0]).toMatchObject({ msg: 'foreign session tokens', sources: [{ source: PEER }] });
     expect(JSON.stringify(lines)).not.toContain(secret);
   });
 });
