@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { status as Code } from '@grpc/grpc-js';
 import {
   CheckFencingTokenRequest,
@@ -30,6 +31,7 @@ import type { LockTakerOptions } from './hold-streams.js';
 import { LockNotAcquiredError } from './lock-errors.js';
 import { toHeldLock, toResources } from './lock-arguments.js';
 import { LockKeeping } from './lock-keeping.js';
+import { noLaterThan } from './no-later-than.js';
 import {
   FORCE_RELEASE_LOCK_OPTIONS,
   LIST_LOCKS_OPTIONS,
@@ -262,12 +264,13 @@ export class Locks {
     const { timeoutMs, signal } = options;
     throwIfNoTimeout(timeoutMs);
     throwIfAborted(signal);
+    const deadlineAt = performance.now() + request.waitMs + (timeoutMs ?? this.options.timeoutMs);
     const outcome = await this.keeping.hold(request, { timeoutMs, signal });
     if (!(outcome instanceof HeldLease)) throw new LockNotAcquiredError(request.resources, outcome);
-    await outcome.freshen();
+    await noLaterThan(deadlineAt, outcome.freshen());
     const { loss } = outcome;
     if (loss === undefined) return outcome;
-    await outcome.release();
+    await noLaterThan(deadlineAt, outcome.release());
     throw loss;
   }
 }
