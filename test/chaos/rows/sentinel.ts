@@ -32,7 +32,12 @@ async function failOver(world: World, signal: 'SIGKILL' | 'SIGSTOP'): Promise<vo
   world.end(what);
   await sentinel.untilFailedOverFrom(old);
   world.figure('new master after', `${(performance.now() - startMs).toFixed(0)} ms`);
-  if (signal === 'SIGSTOP') old.signal('SIGCONT');
+  if (signal === 'SIGKILL') return;
+  // what it had in its sockets when it stopped it answers now, before anybody can tell it that it is no master any more
+  const goesOn = 'the old master goes on';
+  world.begin(goesOn);
+  old.signal('SIGCONT');
+  world.end(goesOn);
 }
 
 /** F3: the master of a Sentinel setup goes. */
