@@ -85,8 +85,8 @@ export class RetryingTransport implements Transport {
     let error = first;
     for (let attempt = 1; ; attempt++) {
       if (!(error instanceof UnavailableError)) throw error;
-      const isOutage = this.isOutage();
-      if (this.closed || attempt >= this.maxAttempts || isOutage) throw error;
+      this.countFailure();
+      if (this.closed || attempt >= this.maxAttempts || this.isOutage) throw error;
       if (error.outcomeUnknown && !retrySafe) throw error;
 
       const delayMs = this.delayMs(attempt, error);
@@ -108,11 +108,14 @@ export class RetryingTransport implements Transport {
     }
   }
 
-  /** Counts a failed attempt, and tells whether there have been too many of them. */
-  private isOutage(): boolean {
+  /** More attempts failed than one broken connection explains. */
+  private get isOutage(): boolean {
+    return this.failures >= this.maxFailures && this.failures > this.inFlight;
+  }
+
+  private countFailure(): void {
     // no more than twice what ends the retries, so that they come back soon after an outage
     if (this.failures < 2 * Math.max(this.maxFailures, this.inFlight)) this.failures++;
-    return this.failures >= this.maxFailures && this.failures > this.inFlight;
   }
 
   private forgive(): void {
