@@ -162,10 +162,10 @@ export class GrpcServer {
     clearTimeout(timer);
     // what has not finished by now is told, as far as that is possible
     if (!finished && this.options.invoker.endStreams()) {
-      await orAfter(closed, GOODBYE_MS);
+      await Promise.race([closed, sleep(GOODBYE_MS, undefined, { ref: false })]);
     }
     // the last answers are on their way; a stream that only its client ends (reflection) must not hold them
-    if (finished) await orAfter(closed, CLOSE_MS);
+    if (finished) await Promise.race([closed, sleep(CLOSE_MS, undefined, { ref: false })]);
     this.server.forceShutdown();
     this.healthServer?.forceShutdown();
     for (const listener of this.listeners) listener.destroy();
@@ -284,12 +284,4 @@ function healthLimits(limits: ConnectionLimits): ConnectionLimits {
     maxConnectionAgeMs: 0,
     maxConnectionIdleMs: HEALTH_IDLE_MS,
   };
-}
-
-/** Waits for the first of both, and leaves no timer behind that would keep the process. */
-async function orAfter(done: Promise<void>, timeoutMs: number): Promise<void> {
-  const over = new AbortController();
-  const late = sleep(timeoutMs, undefined, { signal: over.signal }).catch(() => undefined);
-  await Promise.race([done, late]);
-  over.abort();
 }

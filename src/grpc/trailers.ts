@@ -9,7 +9,7 @@ export type TrailingStatus = Pick<RpcStatus, 'code' | 'message'> & Partial<RpcSt
 export function trailersOf({ details, pushbackMs }: TrailingStatus): Metadata {
   const metadata = new Metadata();
   if (details !== undefined) metadata.set('grpc-status-details-bin', details);
-  // clients that are told to retry by a service config know RetryInfo not, but this: gRPC's A6 proposal
+  // a client that retries by its service config does not read RetryInfo, but obeys this: gRPC's A6 proposal
   if (pushbackMs !== undefined) metadata.set('grpc-retry-pushback-ms', String(pushbackMs));
   return metadata;
 }
