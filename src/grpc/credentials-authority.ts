@@ -1,3 +1,4 @@
+import type { PeerCertificate } from 'node:tls';
 import type { CredentialsFile, PrincipalSettings } from '../config/credentials.js';
 import type { DomainError } from '../errors.js';
 import { NAMESPACE_METADATA, type Authority, type Followed } from './authority.js';
@@ -29,6 +30,8 @@ export class CredentialsAuthority implements Authority {
   private valid: ReadonlyMap<CredentialId, Credential> = new Map();
   /** By the whole header, so that a token is hashed once and not for each call. */
   private readonly known = new Map<string, Credential>();
+  /** Of the certificates of connections: a call does not read them again. */
+  private readonly names = new WeakMap<PeerCertificate, readonly string[]>();
   private readonly loads = new Map<string, PrincipalLoad>();
   private readonly followers = new Set<Follower>();
   private timer: NodeJS.Timeout | undefined;
@@ -106,7 +109,11 @@ export class CredentialsAuthority implements Authority {
     // grpc-js tells none that was not verified
     const { sslPeerCertificate } = call.getAuthContext();
     if (sslPeerCertificate === undefined) return 'missing';
-    const names = certificateNames(sslPeerCertificate);
+    let names = this.names.get(sslPeerCertificate);
+    if (names === undefined) {
+      names = certificateNames(sslPeerCertificate);
+      this.names.set(sslPeerCertificate, names);
+    }
     return this.find(names.find((name) => this.valid.has(name)) ?? '');
   }
 
